@@ -29,7 +29,7 @@ from nodes.restore_guard import GuardedLogSigner, GuardedSigner, RestoreGuard
 from nodes.sources import Sources
 from nodes.sources.monitor import SourceMonitor
 from nodes.tokens import NonceLog, TokenIssuer, TokenVerifier
-from registry.evidence.service import RESTORE_GUARD
+from registry.evidence.checkpoints import RESTORE_GUARD
 
 
 @dataclass

@@ -52,7 +52,9 @@ from nodes.workers.peers import PeerMonitor
 from nodes.workers.status import WorkerMonitor
 from registry.access import Principal, get_context, get_principal, require_local, require_member
 from registry.assets import incidents
-from registry.evidence.service import cosigned, log_size, supervised
+from registry.evidence.checkpoints import cosigned
+from registry.evidence.log import log_size
+from registry.evidence.supervisors import supervised
 from registry.openapi import LARGE_BODY
 
 MAX_BLOCKS_BEHIND = 30

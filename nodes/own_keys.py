@@ -26,8 +26,9 @@ from chain.statements.members import KeyPurpose
 from exchange.agreements.service import pinned_to
 from nodes.initialise import KeyEntry, read_public
 from registry.access import Principal, get_context, hex_bytes, require_local
-from registry.credit.service import certified_under
-from registry.evidence.service import has_anchored, is_anchored_by, log_size
+from registry.credit.certificates import certified_under
+from registry.evidence.anchors import has_anchored, is_anchored_by
+from registry.evidence.log import log_size
 from registry.property.register import titles_under
 from registry.reasons import reason_code
 

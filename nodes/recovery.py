@@ -33,12 +33,12 @@ from nodes.config import NodeConfig
 from nodes.exclusive import exclusive_process
 from nodes.migrate import upgrade
 from nodes.workers.projector import Projector
+from registry.evidence import log as evidence_log
 from registry.evidence import recovery as log
-from registry.evidence import service
 
 VIEW_SECONDS = 30.0
 _SHOWN_AGAIN = frozenset(
-    ("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement", service.LOG_KEY)
+    ("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement", evidence_log.LOG_KEY)
 )
 """Kinds of entries whose statements the other party of an agreement shows again, and the one that
 records nothing but itself.
@@ -127,7 +127,7 @@ async def _recover(node: Node) -> RecoveryReport:
         outcomes = await lanes.recover_all(context)
     finally:
         node.peers.close()
-    size = await asyncio.to_thread(service.log_size, context)
+    size = await asyncio.to_thread(evidence_log.log_size, context)
     bare = await asyncio.to_thread(_unmatched, context, found)
     return RecoveryReport(size, 0 if found is None else len(found.leaves), bare, outcomes)
 

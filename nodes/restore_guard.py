@@ -14,7 +14,7 @@ import asyncio
 from chain.context import Context
 from chain.core.errors import Conflict, QiaolianError, Unavailable
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
-from registry.evidence import service
+from registry.evidence import checkpoints, supervisors
 
 
 class RestoreGuard:
@@ -85,8 +85,8 @@ class RestoreGuardWorker:
         if self._restore_guard.passed or not self._has_block():
             return
         try:
-            await asyncio.to_thread(service.require_current, self._context)
-            await service.require_witnessed(self._context)
+            await asyncio.to_thread(checkpoints.require_current, self._context)
+            await supervisors.require_witnessed(self._context)
         except Conflict as behind:
             self._restore_guard.record(behind)
             raise

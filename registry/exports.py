@@ -19,7 +19,8 @@ from chain.ethereum.proved_records import Key, fingerprint_of
 from chain.ethereum.records import KeyRecord
 from chain.ethereum.view import ProvedStorage
 from chain.statements.members import KeyPurpose
-from registry.evidence import service as evidence
+from registry.evidence import anchors
+from registry.evidence import log as evidence_log
 from registry.members.keys import keys_of
 
 
@@ -143,7 +144,7 @@ class Exporter:
             self._key(entry.key)
             self.builder.add_log_entry(
                 member=self._context.member,
-                log_epoch=evidence.LOG_EPOCH,
+                log_epoch=evidence_log.LOG_EPOCH,
                 key=entry.key,
                 note=entry.note,
                 size=(size, entry.header),
@@ -153,8 +154,8 @@ class Exporter:
                 path=entry.path,
             )
 
-    def _entries(self, digests: list[bytes], before: int) -> list[evidence.AnchoredEntry]:
-        return evidence.anchored_entries(
+    def _entries(self, digests: list[bytes], before: int) -> list[anchors.AnchoredEntry]:
+        return anchors.anchored_entries(
             self._context, digests, before=before, up_to=self._height, log_keys=self._own_log_keys()
         )
 

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.ethereum.ledger import Event
-from registry.assets import service as assets
-from registry.credit import service as credit
+from registry.assets import projection
+from registry.credit import projection as credit_projection
 from registry.grants import service as grants
 from registry.members import service as members
-from registry.property import service as deals
+from registry.property import projection as deal_projection
 
 CONTRACTS = ("MemberDirectory", "AssetRegistry", "GrantRegistry", "CreditLedger", "PropertyLedger")
 
@@ -26,10 +26,10 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
         if event.contract == "MemberDirectory":
             members.apply(session, event)
         elif event.contract == "AssetRegistry":
-            assets.apply(session, event)
+            projection.apply(session, event)
         elif event.contract == "GrantRegistry":
             grants.apply(session, event, member=context.member, roles=context.roles)
         elif event.contract == "CreditLedger":
-            credit.apply(session, event, roles=context.roles)
+            credit_projection.apply(session, event, roles=context.roles)
         elif event.contract == "PropertyLedger":
-            deals.apply(session, event, member=context.member, roles=context.roles)
+            deal_projection.apply(session, event, member=context.member, roles=context.roles)

@@ -43,8 +43,8 @@ from exchange.agreements.model import (
     TermChange,
 )
 from exchange.agreements.store import OWN, AgreementRow, OfferRow, SeenOfferRow
-from registry.assets import service as assets
-from registry.evidence.service import append_if_missing, append_statement
+from registry.assets import catalogue, peers, serving
+from registry.evidence.log import append_if_missing, append_statement
 from registry.grants import service as grants
 from registry.idempotency import KeyScope, bind, content_of, key_reused, nonce_for
 from registry.pages import Page, PageRequest, kept_page_of, page_of, require_next
@@ -247,7 +247,7 @@ async def propose(
     if terms.grantee != context.member:
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
     (
-        await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
+        await peers.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
     ).require(terms.purpose)
     offered, provider_key = await _current_offer(context, terms)
     await asyncio.to_thread(_require_as_seen, context, request, offered)
@@ -663,7 +663,7 @@ def _require_proposal(context: Context, agreement: Agreement, *, height: int) ->
         agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
     )
     rules.require_opening_soon(agreement, now=max(context.now(), head.timestamp))
-    assets.served_version(context, agreement.asset_id, agreement.asset_version).purposes.require(
+    serving.served_version(context, agreement.asset_id, agreement.asset_version).purposes.require(
         agreement.purpose
     )
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
@@ -816,7 +816,7 @@ def listing(
     with context.database.read() as session:
         found = page_of(session, query, _ORDER, page)
         assets_shown = {Agreement.from_json(row.agreement).asset_id for row in found.rows}
-        newest = assets.newest_versions(session, assets_shown)
+        newest = catalogue.newest_versions(session, assets_shown)
         return found.map(lambda row: _listed(row, newest))
 
 
@@ -841,7 +841,7 @@ def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
     row = find(context, agreement_id)
     with context.database.read() as session:
         listed = _listed(
-            row, assets.newest_versions(session, [Agreement.from_json(row.agreement).asset_id])
+            row, catalogue.newest_versions(session, [Agreement.from_json(row.agreement).asset_id])
         )
         try:
             opening = outcome(session, open_operation(agreement_id))

@@ -80,7 +80,7 @@ from exchange.metering.store import (
     voucher_row,
 )
 from exchange.metering.synchronisation import require_synchronised
-from registry.evidence.service import append, append_all, append_if_missing
+from registry.evidence.log import append, append_all, append_if_missing
 
 log = logging.getLogger("qiaolian.calls")
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from chain.context import Context
 from chain.core.errors import BadInput, QiaolianError
 from exchange.metering.authorisation import ShownConsent
 from exchange.metering.model import CallQuery
-from registry.credit import service as credit
+from registry.credit import consents
 from registry.credit.rules import require_size
 
 
@@ -19,7 +19,7 @@ def shown(context: Context, package: Any) -> ShownConsent:
     if package is None:
         return None
     try:
-        return credit.check_consent(context, package)
+        return consents.check_consent(context, package)
     except QiaolianError as error:
         return error
 
@@ -36,6 +36,6 @@ async def package_for(context: Context, query: CallQuery) -> str | None:
         raise BadInput(
             "consent_malformed", "A consent is named by its commitment in 0x hexadecimal."
         ) from error
-    text = await credit.stored_package_json(context, commitment)
+    text = await consents.stored_package_json(context, commitment)
     require_size(text)
     return text

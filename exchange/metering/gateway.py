@@ -83,10 +83,9 @@ from exchange.metering.store import (
     unknown_subject_times,
     voucher_row,
 )
-from registry.assets import incidents
-from registry.assets import service as assets
+from registry.assets import incidents, serving
 from registry.assets.rules import DriftKind, PublishedRecord, RecordDrift, SourceDrift
-from registry.evidence.service import append, append_all
+from registry.evidence.log import append, append_all
 from registry.grants import service as grants
 
 log = logging.getLogger("qiaolian.gateway")
@@ -124,7 +123,7 @@ class GatewayTrade:
     signer: Secp256k1Signer
     """The provider's key that the agreement pins."""
     rights: Rights
-    served: assets.ServedVersion
+    served: serving.ServedVersion
     totals: AgreementTotals
     quota: GrantQuota
     """The grant's, shared by all its agreements."""
@@ -302,7 +301,7 @@ class Gateway:
             units=sum(lane.head.units for lane in lanes.values()),
             amount=sum(lane.head.amount for lane in lanes.values()),
         )
-        served = assets.served_version(self.context, agreement.asset_id, agreement.asset_version)
+        served = serving.served_version(self.context, agreement.asset_id, agreement.asset_version)
         columns = grants.load(self.context, agreement.grant_id).columns
         rights = Rights(
             agreement_id, agreement, signed.terms, columns, served.masking, served.purposes
@@ -673,7 +672,7 @@ class _Exchange:
                 request.query.subject
             )
         return {
-            version: assets.published_records(self._context, *version, wanted)
+            version: serving.published_records(self._context, *version, wanted)
             for version, wanted in subjects.items()
         }
 

@@ -47,8 +47,8 @@ from exchange.metering.store import (
     voucher_row,
 )
 from registry import fanout
+from registry.evidence.log import append_if_missing
 from registry.evidence.recovery import entries_since
-from registry.evidence.service import append_if_missing
 from registry.grants import service as grants
 
 CONTRACT = "TradeSettlement"

@@ -21,7 +21,7 @@ from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.model import CallQuery
 from exchange.metering.store import BUYER, call_at
-from registry.credit import service as credit
+from registry.credit import consents, queries
 from registry.idempotency import KeyScope, bind
 
 
@@ -67,7 +67,7 @@ async def make(
     )
     disputes = [item for answer in answers for item in answer.pop("disputes")]
     return await asyncio.to_thread(
-        credit.record_report,
+        queries.record_report,
         context,
         subject=subject,
         consent=consent,
@@ -104,7 +104,7 @@ async def _part(
         "columns": list(part.columns),
         "purpose": purpose,
         "grantId": "0x" + agreement.grant_id.hex(),
-        "consent": await asyncio.to_thread(credit.stored_package, context, consent),
+        "consent": await asyncio.to_thread(consents.stored_package, context, consent),
     }
     disputes = _disputes(await context.peers.post(agreement.provider, "/v1/peer/disputes", sought))
     receipt = await asyncio.to_thread(_receipt, context, part.agreement_id, result.lane, result.seq)

@@ -34,7 +34,7 @@ from exchange.metering.store import GATEWAY, VOUCHERS, last_calls
 from exchange.settlement.rules import AcknowledgedAmount, batches, worth_claiming
 from exchange.settlement.store import ClaimedLaneRow, DepositRow, PaymentRow
 from registry import proved
-from registry.evidence.service import append_statement
+from registry.evidence.log import append_statement
 from registry.idempotency import KeyScope, bind, key_reused
 from registry.pages import Page, PageRequest, page_of
 

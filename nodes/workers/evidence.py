@@ -8,7 +8,7 @@ import asyncio
 
 from chain.context import Context
 from chain.core.errors import Unavailable
-from registry.evidence import service
+from registry.evidence import anchors, checkpoints
 
 
 class EvidenceWorker:
@@ -25,10 +25,10 @@ class EvidenceWorker:
         await asyncio.to_thread(self._work)
 
     def _work(self) -> None:
-        service.make_checkpoint(self._context)
+        checkpoints.make_checkpoint(self._context)
         if _has_head(self._context):
-            service.anchor_if_due(self._context, seconds=self._anchor_seconds)
-            service.complete_anchors(self._context)
+            anchors.anchor_if_due(self._context, seconds=self._anchor_seconds)
+            anchors.complete_anchors(self._context)
 
 
 def _has_head(context: Context) -> bool:

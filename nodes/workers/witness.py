@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from chain.context import Context
 from chain.core.errors import QiaolianError, Unavailable
 from registry import fanout
-from registry.evidence import service
+from registry.evidence import witness
 
 log = logging.getLogger("qiaolian.witness")
 
@@ -46,7 +46,7 @@ class WitnessWorker:
         )
 
     async def _witness(self, member: str) -> int | None:
-        return await service.witness(self._context, member)
+        return await witness.witness(self._context, member)
 
     def _report(self, member: str, error: QiaolianError) -> None:
         if self._reported.get(member) == error.code:

@@ -19,7 +19,7 @@ from registry.access import (
     require_local,
     require_member,
 )
-from registry.assets import changes, incidents, service
+from registry.assets import catalogue, changes, incidents, peers, publication, serving, status
 from registry.pages import ListAnswer, PageRequest
 from registry.reasons import reason_code
 
@@ -121,7 +121,7 @@ async def publish(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    wanted = service.Publication(
+    wanted = publication.Publication(
         name=body.name,
         source=body.source,
         description=body.description.model_dump(),
@@ -131,7 +131,7 @@ async def publish(
         purposes=_consents(body.purposes),
         types=body.types,
     )
-    return await run_in_threadpool(service.publish, context, wanted)
+    return await run_in_threadpool(publication.publish, context, wanted)
 
 
 def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:
@@ -256,7 +256,7 @@ def publications(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return service.own_versions(context, page).to_json("publications")
+    return publication.own_versions(context, page).to_json("publications")
 
 
 @router.get("/v1/assets", summary="The catalogue of all members", response_model=AssetList)
@@ -268,8 +268,8 @@ def search(
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
     return (
-        service.search(context, page, text=q, holder=holder)
-        .map(service.catalogue_entry)
+        catalogue.search(context, page, text=q, holder=holder)
+        .map(catalogue.catalogue_entry)
         .to_json("assets")
     )
 
@@ -280,7 +280,7 @@ async def describe(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return await service.describe(context, hex_bytes(asset_id))
+    return await peers.describe(context, hex_bytes(asset_id))
 
 
 @router.post("/v1/assets/{asset_id}/cancel", status_code=202, summary="Cancel an own asset")
@@ -291,7 +291,7 @@ def cancel(
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
     return {
-        "operation": service.cancel(
+        "operation": status.cancel(
             context, hex_bytes(asset_id), encode_code(reason_code(body.reason))
         )
     }
@@ -309,7 +309,7 @@ def hold(
     _caller: Principal = Depends(require_local("officer")),
 ) -> dict[str, Any]:
     return {
-        "operation": service.set_hold(
+        "operation": status.set_hold(
             context, hex_bytes(asset_id), reason=encode_code(reason_code(body.reason))
         )
     }
@@ -325,7 +325,7 @@ def release(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("officer")),
 ) -> dict[str, Any]:
-    return {"operation": service.set_hold(context, hex_bytes(asset_id), reason=None)}
+    return {"operation": status.set_hold(context, hex_bytes(asset_id), reason=None)}
 
 
 @router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")
@@ -334,7 +334,7 @@ def metadata(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return {"metadata": service.latest_own_version(context, hex_bytes(asset_id)).asset_metadata}
+    return {"metadata": serving.latest_own_version(context, hex_bytes(asset_id)).asset_metadata}
 
 
 @router.get(
@@ -347,5 +347,5 @@ def version_metadata(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    own = service.own_published(context, hex_bytes(asset_id), version)
+    own = serving.own_published(context, hex_bytes(asset_id), version)
     return {"metadata": own.asset_metadata, "record": own.record}

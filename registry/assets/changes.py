@@ -17,9 +17,10 @@ from typing import Any
 from chain.context import Context
 from chain.core.canonical import dumps
 from chain.statements.assets import AssetRecord
-from registry.assets import service
+from registry.assets import publication as asset_publication
+from registry.assets import serving
+from registry.assets.publication import Publication
 from registry.assets.rules import PublishedRecord, SourceDrift, published_content, schema_to_publish
-from registry.assets.service import Publication
 from registry.assets.store import OwnAsset
 from registry.masking import require_rules
 from registry.purposes import require_purposes
@@ -106,18 +107,20 @@ def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) 
     Raises:
         NotFound: ``asset_not_published``; BadInput: what publishing it would raise.
     """
-    latest = service.latest_own_version(context, asset_id)
+    latest = serving.latest_own_version(context, asset_id)
     publication, old, new = _next(context, latest, version_changes)
     masking = require_rules(publication.masking, new.columns)
     purposes = require_purposes(publication.purposes)
-    served = service.served_version(context, asset_id, latest.asset_version)
+    served = serving.served_version(context, asset_id, latest.asset_version)
     added, changed, unchanged, known = RowSample(), RowSample(), 0, 0
-    fingerprint = hmac.new(service.fingerprint_key(context, latest), digestmod="sha256")
+    fingerprint = hmac.new(asset_publication.fingerprint_key(context, latest), digestmod="sha256")
     for rows in _batches(served.source.rows()):
         subjects = [str(row[new.key]) for _, row in rows]
-        published = service.published_records(context, asset_id, latest.asset_version, subjects)
+        published = serving.published_records(context, asset_id, latest.asset_version, subjects)
         for (position, row), subject in zip(rows, subjects, strict=True):
-            fingerprint.update(dumps(service.row_content(served.source, new, position, row)))
+            fingerprint.update(
+                dumps(asset_publication.row_content(served.source, new, position, row))
+            )
             found = published.get(subject)
             known += found is not None
             if found is None:
@@ -126,7 +129,7 @@ def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) 
                 unchanged += 1
             else:
                 changed.add(served.source, position)
-    refused = service.was_refused(context, latest)
+    refused = asset_publication.was_refused(context, latest)
     return SourceChanges(
         asset_id=asset_id,
         latest_version=latest.asset_version,
@@ -156,12 +159,12 @@ def republish(
 
     Raises:
         Conflict: ``source_changed``; NotFound: ``asset_not_published``; BadInput: as
-            ``service.publish``.
+            ``publication.publish``.
     """
-    with service.publication_lock():
-        latest = service.latest_own_version(context, asset_id)
+    with asset_publication.publication_lock():
+        latest = serving.latest_own_version(context, asset_id)
         publication, _, _ = _next(context, latest, version_changes)
-        return service.publish_next(
+        return asset_publication.publish_next(
             context, latest, publication, overrides={}, expected=fingerprint
         )
 
@@ -172,10 +175,10 @@ def _next(
     """The next publication, the latest version's schema and the next one's. Columns that are gone
     take their rule and type along.
     """
-    before = service.publication_of(latest)
+    before = asset_publication.publication_of(latest)
     old, source = (
-        service.served_version(context, latest.asset_id, latest.asset_version).schema,
-        service.source_of(context, latest.source).schema(),
+        serving.served_version(context, latest.asset_id, latest.asset_version).schema,
+        serving.source_of(context, latest.source).schema(),
     )
     common_columns = set(old.names) & set(source.names)
     types = {name: type_ for name, type_ in before.types.items() if name in common_columns} | dict(

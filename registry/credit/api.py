@@ -24,7 +24,9 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.credit import export, service
+from registry.credit import certificates, consents, export
+from registry.credit import disputes as credit_disputes
+from registry.credit import queries as credit_queries
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
 
@@ -95,7 +97,7 @@ def certify(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
-    certificate, signature = service.certify(
+    certificate, signature = certificates.certify(
         context,
         identity=body.identity,
         salt=hex_bytes(body.identitySalt),
@@ -119,7 +121,7 @@ async def relay(request: Request, context: Context = Depends(get_context)) -> di
     signature = hex_field(body, "signature", length=65)
     return {
         "operation": await run_in_threadpool(
-            service.relay_consent, context, registration, signature
+            consents.relay_consent, context, registration, signature
         )
     }
 
@@ -137,7 +139,7 @@ async def withdraw(request: Request, context: Context = Depends(get_context)) ->
     signature = hex_field(body, "signature", length=65)
     return {
         "operation": await run_in_threadpool(
-            service.relay_withdrawal, context, withdrawal, signature
+            consents.relay_withdrawal, context, withdrawal, signature
         )
     }
 
@@ -150,7 +152,7 @@ async def withdraw(request: Request, context: Context = Depends(get_context)) ->
 )
 async def hold(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
-    commitment = await run_in_threadpool(service.store_consent, context, body)
+    commitment = await run_in_threadpool(consents.store_consent, context, body)
     return {"consent": "0x" + commitment.hex()}
 
 
@@ -159,7 +161,7 @@ async def hold(request: Request, context: Context = Depends(get_context)) -> dic
     summary="Where a consent stands on the chain, for whoever knows its commitment",
 )
 def consent_status(commitment: str, context: Context = Depends(get_context)) -> dict[str, Any]:
-    return service.consent_status(context, hex_bytes(commitment))
+    return consents.consent_status(context, hex_bytes(commitment))
 
 
 @router.post(
@@ -178,7 +180,7 @@ async def show(request: Request, context: Context = Depends(get_context)) -> dic
     body = await strict_json(request)
 
     def take() -> None:
-        service.show_certificate(
+        certificates.show_certificate(
             context,
             SubjectKeyCertificate.from_json(field(body, "certificate", dict)),
             hex_field(body, "signature", length=65),
@@ -197,7 +199,7 @@ def records(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
-    return service.subject_records(context, identity, hex_bytes(asset_id))
+    return credit_disputes.subject_records(context, identity, hex_bytes(asset_id))
 
 
 @router.post(
@@ -210,7 +212,7 @@ async def dispute(request: Request, context: Context = Depends(get_context)) -> 
     body = await strict_json(request)
 
     def take() -> bytes:
-        return service.raise_dispute(
+        return credit_disputes.raise_dispute(
             context,
             CreditDispute.from_json(field(body, "dispute", dict)),
             hex_field(body, "signature", length=65),
@@ -231,7 +233,7 @@ def answer(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
-    return service.answer(context, hex_bytes(dispute_id), new_record=body.record)
+    return credit_disputes.answer(context, hex_bytes(dispute_id), new_record=body.record)
 
 
 @router.post(
@@ -248,7 +250,7 @@ async def disputes(
     columns = field(body, "columns", list)
     if not columns or not all(isinstance(column, str) for column in columns):
         raise BadInput("field_missing", "The columns are a list of names.", field="columns")
-    sought = service.DisputeSearch(
+    sought = credit_disputes.DisputeSearch(
         subject=field(body, "subject", str),
         columns=tuple(columns),
         purpose=field(body, "purpose", str),
@@ -256,7 +258,9 @@ async def disputes(
         package=field(body, "consent", dict),
     )
     return {
-        "disputes": await run_in_threadpool(service.disputes_for, context, caller.member, sought)
+        "disputes": await run_in_threadpool(
+            credit_disputes.disputes_for, context, caller.member, sought
+        )
     }
 
 
@@ -290,7 +294,7 @@ def listing(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return service.disputes(context, page).to_json("disputes")
+    return credit_disputes.list_disputes(context, page).to_json("disputes")
 
 
 class OwnQueryRow(BaseModel):
@@ -328,7 +332,7 @@ def queries(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return service.queries(context, page).to_json("queries")
+    return credit_queries.list_queries(context, page).to_json("queries")
 
 
 @router.get(

@@ -16,7 +16,7 @@ from chain.ethereum.records import DisputeRecord
 from chain.statements.credit import CreditDispute, CreditQuery, CreditRepair
 from chain.statements.members import SubjectKeyCertificate
 from chain.statements.trade import Agreement, UsageReceipt
-from registry.credit import service
+from registry.credit import consents, queries
 from registry.credit.rules import CONSENT_DOMAIN, LISTED_DOMAIN, ConsentPackage, listed_report
 from registry.exports import Exporter
 from registry.issuers import member_at
@@ -29,7 +29,7 @@ async def fetch(context: Context, query_hash: bytes) -> bytes:
     except NotFound as error:
         if error.code != "query_unknown":
             raise
-    bank = await asyncio.to_thread(service.anchored_query, context, query_hash)
+    bank = await asyncio.to_thread(queries.anchored_query, context, query_hash)
     return dumps(
         await context.peers.get(bank, f"/v1/peer/credit/queries/0x{query_hash.hex()}/bundle")
     )
@@ -43,9 +43,9 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
         NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to
             come, ``agreement_not_kept`` for a report from before agreements were kept with it.
     """
-    row = service.find_query(context, query_hash)
+    row = queries.find_query(context, query_hash)
     query = CreditQuery.from_json(row.statement)
-    package = ConsentPackage.from_json(service.stored_package(context, query.consent))
+    package = ConsentPackage.from_json(consents.stored_package(context, query.consent))
     exporter = Exporter(context, story="credit", subject={"query": "0x" + query_hash.hex()})
     exporter.add_member_statement(query, row.signature)
     exporter.add_log_entry(query)

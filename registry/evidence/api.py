@@ -21,7 +21,8 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.evidence import copies, service
+from registry.evidence import anchors, checkpoints, copies, witness
+from registry.evidence import log as evidence_log
 from registry.openapi import strict_body
 from registry.pages import ListAnswer, PageRequest
 
@@ -34,7 +35,7 @@ router = APIRouter(tags=["evidence"])
 def head(
     context: Context = Depends(get_context), caller: Principal = Depends(require_member)
 ) -> dict[str, Any]:
-    return service.heads_for(context, caller.member)
+    return checkpoints.heads_for(context, caller.member)
 
 
 @router.get(
@@ -43,7 +44,7 @@ def head(
 def seen(
     context: Context = Depends(get_context), caller: Principal = Depends(require_member)
 ) -> dict[str, Any]:
-    return service.last_witnessed(context, caller.member)
+    return witness.last_witnessed(context, caller.member)
 
 
 @router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
@@ -53,7 +54,7 @@ def consistency(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return {"path": ["0x" + value.hex() for value in service.consistency(context, old, new)]}
+    return {"path": ["0x" + value.hex() for value in evidence_log.consistency(context, old, new)]}
 
 
 @router.post(
@@ -68,7 +69,7 @@ async def cosignatures(
 ) -> dict[str, Any]:
     body = await strict_json(request)
     size, line = field(body, "size", int), field(body, "line", str)
-    await run_in_threadpool(service.store_cosignature, context, caller.member, size, line)
+    await run_in_threadpool(checkpoints.store_cosignature, context, caller.member, size, line)
     return {"taken": True}
 
 
@@ -85,7 +86,7 @@ def entries(
         raise Forbidden(
             "log_not_open", "A log's entries are open to supervisors; others see its heads."
         )
-    return {"entries": service.entries(context, start, end)}
+    return {"entries": evidence_log.entries(context, start, end)}
 
 
 @router.get(
@@ -98,7 +99,9 @@ def copied(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return copies.copied_leaves(context, log_origin(caller.member, service.LOG_EPOCH), start, end)
+    return copies.copied_leaves(
+        context, log_origin(caller.member, evidence_log.LOG_EPOCH), start, end
+    )
 
 
 class ForkRow(BaseModel):
@@ -126,7 +129,7 @@ def forks(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("auditor", "administrator")),
 ) -> dict[str, Any]:
-    return service.forks(context, page).to_json("forks")
+    return witness.forks(context, page).to_json("forks")
 
 
 @router.get("/v1/log", summary="State of this node's own log")
@@ -135,9 +138,9 @@ def state(
     _caller: Principal = Depends(require_local("auditor", "administrator", "clerk")),
 ) -> dict[str, Any]:
     return {
-        "origin": service.origin(context),
-        "size": service.log_size(context),
-        **service.latest_head(context),
+        "origin": evidence_log.origin(context),
+        "size": evidence_log.log_size(context),
+        **checkpoints.latest_head(context),
     }
 
 
@@ -146,6 +149,6 @@ def anchor(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator", "auditor")),
 ) -> dict[str, Any]:
-    made = service.make_checkpoint(context)
-    service.anchor_if_due(context, at_once=True)
+    made = checkpoints.make_checkpoint(context)
+    anchors.anchor_if_due(context, at_once=True)
     return {"size": made.size if made else 0}

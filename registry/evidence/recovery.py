@@ -29,7 +29,9 @@ from chain.core.database import PreparedStatement
 from chain.core.errors import Conflict, QiaolianError
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint
-from registry.evidence import service
+from registry.evidence import checkpoints
+from registry.evidence import log as evidence_log
+from registry.evidence import supervisors as evidence_supervisors
 from registry.evidence.copies import MAX_COPIED, extend, leaves_of
 from registry.evidence.store import ENTRIES, PENDING, SUBTREES, LogAnchor, LogHead
 
@@ -61,8 +63,8 @@ async def find_lost_entries(context: Context) -> LostEntries | None:
                 VerificationError: ``checkpoint_signature`` and others, of a supervisor that shows a
                 head this log did not sign.
     """
-    supervisors = await service.supervisors_of(context)
-    anchor = await asyncio.to_thread(service.anchored_head, context)
+    supervisors = await evidence_supervisors.supervisors_of(context)
+    anchor = await asyncio.to_thread(checkpoints.anchored_head, context)
     seen = dict(
         zip(
             supervisors,
@@ -76,7 +78,7 @@ async def find_lost_entries(context: Context) -> LostEntries | None:
     lost = [item for item in known if not await asyncio.to_thread(_is_own, context, item)]
     if not lost:
         return None
-    frontier = await asyncio.to_thread(service.frontier_of, context)
+    frontier = await asyncio.to_thread(evidence_log.frontier_of, context)
     if min(item.size for item in lost) <= frontier.size:
         raise Conflict(
             "log_diverged",
@@ -156,8 +158,8 @@ async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:
     note = answer.get("note") if isinstance(answer, dict) else ""
     if note is None:
         return None
-    head = service.read_own(context, str(note))
-    if head.origin != service.origin(context):
+    head = checkpoints.read_own(context, str(note))
+    if head.origin != evidence_log.origin(context):
         raise Conflict("log_origin_wrong", "A supervisor shows a head of another log.")
     return head
 
@@ -176,7 +178,7 @@ def restore_entries(context: Context, session: Session, found: LostEntries) -> N
     twice; anchors that were under way then can only be refused by a chain that is further, and are
     forgotten: the next one covers them.
     """
-    if service.size_of(session) != found.start:
+    if evidence_log.size_of(session) != found.start:
         raise Conflict(
             "log_moved",
             "The log has grown since it was compared.",

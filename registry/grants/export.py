@@ -13,7 +13,7 @@ from chain.ethereum.ledger.contracts import version_key
 from chain.ethereum.records import GrantRecord
 from chain.statements.assets import AssetRecord
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
-from registry.assets.service import own_version
+from registry.assets.serving import own_version
 from registry.exports import Exporter
 from registry.grants import service
 from registry.grants.rules import SCOPE_DOMAIN

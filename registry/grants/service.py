@@ -25,8 +25,8 @@ from chain.statements.commitment import commit, opens
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from chain.statements.members import KeyPurpose, Role
 from registry import proved
-from registry.assets import service as assets
-from registry.evidence.service import append_statement
+from registry.assets import peers, serving
+from registry.evidence.log import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_terms
 from registry.grants.store import GrantRow
 from registry.idempotency import KeyScope, bind, content_of, nonce_for
@@ -86,7 +86,7 @@ async def request(
     )
     require_terms(terms)
     (
-        await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
+        await peers.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
     ).require(terms.purpose)
     grant_id = terms.struct_hash()
     if idempotency_key is not None:
@@ -141,7 +141,7 @@ def _require_listed(context: Context, terms: GrantTerms) -> None:
     """The asset version is published here and lists the purpose: ``asset_not_published``,
     ``purpose_not_listed``.
     """
-    own = assets.own_published(context, terms.asset_id, terms.asset_version)
+    own = serving.own_published(context, terms.asset_id, terms.asset_version)
     listed_in(own.asset_metadata).require(terms.purpose)
 
 
@@ -402,7 +402,7 @@ def describe(context: Context, grant_id: bytes) -> dict[str, Any]:
 def _published_asset(context: Context, terms: GrantTerms) -> dict[str, Any] | None:
     """The record and metadata of the asset version that terms name; None at another's node."""
     own = (
-        assets.own_version(context, terms.asset_id, terms.asset_version)
+        serving.own_version(context, terms.asset_id, terms.asset_version)
         if terms.owner == context.member
         else None
     )

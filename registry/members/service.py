@@ -25,7 +25,7 @@ from chain.ethereum.records import KeyRecord
 from chain.outbox import Priority, enqueue, is_known
 from chain.statements.members import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
 from registry import fanout
-from registry.evidence.service import append_statement
+from registry.evidence.log import append_statement
 from registry.list_limits import MAX_ROWS
 from registry.members.rules import APPROVALS, role_names, status
 from registry.members.signing import call_data, reviewed

@@ -28,7 +28,9 @@ from registry.access import (
 )
 from registry.openapi import LARGE_BODY, OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
-from registry.property import export, register, service
+from registry.property import deals as deal_deals
+from registry.property import export, model, register
+from registry.property import steps as deal_steps
 from registry.property.rules import STEP_NAMES, members_of
 
 router = APIRouter(tags=["property"])
@@ -280,18 +282,18 @@ async def create(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    wanted = service.NewDeal(
+    wanted = model.NewDeal(
         title=TitleStatement.from_json(body.title),
         title_signature=hex_bytes(body.titleSignature, length=65),
-        seller=service.CertifiedKey.from_json(body.seller.model_dump()),
-        buyer=service.CertifiedKey.from_json(body.buyer.model_dump()),
+        seller=model.CertifiedKey.from_json(body.seller.model_dump()),
+        buyer=model.CertifiedKey.from_json(body.buyer.model_dump()),
         bank=body.bank,
         tax_authority=body.taxAuthority,
         notary=body.notary,
         content=body.content,
         expires_at=body.expiresAt,
     )
-    return await service.create(context, wanted)
+    return await deal_deals.create(context, wanted)
 
 
 class StepRow(BaseModel):
@@ -333,7 +335,7 @@ def listing(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> dict[str, Any]:
-    return service.listing(context, page).to_json("deals")
+    return deal_deals.listing(context, page).to_json("deals")
 
 
 @router.get("/v1/deals/{deal_id}", summary="One deal with its steps")
@@ -342,7 +344,7 @@ def describe(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> dict[str, Any]:
-    return service.describe(context, hex_bytes(deal_id))
+    return deal_deals.describe(context, hex_bytes(deal_id))
 
 
 @router.get("/v1/deals/{deal_id}/taxes", summary="The tax sheet the rules give for a deal")
@@ -351,7 +353,7 @@ def taxes(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> dict[str, Any]:
-    return service.taxes(context, hex_bytes(deal_id))
+    return deal_deals.taxes(context, hex_bytes(deal_id))
 
 
 @router.post(
@@ -365,7 +367,7 @@ async def receive_signature(
 ) -> dict[str, Any]:
     body = await strict_json(request)
     statement = DealStep.from_json(field(body, "statement", dict))
-    return await service.receive_signature(
+    return await deal_steps.receive_signature(
         context, hex_bytes(deal_id), statement, hex_field(body, "signature", length=65)
     )
 
@@ -380,7 +382,7 @@ async def sign(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    return await service.sign(context, hex_bytes(deal_id), _step(step), body.record)
+    return await deal_steps.sign(context, hex_bytes(deal_id), _step(step), body.record)
 
 
 @router.post(
@@ -393,7 +395,7 @@ def expire(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
-    return {"operation": service.expire(context, hex_bytes(deal_id))}
+    return {"operation": deal_deals.expire(context, hex_bytes(deal_id))}
 
 
 @router.get("/v1/deals/{deal_id}/bundle", summary="The deal's bundle, to be verified offline")
@@ -422,7 +424,7 @@ async def receive_deal(
     body = await strict_json(request)
     return {
         "dealId": "0x"
-        + (await run_in_threadpool(service.receive_deal, context, caller.member, body)).hex()
+        + (await run_in_threadpool(deal_deals.receive_deal, context, caller.member, body)).hex()
     }
 
 
@@ -441,7 +443,9 @@ async def receive_step(
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     body = await strict_json(request)
-    await run_in_threadpool(service.receive_step, context, caller.member, hex_bytes(deal_id), body)
+    await run_in_threadpool(
+        deal_steps.receive_step, context, caller.member, hex_bytes(deal_id), body
+    )
     return {"taken": True}
 
 
@@ -454,7 +458,7 @@ def step_of(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return service.step_of(context, caller.member, hex_bytes(deal_id), step)
+    return deal_steps.step_of(context, caller.member, hex_bytes(deal_id), step)
 
 
 @router.get(
@@ -465,7 +469,7 @@ async def peer_bundle(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> Response:
-    row = await run_in_threadpool(service.find, context, hex_bytes(deal_id))
+    row = await run_in_threadpool(deal_deals.find, context, hex_bytes(deal_id))
     parties = members_of(DealTerms.from_json(row.terms))
     if context.member not in parties or (
         caller.member not in parties and "supervisor" not in caller.roles

@@ -1,7 +1,7 @@
 """What makes sure that every party has every step: what the chain has and this node lacks is asked
 of its party until it comes.
 
-A step is handed to the other parties once, at once, when it is signed (``service.sign``). That may
+A step is handed to the other parties once, at once, when it is signed (``steps.sign``). That may
 fail: a node is down, its view of the chain is old, the sender is killed in between. But the chain
 tells each party of the step, so what is missing follows from the books alone: nothing is queued,
 and neither side's restart loses anything. A party that does not answer, or answers with something
@@ -19,11 +19,17 @@ from collections.abc import Callable, Hashable, Sequence
 import sqlalchemy as sa
 
 from chain.context import Context
-from chain.core.errors import QiaolianError, Unavailable
+from chain.core.canonical import dumps, loads
+from chain.core.errors import BadInput, QiaolianError, Unavailable
 from chain.statements.property import DealTerms, StepKind
 from registry import fanout
-from registry.property import service
-from registry.property.rules import step_holder
+from registry.property import delivery
+from registry.property.deals import find
+from registry.property.peers import read_step
+from registry.property.rules import (
+    step_holder,
+)
+from registry.property.steps import receive_step
 from registry.property.store import DealRow, StepRow
 
 log = logging.getLogger("qiaolian.deals")
@@ -124,7 +130,7 @@ class StepDelivery:
             :MAX_CONCURRENT
         ]:
             try:
-                await service.fetch_step(self._context, deal_id, step)
+                await delivery.fetch_step(self._context, deal_id, step)
             except Unavailable as error:
                 self._failed(holder, error, holder, now)
                 return
@@ -145,3 +151,30 @@ class StepDelivery:
                 error.sentence,
                 extra={"peer": holder, "code": error.code},
             )
+
+
+async def fetch_step(context: Context, deal_id: bytes, step: StepKind) -> None:
+    """Get a signed step this node lacks from its party, as checked as one handed in; nothing is
+    asked when it is here.
+
+    Raises:
+        Conflict: ``step_taken`` for another statement than the chain has; BadInput:
+            ``step_malformed``, ``record_differs``, ``tax_differs``, and what else ``receive_step``
+            refuses; Unavailable: the party cannot be reached; and whatever refusal it gives.
+    """
+    known = await context.database.aread(lambda session: session.get(StepRow, (deal_id, int(step))))
+    if known is None or known.signature is not None:
+        return
+    holder = step_holder(
+        DealTerms.from_json((await asyncio.to_thread(find, context, deal_id)).terms), step
+    )
+    found = await context.peers.get(holder, f"/v1/peer/deals/0x{deal_id.hex()}/steps/{int(step)}")
+    try:
+        answer = loads(dumps(found))
+    except (ValueError, RecursionError) as error:
+        raise BadInput("step_malformed", "The party's answer is no strict JSON.") from error
+    if read_step(answer)[0].step != step:
+        raise BadInput(
+            "step_malformed", "The party answered with another step than it was asked for."
+        )
+    await asyncio.to_thread(receive_step, context, holder, deal_id, answer)

@@ -11,7 +11,8 @@ from chain.core.canonical import dumps
 from chain.core.errors import Conflict, NotFound
 from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.exports import Exporter
-from registry.property import service
+from registry.property import deals, delivery, model
+from registry.property import steps as deal_steps
 from registry.property.model import NO_DEAL
 from registry.property.rules import DEAL_DOMAIN, NATURAL_PERSONS, STEP_DOMAIN, members_of, roles_of
 from registry.property.store import DealRow, StepRow
@@ -19,14 +20,14 @@ from registry.property.store import DealRow, StepRow
 
 async def fetch(context: Context, deal_id: bytes) -> bytes:
     """The bundle, from this node if it is a party's, else from the registration centre's."""
-    row = await asyncio.to_thread(service.find, context, deal_id)
+    row = await asyncio.to_thread(deals.find, context, deal_id)
     terms = DealTerms.from_json(row.terms)
     if context.member not in members_of(terms):
         return dumps(
             await context.peers.get(terms.registrar, f"/v1/peer/deals/0x{deal_id.hex()}/bundle")
         )
-    for step in await asyncio.to_thread(service.signed_steps, context, deal_id):
-        await service.fetch_step(context, deal_id, StepKind(step.step))
+    for step in await asyncio.to_thread(deal_steps.signed_steps, context, deal_id):
+        await delivery.fetch_step(context, deal_id, StepKind(step.step))
     return await asyncio.to_thread(_bundle, context, row, terms)
 
 
@@ -40,7 +41,7 @@ def _bundle(context: Context, row: DealRow, terms: DealTerms) -> bytes:
         raise NotFound("content_unknown", "The deal's content has not been sent to this node.")
     steps = [
         signed_step
-        for signed_step in service.signed_steps(context, row.deal_id)
+        for signed_step in deal_steps.signed_steps(context, row.deal_id)
         if signed_step.height
     ]
     if not steps:
@@ -53,7 +54,7 @@ def _bundle(context: Context, row: DealRow, terms: DealTerms) -> bytes:
     exporter.add_member_statement(title, row.title_signature)
     exporter.add_log_entry(title, required=False)
     for certificate in row.certificates:
-        certified = service.CertifiedKey.from_json(certificate)
+        certified = model.CertifiedKey.from_json(certificate)
         exporter.add_member_statement(certified.certificate, certified.signature)
     for member, _ in roles_of(terms):
         exporter.add_storage_value("MemberDirectory", "members", member)

@@ -29,8 +29,8 @@ from chain.outbox import Priority, enqueue, next_attempt
 from chain.statements.commitment import commit, new_salt
 from chain.statements.members import SubjectKeyCertificate
 from chain.statements.property import DealTerms, TitleStatement, UnitHold
-from registry.credit.service import certified_identity
-from registry.evidence.service import append_statement
+from registry.credit.certificates import certified_identity
+from registry.evidence.log import append_statement
 from registry.pages import Page, PageRequest, page_of
 from registry.property import proved
 from registry.property.model import UnitState

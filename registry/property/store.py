@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 
+import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -103,3 +104,7 @@ class StepRow(Base):
     salt: Mapped[bytes | None] = mapped_column(LargeBinary)
     operation: Mapped[str] = mapped_column(default="")
     height: Mapped[int] = mapped_column(default=0, index=True)
+
+
+def steps_query(deal_id: bytes) -> sa.Select[StepRow]:
+    return sa.select(StepRow).where(StepRow.deal_id == deal_id).order_by(StepRow.step)

@@ -36,10 +36,11 @@ from exchange.settlement import api as settlement_api
 from exchange.settlement import service as settlement
 from registry import projection as registry_projection
 from registry.assets import api as assets_api
-from registry.assets import service as assets
+from registry.assets import publication
 from registry.credit import api as credit_api
+from registry.evidence import anchors, checkpoints
 from registry.evidence import api as evidence_api
-from registry.evidence import service as evidence
+from registry.evidence import log as evidence_log
 from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.pages import PageRequest
@@ -222,11 +223,13 @@ class Market:
     def anchor(self) -> None:
         """Checkpoint and anchor the department's log now."""
         context = self.department.context
-        evidence.make_checkpoint(context)
-        if evidence.anchor_if_due(context, at_once=True):
-            self.department.done(f"anchor/{evidence.LOG_EPOCH}/{evidence.log_size(context)}")
+        checkpoints.make_checkpoint(context)
+        if anchors.anchor_if_due(context, at_once=True):
+            self.department.done(
+                f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(context)}"
+            )
         self.settle()
-        evidence.complete_anchors(context)
+        anchors.complete_anchors(context)
 
     @property
     def trust(self) -> Trust:
@@ -362,7 +365,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
 
 
 def publish(market: Market) -> None:
-    wanted = assets.Publication(
+    wanted = publication.Publication(
         name="people",
         source="people",
         description={
@@ -376,7 +379,7 @@ def publish(market: Market) -> None:
         data_item="people",
         purposes={"credit-assessment": True, "statistics": False},
     )
-    made = assets.publish(market.department.context, wanted)
+    made = publication.publish(market.department.context, wanted)
     market.department.done(made["operation"])
     market.asset_id = bytes.fromhex(made["assetId"][2:])
     market.deposit(market.bank.member, 1_000_000, "first")

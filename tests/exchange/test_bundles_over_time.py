@@ -30,10 +30,11 @@ from exchange.metering.store import GATEWAY, call_at
 from exchange.proof_profile import check_lane, check_trade
 from exchange.settlement import bundles
 from exchange.settlement import service as settlement
+from registry.credit import consents
 from registry.credit import export as credit_export
 from registry.credit import proof_profile as credit_story
-from registry.credit import service as credit
-from registry.evidence import service as evidence
+from registry.evidence import anchors, checkpoints
+from registry.evidence import log as evidence_log
 from registry.grants import export as grant_export
 from registry.grants import proof_profile as grant_story
 from registry.grants import service as grants
@@ -102,11 +103,11 @@ def rotate(market: Market, node: Node) -> None:
 
 def anchored(market: Market, node: Node) -> None:
     """Anchor what any node's log holds by now."""
-    evidence.make_checkpoint(node.context)
-    if evidence.anchor_if_due(node.context, at_once=True):
-        node.done(f"anchor/{evidence.LOG_EPOCH}/{evidence.log_size(node.context)}")
+    checkpoints.make_checkpoint(node.context)
+    if anchors.anchor_if_due(node.context, at_once=True):
+        node.done(f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(node.context)}")
     market.settle()
-    evidence.complete_anchors(node.context)
+    anchors.complete_anchors(node.context)
 
 
 # --- What ended is not hidden ---------------------------------------------------------------------
@@ -213,7 +214,9 @@ class Remembering(Subject):
             ConsentWithdrawal(1, bytes.fromhex(commitment[2:]), 2**40),
         )
         operator.done(
-            credit.relay_withdrawal(operator.context, withdrawal, self.signed(self.key, withdrawal))
+            consents.relay_withdrawal(
+                operator.context, withdrawal, self.signed(self.key, withdrawal)
+            )
         )
         self.market.settle()
 
@@ -244,7 +247,7 @@ def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> byte
             .values(**values)
         )
         if changes:
-            evidence.append_statement(
+            evidence_log.append_statement(
                 session, receipt, context.domain("TradeSettlement"), at=context.now()
             )
 

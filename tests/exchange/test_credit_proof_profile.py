@@ -21,11 +21,12 @@ from chain.statements.credit import Consent, ConsentRegistration, CreditDispute
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from chain.statements.trade import Agreement, Share, UsageOutcome, UsageReceipt
 from exchange.reports import service as reports
-from registry.assets import service as assets
-from registry.credit import export, proof_profile, service
+from registry.assets import publication
+from registry.credit import calls, consents, export, proof_profile, queries
 from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
 from registry.credit.store import CertificateRow, DisputeRow, StoredConsentRow
-from registry.evidence import service as evidence
+from registry.evidence import anchors, checkpoints
+from registry.evidence import log as evidence_log
 from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
 
@@ -60,7 +61,7 @@ def reported(market: Market, subject: Subject, agreement_id: bytes) -> dict[str,
     """
     consent, _ = subject.consents(), subject.disputes()
     made = ask(market, agreement_id, consent).json()
-    row = service.find_query(market.bank.context, bytes.fromhex(made["queryId"][2:]))
+    row = queries.find_query(market.bank.context, bytes.fromhex(made["queryId"][2:]))
     return {
         "consent": consent,
         "parts": [part_of(receipt) for receipt in row.receipts],
@@ -85,11 +86,11 @@ def told(market: Market, made: Mapping[str, Any]) -> bytes:
     """The bundle of a query, once the chain has it and the bank's log is anchored."""
     context = market.bank.context
     market.bank.done(made["operation"])
-    evidence.make_checkpoint(context)
-    if evidence.anchor_if_due(context, at_once=True):
-        market.bank.done(f"anchor/{evidence.LOG_EPOCH}/{evidence.log_size(context)}")
+    checkpoints.make_checkpoint(context)
+    if anchors.anchor_if_due(context, at_once=True):
+        market.bank.done(f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(context)}")
     market.settle()
-    evidence.complete_anchors(context)
+    anchors.complete_anchors(context)
     return export.bundle(context, bytes.fromhex(made["queryId"][2:]))
 
 
@@ -107,7 +108,7 @@ def claimed(
     """The bank signs and anchors a query over what it put together; a verifier refuses the bundle
     with this code.
     """
-    made = service.record_report(
+    made = queries.record_report(
         market.bank.context,
         subject=new_salt().hex(),
         consent=bytes.fromhex(consent[2:]),
@@ -255,7 +256,7 @@ def test_a_receipt_comes_with_the_agreement_it_names(
     bare = {name: value for name, value in first.items() if name != "agreement"}
     for part in (bare, {**first, "agreement": between(market, first, market.bank).to_json()}):
         with pytest.raises(QiaolianError) as refused:
-            service.record_report(
+            queries.record_report(
                 market.bank.context,
                 subject=SUBJECT,
                 consent=bytes.fromhex(reported["consent"][2:]),
@@ -269,14 +270,14 @@ def test_a_report_buys_nothing_from_a_member_that_is_no_department(
     market: Market, subject: Subject, agreement_id: bytes
 ) -> None:
     sold = replace(market, department=market.operator)
-    wanted = assets.Publication(
+    wanted = publication.Publication(
         "people",
         "people",
         DESCRIPTION,
         dict.fromkeys(("seniority", "age", "job", "code"), "keep"),
         purposes=PURPOSES,
     )
-    made = assets.publish(sold.department.context, wanted)
+    made = publication.publish(sold.department.context, wanted)
     sold.department.done(made["operation"])
     sold.asset_id = bytes.fromhex(made["assetId"][2:])
     sold.settle()
@@ -333,7 +334,7 @@ def made_up(market: Market, helper: Any) -> str:
         "identitySalt": "0x" + identity_salt.hex(),
     }
     market.operator.done(
-        service.relay_consent(market.operator.context, registration, signed(key, registration))
+        consents.relay_consent(market.operator.context, registration, signed(key, registration))
     )
     market.settle()
     market.bank.context.database.write(
@@ -420,7 +421,9 @@ def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(
     )
     signature = Subject(market).signed(key, dispute)
     relayer.done(
-        service._send(relayer.context, f"made-up/{key.hex()}", "raiseDispute", [dispute, signature])
+        calls.send_call(
+            relayer.context, f"made-up/{key.hex()}", "raiseDispute", [dispute, signature]
+        )
     )
     market.settle()
     made = {

@@ -25,8 +25,7 @@ from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallQuery, CallStatus
 from nodes.config import SourceEntry
 from nodes.sources import open_source
-from registry.assets import changes, incidents
-from registry.assets import service as assets
+from registry.assets import changes, incidents, publication, serving
 from registry.assets.store import OwnAsset, RecordSalt
 from registry.grants import service as grants
 from registry.pages import PageRequest
@@ -86,8 +85,8 @@ class Shop:
             "grade": 2,
             "category": "test",
         }
-        made = assets.publish(
-            self.context, assets.Publication(name, "table", description, MASKING, **changed)
+        made = publication.publish(
+            self.context, publication.Publication(name, "table", description, MASKING, **changed)
         )
         self.market.department.done(made["operation"])
         self.market.settle()
@@ -239,7 +238,7 @@ def unlisted(shop: Shop) -> Iterator[None]:
     """The published version's purposes as another metadata would list them; the gateway reads them
     afresh.
     """
-    kept = assets.own_published(shop.context, shop.asset_id, 1).asset_metadata
+    kept = serving.own_published(shop.context, shop.asset_id, 1).asset_metadata
 
     def set_to(metadata: dict[str, Any]) -> None:
         def change(session: Any) -> None:
@@ -283,7 +282,7 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_ca
 def test_a_version_from_before_purposes_were_listed_delivers_nothing_without_consent(
     shop: Shop,
 ) -> None:
-    kept = dict(assets.own_published(shop.context, shop.asset_id, 1).asset_metadata)
+    kept = dict(serving.own_published(shop.context, shop.asset_id, 1).asset_metadata)
     _set_metadata(shop, {name: value for name, value in kept.items() if name != "purposes"})
     try:
         (result,) = shop.ask(SUBJECTS[0])
@@ -540,7 +539,7 @@ def _republished(shop: Shop) -> None:
             shop.context, shop.asset_id, changes.VersionChanges(), fingerprint=found.fingerprint
         )
     assert moved.value.code == "source_changed"
-    assert assets.own_version(shop.context, shop.asset_id, 2) is None
+    assert serving.own_version(shop.context, shop.asset_id, 2) is None
     write(shop.path, altered(edit))
     made = changes.republish(
         shop.context, shop.asset_id, changes.VersionChanges(), fingerprint=found.fingerprint
@@ -553,7 +552,7 @@ def _republished(shop: Shop) -> None:
     for node in (shop.market.bank, shop.market.department):
         shown = agreements.view(node.context, shop.agreement_id)
         assert (shown["newerVersion"], "Version 2" in shown["hint"]) == (2, True)
-    assert assets.published_record(shop.context, shop.asset_id, 2, SUBJECTS[3])["age"] == 99
+    assert serving.published_record(shop.context, shop.asset_id, 2, SUBJECTS[3])["age"] == 99
 
 
 def test_a_changed_source_whose_rules_no_longer_fit_is_not_published(shop: Shop) -> None:
@@ -571,19 +570,19 @@ def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(
     market: Market, shop: Shop
 ) -> None:
     repaired = {KEY: SUBJECTS[4], "age": 77, "city": "城4", "income": "12.50", "member": False}
-    made = assets.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: repaired})
+    made = publication.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: repaired})
     market.department.done(made["operation"])
-    content = assets.published_record(
+    content = serving.published_record(
         shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4]
     )
     assert (content["age"], content["income"]) == (77, "12.5")
     write(shop.path, altered(lambda table: table[4].update(age="1")))
     assert (
-        assets.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4])
+        serving.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4])
         == content
     )
     with pytest.raises(BadInput) as refused:
-        assets.correct(
+        publication.correct(
             shop.context, shop.asset_id, overrides={SUBJECTS[4]: {**repaired, "age": "约30"}}
         )
     assert (refused.value.code, refused.value.context["column"]) == ("record_malformed", "age")

@@ -29,8 +29,8 @@ from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import bundles, closing
 from exchange.settlement import service as settlement
+from registry.evidence import checkpoints, witness
 from registry.evidence import recovery as log
-from registry.evidence import service as evidence
 from registry.grants import service as grants
 from tests.exchange.conftest import Market, Node
 
@@ -105,8 +105,8 @@ def held(node: Node, *, log_size: int = 0) -> None:
 
 def witnessed(market: Market, node: Node) -> int:
     """The size of a node's log, now all of it seen and copied by the supervisor."""
-    evidence.make_checkpoint(node.context)
-    size = market.run(evidence.witness(market.supervisor.context, node.member))
+    checkpoints.make_checkpoint(node.context)
+    size = market.run(witness.witness(market.supervisor.context, node.member))
     assert isinstance(size, int)
     return size
 
@@ -302,7 +302,7 @@ def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(
     size = witnessed(market, node)
     market.call(agreement_id, 4)
     old.put_back()
-    assert refused(lambda: evidence.make_checkpoint(node.context)) == "log_behind_chain"
+    assert refused(lambda: checkpoints.make_checkpoint(node.context)) == "log_behind_chain"
     found = market.run(log.find_lost_entries(node.context))
     assert found is not None
     take(node, found)

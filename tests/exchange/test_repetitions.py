@@ -23,8 +23,9 @@ from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway, GatewayTrade
 from exchange.metering.model import CallStatus, GatewayLimits
 from exchange.metering.store import GATEWAY
-from registry.assets import service as assets
-from registry.credit import service as credit
+from registry.assets import status
+from registry.credit import certificates
+from registry.credit import consents as credit_consents
 from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
 from tests.exchange.conftest import Market
 
@@ -43,7 +44,7 @@ class Given:
     def withdraw(self) -> None:
         withdrawal = ConsentWithdrawal(1, self.consent_id, 2**40)
         self.market.operator.done(
-            credit.relay_withdrawal(
+            credit_consents.relay_withdrawal(
                 self.market.operator.context, withdrawal, signed(self.market, self.key, withdrawal)
             )
         )
@@ -62,7 +63,7 @@ def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
         new_salt(),
         new_salt(),
     )
-    certificate, certificate_signature = credit.certify(
+    certificate, certificate_signature = certificates.certify(
         market.department.context,
         identity=identity,
         salt=identity_salt,
@@ -93,12 +94,12 @@ def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
     commitment = commit(salt, CONSENT_DOMAIN, consent.to_json())
     registration = ConsentRegistration(1, commitment, address_of(key), 2**40)
     market.operator.done(
-        credit.relay_consent(
+        credit_consents.relay_consent(
             market.operator.context, registration, signed(market, key, registration)
         )
     )
     market.settle()
-    credit.store_consent(market.bank.context, package)
+    credit_consents.store_consent(market.bank.context, package)
     return Given(market, key, consent_id(commitment, address_of(key)), package)
 
 
@@ -288,7 +289,7 @@ def test_a_void_gives_no_use_of_the_grant_back(market: Market) -> None:
     item = last_wire(market)
     for reason in (encode_code("disputed"), None):
         market.supervisor.done(
-            assets.set_hold(market.supervisor.context, market.asset_id, reason=reason)
+            status.set_hold(market.supervisor.context, market.asset_id, reason=reason)
         )
         market.settle()
         assert repeated(market, item)["void"]["reason"] == "asset_held", (

@@ -15,8 +15,10 @@ from chain.core.crypto import address_of, new_private_key, sign_digest
 from chain.statements.commitment import commit, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, CreditDispute
 from exchange.metering.gateway import Gateway
-from registry.assets import service as assets
-from registry.credit import service as credit
+from registry.assets import serving
+from registry.credit import certificates, queries
+from registry.credit import consents as credit_consents
+from registry.credit import disputes as credit_disputes
 from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
@@ -34,7 +36,7 @@ class Subject:
     def certified(self, purpose: str, office: Any) -> tuple[bytes, dict[str, Any]]:
         """A one-time key and what shows whose it is."""
         key, salt, identity = new_private_key(), new_salt(), {"code": self.code}
-        certificate, signature = credit.certify(
+        certificate, signature = certificates.certify(
             office.context,
             identity=identity,
             salt=salt,
@@ -81,16 +83,20 @@ class Subject:
             1, commit(salt, CONSENT_DOMAIN, consent.to_json()), address_of(key), 2**40
         )
         operator.done(
-            credit.relay_consent(operator.context, registration, self.signed(key, registration))
+            credit_consents.relay_consent(
+                operator.context, registration, self.signed(key, registration)
+            )
         )
         self.market.settle()
-        return "0x" + credit.store_consent(bank.context, package).hex()
+        return "0x" + credit_consents.store_consent(bank.context, package).hex()
 
     def disputes(self) -> bytes:
         """A dispute of its record at the department; the dispute id."""
         department = self.market.department
         key, _ = self.certified("dispute", department)
-        record, _ = assets.record_commitment(department.context, self.market.asset_id, 1, self.code)
+        record, _ = serving.record_commitment(
+            department.context, self.market.asset_id, 1, self.code
+        )
         claim, salt = {"column": "seniority", "should": "12"}, new_salt()
         dispute = CreditDispute(
             version=1,
@@ -102,7 +108,7 @@ class Subject:
             raised_at=department.context.now(),
         )
         signature = self.signed(key, dispute)
-        made = credit.raise_dispute(
+        made = credit_disputes.raise_dispute(
             department.context, dispute, signature, claim=claim, claim_salt=salt, subject=self.code
         )
         department.done(f"dispute/{made.hex()}")
@@ -164,7 +170,7 @@ def test_a_report_is_paid_once_under_its_key_and_anchored(
     assert records == [{"seniority": 7}, {"age": "30-39"}]
     assert made[0].json() == made[1].json(), "one query is signed and anchored"
     assert owed(market, agreement_id) == 2 * 50
-    assert len(credit.queries(market.bank.context, PageRequest(200)).rows) == 1
+    assert len(queries.list_queries(market.bank.context, PageRequest(200)).rows) == 1
     market.bank.done(made[0].json()["operation"])
     anchored = market.bank.context.ledger.credit.query_anchored_at(
         bytes.fromhex(made[0].json()["queryId"][2:])
@@ -202,7 +208,9 @@ def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_deliv
     assert [record["disputed"] for record in disputed["records"]] == [True, True]
     repaired = {"code": SUBJECT, "seniority": 12, "job": "fixed", "age": 37}
     market.department.done(
-        credit.answer(market.department.context, dispute_id, new_record=repaired)["operation"]
+        credit_disputes.answer(market.department.context, dispute_id, new_record=repaired)[
+            "operation"
+        ]
     )
     market.settle()
     shown = ask(market, agreement_id, consent).json()["report"]
@@ -218,7 +226,7 @@ def test_a_report_without_the_subjects_own_consent_is_refused_and_leaves_no_quer
 ) -> None:
     consent, before = (
         subject.consents(),
-        len(credit.queries(market.bank.context, PageRequest(200)).rows),
+        len(queries.list_queries(market.bank.context, PageRequest(200)).rows),
     )
     amount = owed(market, agreement_id)
     refused = {
@@ -229,5 +237,5 @@ def test_a_report_without_the_subjects_own_consent_is_refused_and_leaves_no_quer
     for code, changes in refused.items():
         answer = ask(market, agreement_id, consent, **changes)
         assert (answer.status_code in (403, 404), answer.json()["code"]) == (True, code)
-    assert len(credit.queries(market.bank.context, PageRequest(200)).rows) == before
+    assert len(queries.list_queries(market.bank.context, PageRequest(200)).rows) == before
     assert owed(market, agreement_id) == amount

@@ -11,7 +11,7 @@ from chain.ethereum.ledger import Reverted
 from chain.statements.members import KeyPurpose
 from exchange.metering.model import CallStatus
 from exchange.settlement import service as settlement
-from registry.assets import service as assets
+from registry.assets import status
 from tests.exchange.conftest import Market
 
 
@@ -70,7 +70,7 @@ def test_an_asset_under_a_dispute_hold_is_not_served_until_it_is_released(
 ) -> None:
     for reason, wanted in ((encode_code("disputed"), "asset_held"), (None, "")):
         market.supervisor.done(
-            assets.set_hold(market.supervisor.context, market.asset_id, reason=reason)
+            status.set_hold(market.supervisor.context, market.asset_id, reason=reason)
         )
         market.settle()
         assert market.call(agreement_id).reason == wanted
@@ -91,7 +91,7 @@ def test_a_request_under_a_key_that_has_ended_is_refused_and_what_was_delivered_
 
 def test_a_cancelled_asset_is_not_served(market: Market, agreement_id: bytes) -> None:
     market.department.done(
-        assets.cancel(market.department.context, market.asset_id, encode_code("replaced"))
+        status.cancel(market.department.context, market.asset_id, encode_code("replaced"))
     )
     market.settle()
     assert refused(market, agreement_id) == "asset_cancelled"

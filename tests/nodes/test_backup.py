@@ -26,7 +26,7 @@ from nodes import backup as backups
 from nodes.config import NodeConfig, load
 from nodes.initialise import NodePlan, initialise
 from nodes.migrate import upgrade
-from registry.evidence.service import append, integrate_pending
+from registry.evidence.log import append, integrate_pending
 from registry.uscc import with_check_character
 
 ROOT = Path(__file__).parents[2]

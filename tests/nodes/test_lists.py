@@ -27,19 +27,18 @@ from exchange.settlement import service as settlement
 from exchange.settlement.store import PaymentRow
 from nodes import operations
 from nodes.routers import load_tables, routers
-from registry.assets import incidents
-from registry.assets import service as assets
+from registry.assets import catalogue, incidents, publication
 from registry.assets.store import AssetIncident, CatalogueAsset, OwnAsset
-from registry.credit import service as credit
+from registry.credit import disputes, queries
 from registry.credit.store import AnchoredQueryRow, CreditQueryRow, DisputeRow
-from registry.evidence import service as evidence
+from registry.evidence import witness
 from registry.evidence.store import ForkRow
 from registry.grants import service as grants
 from registry.grants.store import GrantRow
 from registry.members import service as members
 from registry.members.store import MemberKeyRow, MemberRow, ProposalRow
 from registry.pages import Page, PageRequest, page_by_id
-from registry.property import service as deals
+from registry.property import deals
 from registry.property.store import DealRow
 
 MEMBER, OTHER = "11440700QL0000001A", "11440700QL0000002B"
@@ -117,14 +116,14 @@ LISTS = {
         {"opened_at": 12},
     ),
     "own queries": List(
-        credit.queries,
+        queries.list_queries,
         CreditQueryRow,
         "queryId",
         lambda number: {"query_hash": hashed(number), "statement": {"issuedAt": 1}},
         {"added": 1},
     ),
     "anchored queries": List(
-        credit.queries,
+        queries.list_queries,
         AnchoredQueryRow,
         "queryId",
         lambda number: {"query_hash": hashed(number), "height": number // 4},
@@ -132,7 +131,7 @@ LISTS = {
         roles=Role.SUPERVISOR,
     ),
     "disputes": List(
-        credit.disputes,
+        disputes.list_disputes,
         DisputeRow,
         "disputeId",
         lambda number: {"dispute_id": hashed(number), "raised_at": number // 4},
@@ -140,7 +139,7 @@ LISTS = {
         {"opened_at": 9},
     ),
     "assets": List(
-        lambda context, page: assets.search(context, page).map(assets.catalogue_entry),
+        lambda context, page: catalogue.search(context, page).map(catalogue.catalogue_entry),
         CatalogueAsset,
         "assetId",
         lambda number: {"asset_id": hashed(number), "registered_at": number // 4},
@@ -148,7 +147,7 @@ LISTS = {
         {"changed_at": 99},
     ),
     "publications": List(
-        assets.own_versions,
+        publication.own_versions,
         OwnAsset,
         lambda row: (row["assetId"], row["assetVersion"]),
         lambda number: {
@@ -190,7 +189,7 @@ LISTS = {
         {"executed_at": 9},
     ),
     "forks": List(
-        evidence.forks,
+        witness.forks,
         ForkRow,
         "foundAt",
         lambda number: {"id": number + 100, "found_at": number},

@@ -32,11 +32,11 @@ from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms, 
 from chain.statements.members import KeyPurpose, Role, SubjectKeyCertificate
 from registry import projection
 from registry.assets import api as assets_api
-from registry.assets import service as assets
+from registry.assets import publication
 from registry.credit import api as credit_api
-from registry.credit import service as credit
+from registry.credit import certificates, consents
+from registry.evidence import anchors, checkpoints
 from registry.evidence import api as evidence_api
-from registry.evidence import service as evidence
 from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.members import api as members_api
@@ -141,13 +141,13 @@ class Node(LocalNode):
 
     def anchor(self) -> None:
         """Checkpoint, anchor and store the proof."""
-        evidence.make_checkpoint(self.context)
-        evidence.anchor_if_due(self.context, at_once=True)
+        checkpoints.make_checkpoint(self.context)
+        anchors.anchor_if_due(self.context, at_once=True)
         self.outbox.wake()
 
         def settled() -> bool:
             self.context.view.wait_for_height(self.context.ledger.height(), SECONDS)
-            evidence.complete_anchors(self.context)
+            anchors.complete_anchors(self.context)
             with self.context.database.read() as session:
                 from registry.evidence.store import LogAnchor
 
@@ -206,10 +206,10 @@ class Network:
             "grade": 3,
             "category": "test",
         }
-        wanted = assets.Publication(
+        wanted = publication.Publication(
             name, name, description, masking or dict.fromkeys(records[0], "keep"), purposes=PURPOSES
         )
-        made = assets.publish(node.context, wanted)
+        made = publication.publish(node.context, wanted)
         node.done(made["operation"])
         self.sync()
         return bytes.fromhex(made["assetId"][2:])
@@ -260,7 +260,7 @@ class Network:
         self, office: str, person: Person, purpose: str
     ) -> tuple[SubjectKeyCertificate, bytes]:
         """An office's certificate of a person's key."""
-        return credit.certify(
+        return certificates.certify(
             self[office].context,
             identity=person.identity,
             salt=person.salt,
@@ -347,7 +347,7 @@ class Network:
         )
         node = self[relayer]
         node.done(
-            credit.relay_consent(
+            consents.relay_consent(
                 node.context, registration, person.sign(registration, self.deployment)
             )
         )

@@ -18,8 +18,9 @@ from chain.ethereum.eip712 import encode_code
 from chain.log import merkle
 from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
-from registry.assets import service
-from registry.assets.rules import RECORD_DOMAIN, require_description
+from registry.assets import catalogue, peers, publication, serving
+from registry.assets import status as asset_status
+from registry.assets.rules import RECORD_DOMAIN, asset_id_of, require_description
 from registry.assets.store import RecordSalt
 from registry.masking import mask, masked, require_rules
 from registry.sources import SourceColumn
@@ -38,7 +39,7 @@ def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: N
     assert (row["holder"], row["rowCount"], row["grade"]) == (network["tax"].member, 50, 3)
     assert row["metadata"]["masking"] == {"subject": "drop", "Age": "range:10", "Job": "keep"}
     record = AssetRecord.from_json(
-        service.latest_own_version(network["tax"].context, asset_id).record
+        serving.latest_own_version(network["tax"].context, asset_id).record
     )
     assert network.ledger.assets.record_hash(asset_id, 1) == record.struct_hash()
     found = network["bank"].call("GET", f"/v1/assets?q={row['name']}", role="system")["assets"]
@@ -48,7 +49,7 @@ def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: N
 def test_every_record_opens_its_commitment_under_the_registered_root(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     record = AssetRecord.from_json(
-        service.latest_own_version(network["tax"].context, asset_id).record
+        serving.latest_own_version(network["tax"].context, asset_id).record
     )
     with network["tax"].context.database.read() as session:
         rows = (
@@ -87,15 +88,15 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
 
     source = Broken()
     node.context.ports["sources"][name] = source
-    wanted = service.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
+    wanted = publication.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     with pytest.raises(BadInput) as refused:
-        service.publish(node.context, wanted)
+        publication.publish(node.context, wanted)
     assert refused.value.code == "source_row_broken"
-    asset_id = service.asset_id_of(node.member, name)  # type: ignore[attr-defined]
+    asset_id = asset_id_of(node.member, name)
     with pytest.raises(NotFound):
-        service.served_version(node.context, asset_id, 1)
+        serving.served_version(node.context, asset_id, 1)
     source.broken = False
-    made = service.publish(node.context, wanted)
+    made = publication.publish(node.context, wanted)
     node.done(made["operation"])
     assert made["rowCount"] == 50
     with node.context.database.read() as session:
@@ -104,7 +105,7 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
 
 def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: Network) -> None:
     node, name = network["tax"], f"asset-{secrets.token_hex(4)}"
-    asset_id, seen = service.asset_id_of(node.member, name), list[Any]()  # type: ignore[attr-defined]
+    asset_id, seen = asset_id_of(node.member, name), list[Any]()
 
     def own() -> dict[str, Any]:
         found = node.call("GET", "/v1/publications?limit=200", role="clerk")["publications"]
@@ -116,7 +117,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
                 name,
                 [
                     {"subject": f"S{place}", "Age": 1}
-                    for place in range(service.ROWS_PER_WRITE + 10)
+                    for place in range(publication.ROWS_PER_WRITE + 10)
                 ],
             )
             self.schema = _rows(network, self._rows).schema
@@ -128,33 +129,33 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
                     with pytest.raises(
                         Conflict, check=lambda error: error.code == "publication_running"
                     ):
-                        service.publish(node.context, wanted)
+                        publication.publish(node.context, wanted)
                 yield row
 
         def lookup(self, key: str) -> None:
             return None
 
     node.context.ports["sources"][name] = Watched()
-    wanted = service.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
-    made = service.publish(node.context, wanted)
+    wanted = publication.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
+    made = publication.publish(node.context, wanted)
     assert [(item["state"], item["rows"], item["operation"]) for item in seen] == [
         ("publishing", 0, None),
-        ("publishing", service.ROWS_PER_WRITE, None),
+        ("publishing", publication.ROWS_PER_WRITE, None),
     ]
     node.done(made["operation"])
     assert (own()["state"], own()["rows"], own()["operation"]) == (
         "published",
-        service.ROWS_PER_WRITE + 10,
+        publication.ROWS_PER_WRITE + 10,
         made["operation"],
     )
 
 
 def test_the_same_name_twice_is_refused(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    own = service.latest_own_version(network["tax"].context, asset_id)
-    wanted = service.Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
+    own = serving.latest_own_version(network["tax"].context, asset_id)
+    wanted = publication.Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
     with pytest.raises(Conflict) as refused:
-        service.publish(network["tax"].context, wanted)
+        publication.publish(network["tax"].context, wanted)
     assert refused.value.code == "asset_known"
 
 
@@ -164,23 +165,25 @@ def test_a_data_item_has_one_source(network: Network) -> None:
     for owner in ("tax", "registrar"):
         node, name = network[owner], f"asset-{secrets.token_hex(4)}"
         node.context.ports["sources"][name] = _rows(network, RECORDS, name)
-        made = service.publish(
+        made = publication.publish(
             node.context,
-            service.Publication(name, name, _description(), {}, data_item=item, purposes=PURPOSES),
+            publication.Publication(
+                name, name, _description(), {}, data_item=item, purposes=PURPOSES
+            ),
         )
         ended.append(node.outcome(made["operation"]))
     assert [status.state for status in ended] == ["done", "reverted"]
     assert ended[1].code == "data_item_taken"
     # What the chain refused was never published: the name is free, and the next version number is
     # still the first.
-    again = service.publish(
-        node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES)
+    again = publication.publish(
+        node.context, publication.Publication(name, name, _description(), {}, purposes=PURPOSES)
     )
     node.done(again["operation"])
     assert again["assetVersion"] == 1
     with pytest.raises(Conflict):
-        service.publish(
-            node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES)
+        publication.publish(
+            node.context, publication.Publication(name, name, _description(), {}, purposes=PURPOSES)
         )
 
 
@@ -188,13 +191,13 @@ def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network
     asset_id = network.publish("tax", RECORDS)
     context = network["tax"].context
     repaired = {**RECORDS[3], "Age": 99}
-    made = service.correct(context, asset_id, overrides={"S00003": repaired})
+    made = publication.correct(context, asset_id, overrides={"S00003": repaired})
     network["tax"].done(made["operation"])
-    assert service.served_version(context, asset_id, 2).lookup("S00003") == repaired
-    assert service.served_version(context, asset_id, 1).lookup("S00003") == RECORDS[3]
+    assert serving.served_version(context, asset_id, 2).lookup("S00003") == repaired
+    assert serving.served_version(context, asset_id, 1).lookup("S00003") == RECORDS[3]
     assert network.ledger.assets.asset(asset_id).latest_version == 2
     with pytest.raises(NotFound) as refused:
-        service.correct(context, asset_id, overrides={"S99999": repaired})
+        publication.correct(context, asset_id, overrides={"S99999": repaired})
     assert refused.value.code == "record_unknown"
 
 
@@ -209,7 +212,7 @@ def test_metadata_that_is_not_what_was_registered_is_refused(network: Network) -
 
     tax.database.write(forge)
     with pytest.raises(Conflict) as refused:
-        asyncio.run(service.describe(bank, asset_id))
+        asyncio.run(peers.describe(bank, asset_id))
     assert refused.value.code == "metadata_differs"
 
 
@@ -231,12 +234,12 @@ def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Network
         ]
     )
     assert not network.ledger.assets.asset(asset_id).live
-    assert service.catalogue_row(network["tax"].context, asset_id).cancelled_at is not None
+    assert catalogue.catalogue_row(network["tax"].context, asset_id).cancelled_at is not None
 
 
 def test_a_strangers_hold_is_refused_by_the_chain(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    operation = service.set_hold(network["bank"].context, asset_id, reason=encode_code("envy"))
+    operation = asset_status.set_hold(network["bank"].context, asset_id, reason=encode_code("envy"))
     assert network["bank"].outcome(operation).state == "reverted"
 
 
@@ -246,8 +249,8 @@ def test_a_publication_of_4454_rows_is_counted_whole(network: Network) -> None:
         for place in range(4454)
     ]
     asset_id = network.publish("tax", records)
-    assert service.latest_own_version(network["tax"].context, asset_id).record["rowCount"] == 4454
-    assert service.catalogue_row(network["bank"].context, asset_id).row_count == 4454
+    assert serving.latest_own_version(network["tax"].context, asset_id).record["rowCount"] == 4454
+    assert catalogue.catalogue_row(network["bank"].context, asset_id).row_count == 4454
 
 
 @pytest.mark.parametrize("missing", ["titleZh", "titleEn", "description", "grade"])
@@ -359,7 +362,7 @@ def test_what_is_no_code_is_refused(code: Any) -> None:
 
 def test_metadata_is_hashed_in_canonical_form(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    own = service.latest_own_version(network["tax"].context, asset_id)
+    own = serving.latest_own_version(network["tax"].context, asset_id)
     assert (
         AssetRecord.from_json(own.record).metadata_hash
         == hashlib.sha256(dumps(own.asset_metadata)).digest()

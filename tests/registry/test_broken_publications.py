@@ -18,7 +18,7 @@ import pytest
 from chain.core.errors import QiaolianError
 from nodes.config import SourceEntry
 from nodes.sources import open_source
-from registry.assets import service
+from registry.assets import publication, serving
 from registry.assets.rules import SourceDrift, asset_id_of
 from registry.assets.store import RecordSalt
 from tests.registry.conftest import Network
@@ -72,8 +72,8 @@ def publish(
         "grade": 3,
         "category": "test",
     }
-    made: dict[str, Any] = service.publish(
-        node.context, service.Publication(name, name, description, **(wanted | changed))
+    made: dict[str, Any] = publication.publish(
+        node.context, publication.Publication(name, name, description, **(wanted | changed))
     )
     return made
 
@@ -83,7 +83,7 @@ def left_behind(network: Network, name: str) -> int:
     asset_id = asset_id_of(context.member, name)
     with context.database.read() as session:
         rows: int = session.query(RecordSalt).filter_by(asset_id=asset_id).count()
-    return rows + (service.own_version(context, asset_id, 1) is not None)
+    return rows + (serving.own_version(context, asset_id, 1) is not None)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(
         "house"
     ] == "text"
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
-    assert service.published_record(context, asset_id, 1, "a") == {"id": "a", "house": "12"}
+    assert serving.published_record(context, asset_id, 1, "a") == {"id": "a", "house": "12"}
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_decimals_are_numbers_with_one_published_form(network: Network, tmp_path
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
     (tmp_path / "a.csv").write_text("id,price\na,12.5\nb,0\nc,\n", encoding="utf-8")
     assert [
-        service.published_record(context, asset_id, 1, subject)["price"] for subject in "abc"
+        serving.published_record(context, asset_id, 1, subject)["price"] for subject in "abc"
     ] == ["12.5", "0", None]
-    found = service.published_records(context, asset_id, 1, ["a", "b", "c"])
-    served = service.served_version(context, asset_id, 1)
+    found = serving.published_records(context, asset_id, 1, ["a", "b", "c"])
+    served = serving.served_version(context, asset_id, 1)
     assert [served.answer(subject, ["price"], found[subject])["price"] for subject in "abc"] == [
         "[10,20)",
         "[0,10)",
@@ -201,7 +201,7 @@ def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_
     with sqlite3.connect(tmp_path / "a.db", isolation_level=None) as connection:
         connection.execute("UPDATE people SET n = '约30' WHERE id = 'a'")
         assert drift_of(context, asset_id, "a") == ("source_broken", ("n",))
-        assert service.published_record(context, asset_id, 1, "b") == {"id": "b", "n": "2"}
+        assert serving.published_record(context, asset_id, 1, "b") == {"id": "b", "n": "2"}
         connection.execute("UPDATE people SET n = 1 WHERE id = 'a'")
         connection.execute("ALTER TABLE people RENAME COLUMN n TO m")
         assert drift_of(context, asset_id, "b") == ("columns_differ", ("m", "n"))
@@ -210,5 +210,5 @@ def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_
 
 def drift_of(context: Any, asset_id: bytes, subject: str) -> tuple[str, tuple[str, ...]]:
     with pytest.raises(SourceDrift) as refused:
-        service.published_record(context, asset_id, 1, subject)
+        serving.published_record(context, asset_id, 1, subject)
     return refused.value.drift.kind.value, refused.value.drift.columns

@@ -19,7 +19,7 @@ from chain.core.crypto import new_private_key, sign_digest
 from chain.core.errors import BadInput, Forbidden, NotFound, QiaolianError
 from chain.statements.commitment import commit, consent_id, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
-from registry.credit import service
+from registry.credit import consents, disputes
 from registry.credit.rules import CLAIM_DOMAIN, combine, consent_records, require_consent
 from registry.grants import service as grants
 from registry.pages import PageRequest
@@ -31,7 +31,7 @@ RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for 
 def use(network: Network, package: Any, commitment: bytes, subject: str, **changed: Any) -> None:
     """Ask as a department's gateway does."""
     context = network["tax"].context
-    checked = None if package is None else service.check_consent(context, package)
+    checked = None if package is None else consents.check_consent(context, package)
     records = context.view.proved([] if checked is None else consent_records(checked))
     asked: dict[str, Any] = {
         "commitment": "0x" + commitment.hex(),
@@ -98,7 +98,7 @@ def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Network, pers
         replace(registration, deadline=2**39),
     ):
         with pytest.raises(Forbidden) as caught:
-            service.relay_consent(operator, altered, signature)
+            consents.relay_consent(operator, altered, signature)
         assert caught.value.code == "wrong_authority"
         address, data = network.ledger.encode("CreditLedger", "recordConsent", altered, signature)
         with pytest.raises(QiaolianError):
@@ -122,13 +122,13 @@ def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(
     )
     operator = network["operator"]
     operator.done(
-        service.relay_consent(operator.context, squatted, thief.sign(squatted, network.deployment))
+        consents.relay_consent(operator.context, squatted, thief.sign(squatted, network.deployment))
     )
     consent_of_subject = network.record_consent("operator", subject, package)
     use(network, package, consent_of_subject, subject.code)
     withdrawal = ConsentWithdrawal(version=1, consent=consent_of_subject, deadline=2**40)
     with pytest.raises(Forbidden) as refused:
-        service.relay_withdrawal(
+        consents.relay_withdrawal(
             operator.context, withdrawal, thief.sign(withdrawal, network.deployment)
         )
     assert refused.value.code == "wrong_authority"
@@ -145,7 +145,7 @@ def test_strangers_fill_a_relayers_queue_only_so_far(
         "registration": registration.to_json(),
         "signature": "0x" + subject.sign(registration, network.deployment).hex(),
     }
-    monkeypatch.setattr(service, "MAX_QUEUED", 0)
+    monkeypatch.setattr(consents, "MAX_QUEUED", 0)
     with pytest.raises(QiaolianError) as refused:
         node.call("POST", "/v1/consents", body)
     assert (refused.value.code, refused.value.status) == ("relay_busy", 503)
@@ -176,9 +176,9 @@ def test_a_relayers_own_backlog_shuts_no_subject_out(
                 arguments=arguments,
             )
 
-    monkeypatch.setattr(service, "MAX_QUEUED", 1)
+    monkeypatch.setattr(consents, "MAX_QUEUED", 1)
     node.context.database.write(owe)
-    node.done(service.relay_consent(node.context, registration, signature))
+    node.done(consents.relay_consent(node.context, registration, signature))
 
 
 def test_a_withdrawn_consent_covers_nothing_more(network: Network, given: Any) -> None:
@@ -189,13 +189,15 @@ def test_a_withdrawn_consent_covers_nothing_more(network: Network, given: Any) -
         new_private_key(), withdrawal.digest(network.deployment.domain("CreditLedger"))
     )
     with pytest.raises(Forbidden) as forged:
-        service.relay_withdrawal(operator.context, withdrawal, stranger)
+        consents.relay_withdrawal(operator.context, withdrawal, stranger)
     assert forged.value.code == "wrong_authority"
     with pytest.raises(NotFound):
-        service.relay_withdrawal(operator.context, replace(withdrawal, consent=bytes(32)), stranger)
+        consents.relay_withdrawal(
+            operator.context, replace(withdrawal, consent=bytes(32)), stranger
+        )
     use(network, package, commitment, subject.code)
     operator.done(
-        service.relay_withdrawal(
+        consents.relay_withdrawal(
             operator.context, withdrawal, subject.sign(withdrawal, network.deployment)
         )
     )
@@ -257,15 +259,15 @@ def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it
         "bank", subject, "bank", certified=network.vouch("bank", subject, "consent")
     )
     with pytest.raises(Forbidden) as own:
-        service.store_consent(network["bank"].context, certified)
+        consents.store_consent(network["bank"].context, certified)
     assert own.value.code == "consent_by_beneficiary"
     with pytest.raises(Forbidden) as other:
-        service.store_consent(network["agency"].context, given[1])
+        consents.store_consent(network["agency"].context, given[1])
     assert other.value.code == "consent_other_bank"
-    assert service.store_consent(network["bank"].context, given[1]) == given[2]
-    assert service.stored_package(network["bank"].context, given[2]) == given[1]
+    assert consents.store_consent(network["bank"].context, given[1]) == given[2]
+    assert consents.stored_package(network["bank"].context, given[2]) == given[1]
     with pytest.raises(NotFound) as unknown:
-        service.stored_package(network["bank"].context, bytes(32))
+        consents.stored_package(network["bank"].context, bytes(32))
     assert unknown.value.code == "consent_unknown"
 
 
@@ -287,7 +289,7 @@ def test_a_suspended_offices_certificates_count_no_longer(network: Network, pers
 def dispute_of(
     network: Network, subject: Any, asset_id: bytes, claim: dict[str, Any], salt: bytes
 ) -> CreditDispute:
-    from registry.assets.service import record_commitment
+    from registry.assets.serving import record_commitment
 
     record, _ = record_commitment(network["tax"].context, asset_id, 1, subject.code)
     fields: dict[str, Any] = {
@@ -385,27 +387,27 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
     tax = network["tax"]
     hand_in = {"claim": claim, "claim_salt": salt, "subject": subject.code}
     with pytest.raises(QiaolianError):
-        service.raise_dispute(
+        disputes.raise_dispute(
             tax.context, statement, sign_digest(new_private_key(), bytes(32)), **hand_in
         )
     with pytest.raises(QiaolianError):
-        service.raise_dispute(
+        disputes.raise_dispute(
             tax.context,
             statement,
             subject.sign(statement, network.deployment),
             **(hand_in | {"subject": "other"}),
         )
-    dispute_id = service.raise_dispute(
+    dispute_id = disputes.raise_dispute(
         tax.context, statement, subject.sign(statement, network.deployment), **hand_in
     )
     tax.done(f"dispute/{dispute_id.hex()}")
     (row,) = [
         item
-        for item in service.disputes(tax.context, PageRequest(200)).rows
+        for item in disputes.list_disputes(tax.context, PageRequest(200)).rows
         if item["disputeId"] == "0x" + dispute_id.hex()
     ]
     assert row["claim"] == claim
-    service.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
+    disputes.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
 
     def answered() -> Any:
         tax.sync()

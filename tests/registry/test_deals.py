@@ -28,11 +28,13 @@ from chain.statements.members import Algorithm, KeyPurpose
 from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.pages import PageRequest
-from registry.property import register, service
+from registry.property import deals as deal_deals
+from registry.property import register
+from registry.property import steps as deal_steps
 from registry.property.delivery import MAX_PAUSE, MIN_PAUSE, Backoff, StepDelivery
+from registry.property.model import CertifiedKey, NewDeal
 from registry.property.proof_profile import check
 from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
-from registry.property.service import CertifiedKey, NewDeal
 from registry.property.store import DealRow, HoldRow, StepRow, TitleRow, UnitRow
 from tests.registry.conftest import Network, Node
 from tests.support.sealing import trust_for
@@ -132,7 +134,9 @@ class Sale:
         return NewDeal(**(fields | changed))
 
     def draw_up(self, **changed: Any) -> Drawn:
-        made = asyncio.run(service.create(self.network["agency"].context, self.wanted(**changed)))
+        made = asyncio.run(
+            deal_deals.create(self.network["agency"].context, self.wanted(**changed))
+        )
         return Drawn(self, DealTerms.from_json(made["terms"]))
 
 
@@ -170,13 +174,13 @@ class Drawn:
         who = who or (self.sale.seller if step is StepKind.SELLER else self.sale.buyer)
         signature = who.sign(statement, self.network.deployment)
         return asyncio.run(
-            service.receive_signature(self.network[at].context, self.id, statement, signature)
+            deal_steps.receive_signature(self.network[at].context, self.id, statement, signature)
         )
 
     def sign(self, step: StepKind, given: Any = None, *, by: str = "") -> Any:
         """An organisation's step at its own node."""
         return asyncio.run(
-            service.sign(
+            deal_steps.sign(
                 self.network[by or SIGNERS[step]].context, self.id, step, given or GIVEN.get(step)
             )
         )
@@ -200,7 +204,7 @@ class Drawn:
         )
 
     def at(self, name: str) -> Any:
-        return service.describe(self.network[name].context, self.id)
+        return deal_deals.describe(self.network[name].context, self.id)
 
     def states(self) -> set[str]:
         """What the parties say of it."""
@@ -211,7 +215,7 @@ class Drawn:
 
     def signed(self, name: str) -> dict[int, Any]:
         """What a party keeps of each step, in full."""
-        steps = service.signed_steps(self.network[name].context, self.id)
+        steps = deal_steps.signed_steps(self.network[name].context, self.id)
         return {
             step.step: (step.statement, step.signature, step.record, step.salt, step.height)
             for step in steps
@@ -324,10 +328,10 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(
     assert all(deal.signed(name) == deal.signed(PARTIES[0]) for name in PARTIES)
     assert all(record == records[0] for record in records)
     assert set(records[0]) == {step.name.lower() for step in StepKind}
-    assert records[0]["tax"]["total"] == service.taxes(network["bank"].context, deal.id)["total"]
+    assert records[0]["tax"]["total"] == deal_deals.taxes(network["bank"].context, deal.id)["total"]
     assert owner(network, deal.sale) == deal.sale.buyer.code
     assert [
-        row["dealId"] for row in service.listing(network["bank"].context, PageRequest(200)).rows
+        row["dealId"] for row in deal_deals.listing(network["bank"].context, PageRequest(200)).rows
     ].count("0x" + deal.id.hex()) == 1
 
 
@@ -501,7 +505,7 @@ def test_a_step_states_what_the_deal_says(
     with refused(network, code):
         deal.sign(step, given)
     if step is StepKind.TAX:
-        shown = service.taxes(network["tax"].context, deal.id)
+        shown = deal_deals.taxes(network["tax"].context, deal.id)
         assert deal.sign(StepKind.TAX, shown)["record"] == shown, (
             "the sheet that was seen is the one that is signed"
         )
@@ -511,12 +515,12 @@ def test_a_deal_not_registered_in_time_frees_its_unit(network: Network, sale: Sa
     deal = sale.draw_up(expires_at=now() + 12)
     deal.take(StepKind.SELLER)
     with refused(network, "not_yet_expired"):
-        service.expire(network["agency"].context, deal.id)
+        deal_deals.expire(network["agency"].context, deal.id)
     while now() <= deal.terms.expires_at + 1:
         time.sleep(0.1)
     with refused(network, "deal_over"):
         deal.sign(StepKind.AGENT)
-    network["agency"].done(service.expire(network["agency"].context, deal.id))
+    network["agency"].done(deal_deals.expire(network["agency"].context, deal.id))
     network.sync()
     assert (deal.states(), open_deal(network, deal.terms.unit)) == ({"expired"}, bytes(32))
     following = sale.draw_up()
@@ -583,7 +587,7 @@ def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sal
     assert caught.value.code == "peer_unreachable"
     assert not [
         row
-        for row in service.listing(agency.context, PageRequest(200)).rows
+        for row in deal_deals.listing(agency.context, PageRequest(200)).rows
         if row["terms"]["unit"] == "0x" + sale.title.unit.hex()
     ]
     sale.draw_up().take(StepKind.SELLER)
@@ -697,7 +701,7 @@ def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_part
     tax = network["tax"]
 
     async def killed_once_it_is_kept() -> None:
-        signing = asyncio.create_task(service.sign(tax.context, deal.id, StepKind.TAX, None))
+        signing = asyncio.create_task(deal_steps.sign(tax.context, deal.id, StepKind.TAX, None))
         await asyncio.to_thread(
             network.wait_for,
             lambda: StepKind.TAX in deal.signed("tax"),
@@ -715,7 +719,7 @@ def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_part
         tax.peers.silent.clear()
     (operation,) = {
         signed_step.operation
-        for signed_step in service.signed_steps(tax.context, deal.id)
+        for signed_step in deal_steps.signed_steps(tax.context, deal.id)
         if signed_step.step == StepKind.TAX
     }
     tax.done(operation)
@@ -765,7 +769,7 @@ def _another_record(network: Network, deal: Drawn, row: StepRow) -> None:
 
 
 def _another_statement(network: Network, deal: Drawn, row: StepRow) -> None:
-    record, salt = service.taxes(network["tax"].context, deal.id), secrets.token_bytes(32)
+    record, salt = deal_deals.taxes(network["tax"].context, deal.id), secrets.token_bytes(32)
     statement = replace(
         DealStep.from_json(row.statement), content=commit(salt, STEP_DOMAIN, record)
     )
@@ -871,7 +875,7 @@ def handed(network: Network, deal: Drawn, caller: str, to: str, body: dict[str, 
 
 def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Network, deal: Drawn) -> None:
     deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
-    body = service.step_of(
+    body = deal_steps.step_of(
         network["tax"].context, network["bank"].member, deal.id, int(StepKind.TAX)
     )
     with refused(network, "wrong_party"):
@@ -896,7 +900,7 @@ def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(
     deal.take(StepKind.SELLER)
     stranger = next(name for name in network.nodes if name not in PARTIES and name != "operator")
     with pytest.raises(QiaolianError) as caught:
-        service.step_of(
+        deal_steps.step_of(
             network["agency"].context, network[stranger].member, deal.id, int(StepKind.SELLER)
         )
     assert caught.value.code == "deal_of_others"
@@ -905,7 +909,7 @@ def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(
         with pytest.raises(QiaolianError) as caught:
             asyncio.run(network[asking].peers.get(network["agency"].member, path))
         assert caught.value.code == "deal_of_others"
-    shared = service._shared(service.find(network["agency"].context, deal.id))
+    shared = deal_deals._shared(deal_deals.find(network["agency"].context, deal.id))
     for caller, to in ((stranger, "tax"), ("bank", "tax"), ("agency", stranger)):
         with pytest.raises(QiaolianError) as caught:
             asyncio.run(
@@ -1050,7 +1054,7 @@ def test_no_deal_is_drawn_up_from(
 ) -> None:
     wanted = sale.wanted(**change(network, sale, person()))
     with refused(network, code):
-        asyncio.run(service.create(network["agency"].context, wanted))
+        asyncio.run(deal_deals.create(network["agency"].context, wanted))
 
 
 # --- One deal a unit ------------------------------------------------------------------------------
@@ -1063,7 +1067,7 @@ def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(
     first, second = sale.draw_up(), sale.draw_up(buyer=buyer)
     first.take(StepKind.SELLER)
     with refused(network, "unit_in_deal"):
-        asyncio.run(service.create(network["agency"].context, sale.wanted(buyer=buyer)))
+        asyncio.run(deal_deals.create(network["agency"].context, sale.wanted(buyer=buyer)))
     with refused(network, "unit_in_deal"):
         second.hand_in(StepKind.SELLER)
     assert (second.states(), second.word.opened_at) == ({"draft"}, 0)

@@ -28,7 +28,8 @@ from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint
 from chain.outbox.store import OutboxCall
 from chain.statements.members import Algorithm, KeyPurpose
-from registry.evidence import service
+from registry.evidence import anchors, checkpoints, supervisors, witness
+from registry.evidence import log as evidence_log
 from registry.evidence.store import LogAnchor, LogEntry, LogHead
 from registry.idempotency import nonce_for
 from registry.pages import PageRequest
@@ -39,7 +40,7 @@ def say(node: Node, count: int = 1) -> list[bytes]:
     """New entries waiting to enter the node's log; their digests."""
     digests = [secrets.token_bytes(32) for _ in range(count)]
     node.context.database.write(
-        lambda session: service.append_all(
+        lambda session: evidence_log.append_all(
             session, [("Test", digest) for digest in digests], at=node.context.now()
         )
     )
@@ -47,14 +48,14 @@ def say(node: Node, count: int = 1) -> list[bytes]:
 
 
 def head_of(node: Node) -> Checkpoint:
-    made = service.make_checkpoint(node.context)
+    made = checkpoints.make_checkpoint(node.context)
     assert made is not None
     return made
 
 
 def watch(network: Network, log: str, *, by: str = "supervisor") -> int | None:
     """One look of a witness at another member's log."""
-    return asyncio.run(service.witness(network[by].context, network[log].member))
+    return asyncio.run(witness.witness(network[by].context, network[log].member))
 
 
 def code_of(call: Any) -> str:
@@ -68,7 +69,7 @@ def code_of(call: Any) -> str:
 
 def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Network) -> None:
     node = network["agency"]
-    before = service.log_size(node.context)
+    before = evidence_log.log_size(node.context)
     digests = say(node, 13)
     head = head_of(node)
     assert head.size >= before + 13
@@ -79,7 +80,7 @@ def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Ne
         ]
         assert [entry.index for entry in rows] == sorted(entry.index for entry in rows)
         for row in rows:
-            path = merkle.inclusion_proof(row.index, head.size, service._subtree(session))
+            path = merkle.inclusion_proof(row.index, head.size, evidence_log.subtree_hash(session))
             merkle.require_included(row.leaf, row.index, head.size, head.root, path)
             for wrong in (row.leaf.replace(b"Test", b"Tost"), row.leaf + b" "):
                 with pytest.raises(NotIncluded):
@@ -92,12 +93,12 @@ def test_an_entry_is_kept_with_what_it_records_or_not_at_all(network: Network) -
     node, digest = network["agency"], secrets.token_bytes(32)
 
     def fails(session: Any) -> None:
-        service.append(session, kind="Test", digest=digest, at=1)
+        evidence_log.append(session, kind="Test", digest=digest, at=1)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         node.context.database.write(fails)
-    assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_unknown"
+    assert code_of(lambda: anchors.anchored_entry(node.context, digest)) == "entry_unknown"
 
 
 def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) -> None:
@@ -112,7 +113,7 @@ def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) ->
         first.root,
         second.size,
         second.root,
-        service.consistency(node.context, first.size, second.size),
+        evidence_log.consistency(node.context, first.size, second.size),
     )
     with pytest.raises(NotIncluded):
         merkle.require_consistent(
@@ -120,10 +121,10 @@ def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) ->
             second.root,
             second.size,
             second.root,
-            service.consistency(node.context, first.size, second.size),
+            evidence_log.consistency(node.context, first.size, second.size),
         )
     assert (
-        code_of(lambda: service.consistency(node.context, first.size, second.size + 10_000))
+        code_of(lambda: evidence_log.consistency(node.context, first.size, second.size + 10_000))
         == "head_unknown"
     )
 
@@ -134,11 +135,11 @@ def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) ->
 def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Network) -> None:
     node = network["tax"]
     digest = say(node)[0]
-    assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_not_anchored"
+    assert code_of(lambda: anchors.anchored_entry(node.context, digest)) == "entry_not_anchored"
     head_of(node)
-    assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_not_anchored"
+    assert code_of(lambda: anchors.anchored_entry(node.context, digest)) == "entry_not_anchored"
     node.anchor()
-    found = service.anchored_entry(node.context, digest)
+    found = anchors.anchored_entry(node.context, digest)
     head = checkpoint.verify(found.note, log_key=node.log.public_key, witnesses={}).checkpoint
     merkle.require_included(found.leaf, found.index, found.size, head.root, found.path)
     assert json.loads(found.leaf)["digest"] == "0x" + digest.hex()
@@ -154,19 +155,19 @@ def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network:
     for _ in range(2):
         digests += say(node)
         head = head_of(node)
-        assert service.anchor_if_due(node.context, at_once=True)
-        node.done(f"anchor/{service.LOG_EPOCH}/{head.size}")
-    assert service.complete_anchors(node.context) == 2
-    first, second = (service.anchored_entry(node.context, digest) for digest in digests)
+        assert anchors.anchor_if_due(node.context, at_once=True)
+        node.done(f"anchor/{evidence_log.LOG_EPOCH}/{head.size}")
+    assert anchors.complete_anchors(node.context) == 2
+    first, second = (anchors.anchored_entry(node.context, digest) for digest in digests)
     heights = [LogRecord.decode(entry.proofs[0].value).anchored_at for entry in (first, second)]
     assert heights[0] < heights[1], "the earliest anchor that includes an entry shows it"
-    assert service.anchored_entries(node.context, digests[:1], before=heights[1])[0] == first
+    assert anchors.anchored_entries(node.context, digests[:1], before=heights[1])[0] == first
     assert (
-        code_of(lambda: service.anchored_entries(node.context, digests[1:], before=heights[1]))
+        code_of(lambda: anchors.anchored_entries(node.context, digests[1:], before=heights[1]))
         == "key_ended"
     )
     assert (
-        code_of(lambda: service.anchored_entries(node.context, digests[1:], up_to=heights[0]))
+        code_of(lambda: anchors.anchored_entries(node.context, digests[1:], up_to=heights[0]))
         == "entry_not_anchored"
     )
 
@@ -175,10 +176,10 @@ def test_an_anchor_is_asked_for_once(network: Network) -> None:
     node = network["tax"]
     say(node)
     node.anchor()
-    assert not service.anchor_if_due(node.context, at_once=True)
+    assert not anchors.anchor_if_due(node.context, at_once=True)
     say(node)
     head_of(node)
-    assert not service.anchor_if_due(node.context), "the next anchor waits until the last is old"
+    assert not anchors.anchor_if_due(node.context), "the next anchor waits until the last is old"
     node.anchor()
 
 
@@ -192,7 +193,7 @@ def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Network) -> 
 
     def simulate(size: int) -> None:
         address, data = network.ledger.encode(
-            "EvidenceLog", "anchor", service.LOG_EPOCH, size, secrets.token_bytes(32)
+            "EvidenceLog", "anchor", evidence_log.LOG_EPOCH, size, secrets.token_bytes(32)
         )
         network.ledger.simulate(address, data, sender=node.context.transaction_address)
 
@@ -224,18 +225,18 @@ def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it
     old = put_back(node, tmp_path / "old.db")
     say(node, 2)
     node.anchor()
-    assert code_of(lambda: service.make_checkpoint(old.context)) == "log_behind_chain"
+    assert code_of(lambda: checkpoints.make_checkpoint(old.context)) == "log_behind_chain"
     say(old, 20)
-    assert code_of(lambda: service.make_checkpoint(old.context)) == "log_behind_chain"
-    old.context.database.write(service.integrate_pending)
-    assert service.log_size(old.context) > service.log_size(node.context)
-    assert code_of(lambda: service.require_current(old.context)) == "log_behind_chain"
-    service.require_current(node.context)
+    assert code_of(lambda: checkpoints.make_checkpoint(old.context)) == "log_behind_chain"
+    old.context.database.write(evidence_log.integrate_pending)
+    assert evidence_log.log_size(old.context) > evidence_log.log_size(node.context)
+    assert code_of(lambda: checkpoints.require_current(old.context)) == "log_behind_chain"
+    checkpoints.require_current(node.context)
 
 
 def refused_anchor(context: Context, head: LogHead, code: str) -> None:
     """What the node stores when a chain node says that the chain refused an anchor."""
-    operation = f"anchor/{service.LOG_EPOCH}/{head.size}"
+    operation = f"anchor/{evidence_log.LOG_EPOCH}/{head.size}"
 
     def change(session: Session) -> None:
         waits = {"height": None, "header": None, "proof": None}
@@ -272,8 +273,8 @@ def test_a_chain_nodes_word_that_an_anchor_was_refused_stops_no_log(
     say(node)
     node.anchor()
     refused_anchor(node.context, newest_head(node.context), code)
-    service.complete_anchors(node.context)
-    assert service.anchor_if_due(node.context, at_once=True), "it is asked for again"
+    anchors.complete_anchors(node.context)
+    assert anchors.anchor_if_due(node.context, at_once=True), "it is asked for again"
     node.anchor()
 
 
@@ -287,7 +288,7 @@ def test_a_refused_anchor_stops_a_log_that_the_chain_is_proved_to_know_otherwise
     say(node, 2)
     node.anchor()
     refused_anchor(old.context, newest_head(old.context), "log_shrinks")
-    assert code_of(lambda: service.complete_anchors(old.context)) == "anchor_refused"
+    assert code_of(lambda: anchors.complete_anchors(old.context)) == "anchor_refused"
     old.context.database.close()
 
 
@@ -299,11 +300,12 @@ def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(
     say(watched, 2)
     head_of(watched)
     watch(network, "bank")
-    service.require_current(old.context)
+    checkpoints.require_current(old.context)
     assert (
-        code_of(lambda: asyncio.run(service.require_witnessed(old.context))) == "log_behind_witness"
+        code_of(lambda: asyncio.run(supervisors.require_witnessed(old.context)))
+        == "log_behind_witness"
     )
-    asyncio.run(service.require_witnessed(put_back(watched, tmp_path / "new.db").context))
+    asyncio.run(supervisors.require_witnessed(put_back(watched, tmp_path / "new.db").context))
 
 
 @pytest.mark.parametrize("answer", [{}, [], {"note": 5}, {"note": "nonsense"}, {"note": None}])
@@ -312,7 +314,7 @@ def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
 ) -> None:
     old = put_back(watched, tmp_path / "old.db")
     forged = checkpoint.sign(
-        Checkpoint(service.origin(watched.context), 10**6, secrets.token_bytes(32)),
+        Checkpoint(evidence_log.origin(watched.context), 10**6, secrets.token_bytes(32)),
         network["tax"].log,
     )
 
@@ -320,7 +322,7 @@ def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
         return {"note": forged} if answer == {"note": None} else answer
 
     monkeypatch.setattr(old.context.peers, "get", lie)
-    asyncio.run(service.require_witnessed(old.context))
+    asyncio.run(supervisors.require_witnessed(old.context))
 
 
 # --- Witnesses ------------------------------------------------------------------------------------
@@ -336,7 +338,7 @@ def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(
     say(node, 4)
     second = head_of(node)
     assert watch(network, "registrar") == second.size
-    latest = service.latest_head(node.context)
+    latest = checkpoints.latest_head(node.context)
     signed = checkpoint.verify(
         latest["note"] + latest["cosignatures"],
         log_key=node.log.public_key,
@@ -344,7 +346,7 @@ def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(
     )
     assert set(signed.witnesses) == {supervisor.member}
     watch(network, "registrar")
-    assert service.latest_head(node.context) == latest, "a second look adds no second line"
+    assert checkpoints.latest_head(node.context) == latest, "a second look adds no second line"
 
 
 def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Network) -> None:
@@ -354,7 +356,7 @@ def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Netwo
     say(node, 2)
     head_of(node)
     watch(network, "registrar")
-    found = service.anchored_entry(node.context, digest)
+    found = anchors.anchored_entry(node.context, digest)
     keys = {supervisor.member: supervisor.log.public_key}
     assert set(
         checkpoint.verify(found.note, log_key=node.log.public_key, witnesses=keys).witnesses
@@ -391,7 +393,8 @@ def watched(network: Network) -> Any:
 def signed_head(node: Node, size: int, root: bytes | None = None) -> dict[str, Any]:
     """A head that the log itself signed, of any size and root."""
     note = checkpoint.sign(
-        Checkpoint(service.origin(node.context), size, root or secrets.token_bytes(32)), node.log
+        Checkpoint(evidence_log.origin(node.context), size, root or secrets.token_bytes(32)),
+        node.log,
     )
     return {"note": note, "cosignatures": "", "size": size, "anchored": []}
 
@@ -410,10 +413,10 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(
     head_of(watched)
     lie = signed_head(watched, seen + longer)
     answering(monkeypatch, network, lambda _: lie)
-    known = service.forks(network["supervisor"].context, PageRequest(200)).rows
+    known = witness.forks(network["supervisor"].context, PageRequest(200)).rows
     for _ in range(2):
         assert code_of(lambda: watch(network, "bank")) == "log_forked"
-    kept = service.forks(network["supervisor"].context, PageRequest(200)).rows
+    kept = witness.forks(network["supervisor"].context, PageRequest(200)).rows
     assert len(kept) == len(known) + 1, "a fork is kept once"
     for note in (kept[0]["first"], kept[0]["second"]):
         checkpoint.verify(note, log_key=watched.log.public_key, witnesses={})
@@ -424,14 +427,14 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(
 def test_a_witness_cosigns_no_head_the_log_did_not_sign(
     network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = service.latest_head(watched.context)
+    head = checkpoints.latest_head(watched.context)
     forged = checkpoint.sign(
-        Checkpoint(service.origin(watched.context), head["size"], secrets.token_bytes(32)),
+        Checkpoint(evidence_log.origin(watched.context), head["size"], secrets.token_bytes(32)),
         network["tax"].log,
     )
     answering(monkeypatch, network, lambda _: {"note": forged, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
-    other = service.latest_head(network["tax"].context)["note"]
+    other = checkpoints.latest_head(network["tax"].context)["note"]
     answering(monkeypatch, network, lambda _: {"note": other, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
     strange = checkpoint.sign(Checkpoint("qiaolian/another/0", 1, bytes(32)), watched.log)
@@ -454,28 +457,28 @@ def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(
     network: Network, watched: Any
 ) -> None:
     head, supervisor, tax = (
-        service.latest_head(watched.context),
+        checkpoints.latest_head(watched.context),
         network["supervisor"],
         network["tax"],
     )
     forged = checkpoint.cosign(head["note"], tax.member, supervisor.log, timestamp=1)
     assert (
         code_of(
-            lambda: service.store_cosignature(watched.context, tax.member, head["size"], forged)
+            lambda: checkpoints.store_cosignature(watched.context, tax.member, head["size"], forged)
         )
         == "checkpoint_signature"
     )
     right = checkpoint.cosign(head["note"], tax.member, tax.log, timestamp=1)
     assert (
         code_of(
-            lambda: service.store_cosignature(
+            lambda: checkpoints.store_cosignature(
                 watched.context, tax.member, head["size"] + 1_000, right
             )
         )
         == "head_unknown"
     )
-    service.store_cosignature(watched.context, tax.member, head["size"], right)
-    assert service.latest_head(watched.context)["cosignatures"].count(tax.member) == 1
+    checkpoints.store_cosignature(watched.context, tax.member, head["size"], right)
+    assert checkpoints.latest_head(watched.context)["cosignatures"].count(tax.member) == 1
 
 
 # --- Another log key ------------------------------------------------------------------------------
@@ -512,9 +515,9 @@ def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(
     network: Network, rekeyed: tuple[Node, Ed25519Signer]
 ) -> None:
     node, old = rekeyed
-    size = service.log_size(node.context)
+    size = evidence_log.log_size(node.context)
     assert head_of(node).size == size, "the entry that begins it is made once"
-    head = service.latest_head(node.context)
+    head = checkpoints.latest_head(node.context)
     assert checkpoint.signed_by(head["note"], node.context.log_signer.public_key)
     assert watch(network, "agency") == size
     with node.context.database.read() as session:
@@ -537,11 +540,11 @@ def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
     node, old = rekeyed
     size = watch(network, "agency")
     assert size is not None
-    known = service.forks(network["supervisor"].context, PageRequest(200)).rows
+    known = witness.forks(network["supervisor"].context, PageRequest(200)).rows
 
     def stolen(at: int) -> str:
         return checkpoint.sign(
-            Checkpoint(service.origin(node.context), at, secrets.token_bytes(32)), old
+            Checkpoint(evidence_log.origin(node.context), at, secrets.token_bytes(32)), old
         )
 
     answering(monkeypatch, network, lambda answer: {**answer, "note": stolen(size + 1)})
@@ -551,7 +554,7 @@ def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
         answering(monkeypatch, network, lambda answer, at=at: {**answer, "anchored": [stolen(at)]})
         assert code_of(lambda: watch(network, "agency")) == "log_key_ended"
         monkeypatch.undo()
-    assert service.forks(network["supervisor"].context, PageRequest(200)).rows == known
+    assert witness.forks(network["supervisor"].context, PageRequest(200)).rows == known
     assert watch(network, "agency") == size
 
 
@@ -559,13 +562,13 @@ def test_a_restored_log_is_compared_with_what_a_witness_saw_under_its_earlier_ke
     network: Network, rekeyed: tuple[Node, Ed25519Signer]
 ) -> None:
     node, old = rekeyed
-    note = checkpoint.sign(Checkpoint(service.origin(node.context), 7, bytes(32)), old)
-    assert service.read_own(node.context, note).size == 7
+    note = checkpoint.sign(Checkpoint(evidence_log.origin(node.context), 7, bytes(32)), old)
+    assert checkpoints.read_own(node.context, note).size == 7
     strange = checkpoint.sign(
-        Checkpoint(service.origin(node.context), 7, bytes(32)),
+        Checkpoint(evidence_log.origin(node.context), 7, bytes(32)),
         Ed25519Signer(secrets.token_bytes(32)),
     )
-    assert code_of(lambda: service.read_own(node.context, strange)) == "checkpoint_signature"
+    assert code_of(lambda: checkpoints.read_own(node.context, strange)) == "checkpoint_signature"
 
 
 def test_what_a_node_derives_for_repetitions_outlives_its_statement_key(network: Network) -> None:

@@ -13,7 +13,7 @@ from chain.core.errors import Forbidden, QiaolianError
 from nodes.workers import witness as witnessing
 from nodes.workers.witness import WitnessWorker
 from registry import fanout
-from registry.evidence import service
+from registry.evidence import witness
 from registry.members import service as members
 from tests.registry.conftest import Network
 from tests.registry.test_evidence import head_of, say
@@ -111,7 +111,7 @@ def test_a_member_whose_head_is_nonsense_does_not_stop_the_witness_for_those_aft
     head = head_of(honest)
     with caplog.at_level(logging.WARNING, "qiaolian.witness"):
         asyncio.run(WitnessWorker(supervisor.context, [liar.member, honest.member]).round())
-    assert service.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
+    assert witness.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
         head.size
     )
     assert [record.peer for record in caplog.records if hasattr(record, "peer")] in (
@@ -129,7 +129,7 @@ def test_a_member_that_never_answers_delays_no_other_members_witness(
     say(honest)
     head = head_of(honest)
     asyncio.run(WitnessWorker(supervisor.context, [silent.member, honest.member]).round())
-    assert service.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
+    assert witness.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
         head.size
     )
 

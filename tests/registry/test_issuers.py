@@ -17,10 +17,9 @@ from chain.core.canonical import dumps
 from chain.core.crypto import new_private_key
 from chain.core.errors import QiaolianError, VerificationError
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
-from registry.credit import service
+from registry.credit import certificates, consents, disputes
 from registry.credit.store import CertificateRow
-from registry.property import proof_profile, register
-from registry.property import service as deals
+from registry.property import deals, proof_profile, register
 from tests.registry.conftest import Network
 from tests.registry.test_consents import dispute_of, use
 from tests.registry.test_deals import SIGNERS, StepKind, owner, put_up
@@ -62,7 +61,7 @@ def kept(network: Network, at: str, key: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["bank", "agency", "operator", "supervisor"])
-@pytest.mark.parametrize("purpose", service.PURPOSES)
+@pytest.mark.parametrize("purpose", certificates.PURPOSES)
 def test_a_member_that_is_no_department_certifies_nobody(
     network: Network, person: Any, name: str, purpose: str
 ) -> None:
@@ -101,7 +100,7 @@ def test_a_bank_gets_no_record_by_a_consent_that_another_member_made_up_for_it(
         "issuer_not_department",
         403,
     )
-    assert code_of(lambda: service.store_consent(network["bank"].context, package)) == (
+    assert code_of(lambda: consents.store_consent(network["bank"].context, package)) == (
         "issuer_not_department",
         403,
     )
@@ -115,7 +114,7 @@ def test_another_certificate_of_a_certified_key_is_not_taken(network: Network, p
     network.certify("tax", subject, "dispute")
     mine = kept(network, "tax", subject.address)
     thief = replace(person(), key=subject.key)
-    for purpose in service.PURPOSES:
+    for purpose in certificates.PURPOSES:
         for other in (thief, subject):
             code, _ = code_of(
                 lambda other=other, purpose=purpose: show(
@@ -181,7 +180,7 @@ def dispute(network: Network, subject: Any, asset_id: bytes) -> bytes:
     claim, salt = {"column": "Seniority", "says": 11}, bytes(32)
     statement = dispute_of(network, subject, asset_id, claim, salt)
     signature = subject.sign(statement, network.deployment)
-    return service.raise_dispute(
+    return disputes.raise_dispute(
         network["tax"].context,
         statement,
         signature,
@@ -236,7 +235,7 @@ def test_a_key_whose_certificate_ended_disputes_nothing(
 
 
 @pytest.mark.parametrize("issuer", ["bank", "tax"])
-@pytest.mark.parametrize("purpose", service.PURPOSES)
+@pytest.mark.parametrize("purpose", certificates.PURPOSES)
 def test_a_certificate_posted_by_a_stranger_makes_nobody_the_owner_of_a_home(
     network: Network, person: Any, issuer: str, purpose: str
 ) -> None:

@@ -19,9 +19,10 @@ from chain.outbox.store import CALLS, REVERTED
 from chain.statements.commitment import new_salt
 from chain.statements.grants import GrantDecision
 from chain.statements.members import KeyPurpose
-from registry.assets import service as assets
+from registry import proved
+from registry.assets import catalogue, peers, publication, serving, status
 from registry.assets.store import RecordSalt
-from registry.credit import service as credit
+from registry.credit import disputes
 from registry.credit.store import DisputeRow
 from registry.grants import export as grant_export
 from registry.grants import service as grants
@@ -66,14 +67,14 @@ def test_a_hold_is_put_however_far_the_catalogue_is_behind(network: Network) -> 
     node = network["supervisor"]
     for _ in range(2):
         assert (
-            ended(node, assets.set_hold(node.context, asset_id, reason=encode_code("dispute")))
+            ended(node, status.set_hold(node.context, asset_id, reason=encode_code("dispute")))
             == "done"
         )
         assert network.ledger.assets.hold(asset_id).held
-        assert ended(node, assets.set_hold(node.context, asset_id, reason=None)) == "done"
+        assert ended(node, status.set_hold(node.context, asset_id, reason=None)) == "done"
         assert not network.ledger.assets.hold(asset_id).held
-    assert assets.catalogue_row(node.context, asset_id).hold_changes == 0
-    assert code_of(lambda: assets.set_hold(node.context, bytes(32), reason=None)) == "asset_unknown"
+    assert catalogue.catalogue_row(node.context, asset_id).hold_changes == 0
+    assert code_of(lambda: status.set_hold(node.context, bytes(32), reason=None)) == "asset_unknown"
 
 
 def test_a_hold_asked_for_before_its_release_is_seen_is_refused_and_not_dropped(
@@ -81,16 +82,16 @@ def test_a_hold_asked_for_before_its_release_is_seen_is_refused_and_not_dropped(
 ) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["supervisor"]
-    ended(node, assets.set_hold(node.context, asset_id, reason=encode_code("dispute")))
-    before = assets.proved.hold(node.context, asset_id)  # type: ignore[attr-defined]
-    ended(node, assets.set_hold(node.context, asset_id, reason=None))
-    ended(node, assets.set_hold(node.context, asset_id, reason=encode_code("dispute")))
+    ended(node, status.set_hold(node.context, asset_id, reason=encode_code("dispute")))
+    before = proved.hold(node.context, asset_id)
+    ended(node, status.set_hold(node.context, asset_id, reason=None))
+    ended(node, status.set_hold(node.context, asset_id, reason=encode_code("dispute")))
     with monkeypatch.context() as behind:
-        behind.setattr(assets.proved, "hold", lambda *_: before)  # type: ignore[attr-defined]
+        behind.setattr(proved, "hold", lambda *_: before)
         with pytest.raises(Unavailable) as caught:
-            assets.set_hold(node.context, asset_id, reason=None)
+            status.set_hold(node.context, asset_id, reason=None)
     assert caught.value.code == "hold_changing"
-    assert ended(node, assets.set_hold(node.context, asset_id, reason=None)) == "done"
+    assert ended(node, status.set_hold(node.context, asset_id, reason=None)) == "done"
     assert not network.ledger.assets.hold(asset_id).held
 
 
@@ -99,16 +100,16 @@ def test_metadata_is_checked_against_the_proved_record_or_not_called_checked(
 ) -> None:
     asset_id = network.publish("tax", RECORDS)
     tax, bank = network["tax"], network["bank"]
-    made = assets.correct(
+    made = publication.correct(
         tax.context, asset_id, overrides={"P001": {"subject": "P001", "Income": 7}}
     )
     ended(tax, made["operation"])
     bank.context.view.wait_for_height(bank.context.ledger.height(), 60)
     assert (
-        code_of(lambda: asyncio.run(assets.describe(bank.context, asset_id))) == "projection_behind"
+        code_of(lambda: asyncio.run(peers.describe(bank.context, asset_id))) == "projection_behind"
     )
     network.sync()
-    assert asyncio.run(assets.describe(bank.context, asset_id))["assetVersion"] == 2
+    assert asyncio.run(peers.describe(bank.context, asset_id))["assetVersion"] == 2
 
 
 def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_registration(
@@ -116,7 +117,7 @@ def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_
 ) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["tax"]
-    own = assets.latest_own_version(node.context, asset_id)
+    own = serving.latest_own_version(node.context, asset_id)
 
     def salts() -> list[bytes]:
         with node.context.database.read() as session:
@@ -131,12 +132,12 @@ def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_
     before = salts()
     reported_refused(node, own.operation)
     description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3}
-    again = assets.Publication(
+    again = publication.Publication(
         own.source, own.source, description, dict.fromkeys(RECORDS[0], "keep")
     )
-    assert code_of(lambda: assets.publish(node.context, again)) == "asset_known"
+    assert code_of(lambda: publication.publish(node.context, again)) == "asset_known"
     assert salts() == before
-    assert assets.correct(node.context, asset_id, overrides={})["assetVersion"] == 2
+    assert publication.correct(node.context, asset_id, overrides={})["assetVersion"] == 2
 
 
 # --- Grants ---------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def test_an_answered_dispute_is_answered_once_whatever_a_chain_node_says_of_the_
     network.certify("tax", subject, "dispute")
     claim, salt = {"column": "Seniority", "says": 11}, new_salt()
     statement = dispute_of(network, subject, asset_id, claim, salt)
-    dispute_id = credit.raise_dispute(
+    dispute_id = disputes.raise_dispute(
         node.context,
         statement,
         subject.sign(statement, network.deployment),
@@ -237,11 +238,11 @@ def test_an_answered_dispute_is_answered_once_whatever_a_chain_node_says_of_the_
         claim_salt=salt,
         subject=subject.code,
     )
-    operation = credit.answer(node.context, dispute_id, new_record=None)["operation"]
+    operation = disputes.answer(node.context, dispute_id, new_record=None)["operation"]
     assert ended(node, operation) == "done"
     reported_refused(node, operation)
     with pytest.raises(Conflict) as caught:
-        credit.answer(
+        disputes.answer(
             node.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11}
         )
     assert caught.value.code == "already_answered"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
-from registry.assets import service as assets
+from registry.assets import peers, publication, serving
 from registry.assets.rules import asset_id_of
 from registry.assets.store import OwnAsset
 from registry.purposes import KNOWN_PURPOSES, listed_in, require_purposes
@@ -86,9 +86,11 @@ def test_an_asset_without_a_purpose_is_not_published(network: Network) -> None:
     network.publish("tax", RECORDS)
     known = next(iter(node.context.ports["sources"]))
     with pytest.raises(BadInput) as refused:
-        assets.publish(node.context, assets.Publication("no-purpose", known, description, {}))
+        publication.publish(
+            node.context, publication.Publication("no-purpose", known, description, {})
+        )
     assert refused.value.code == "purposes_missing"
-    assert assets.own_version(node.context, asset_id_of(node.member, "no-purpose"), 1) is None
+    assert serving.own_version(node.context, asset_id_of(node.member, "no-purpose"), 1) is None
 
 
 def test_a_purpose_the_version_does_not_list_is_refused_at_the_request(network: Network) -> None:
@@ -111,7 +113,7 @@ def test_an_owner_refuses_an_unlisted_purpose_whatever_the_grantees_node_checks(
     async def unchecked(*_: Any) -> Any:
         return listed_in({})
 
-    monkeypatch.setattr(assets, "published_purposes", unchecked)
+    monkeypatch.setattr(peers, "published_purposes", unchecked)
     with pytest.raises(Forbidden) as refused:
         network.request_grant("bank", "tax", asset_id, ["Income"], purpose="property-registration")
     assert refused.value.code == "purpose_not_listed"
@@ -144,10 +146,10 @@ def test_a_version_published_this_moment_is_waited_for(network: Network) -> None
         "grade": 3,
         "category": "test",
     }
-    wanted = assets.Publication(
+    wanted = publication.Publication(
         "this-moment", known, description, {}, purposes={"credit-assessment": True}
     )
-    asset_id = bytes.fromhex(assets.publish(node.context, wanted)["assetId"][2:])
+    asset_id = bytes.fromhex(publication.publish(node.context, wanted)["assetId"][2:])
     assert network.request_grant("bank", "tax", asset_id, ["Income"])
 
 

@@ -20,7 +20,8 @@ from chain.core.database import Database
 from chain.core.errors import QiaolianError
 from chain.log import checkpoint
 from chain.log.checkpoint import Checkpoint
-from registry.evidence import copies, recovery, service
+from registry.evidence import anchors, checkpoints, copies, recovery, supervisors, witness
+from registry.evidence import log as evidence_log
 from registry.evidence.store import CopiedLog, LogAnchor, LogEntry, PendingEntry, WitnessedHead
 from tests.registry.conftest import Network, Node
 
@@ -31,7 +32,7 @@ def say(node: Node, count: int = 1) -> list[bytes]:
     """New entries waiting to enter the node's log; their digests."""
     digests = [secrets.token_bytes(32) for _ in range(count)]
     node.context.database.write(
-        lambda session: service.append_all(
+        lambda session: evidence_log.append_all(
             session, [("Test", digest) for digest in digests], at=node.context.now()
         )
     )
@@ -40,7 +41,7 @@ def say(node: Node, count: int = 1) -> list[bytes]:
 
 def watch(network: Network) -> int:
     """One look of the supervisor at the log."""
-    seen = asyncio.run(service.witness(network["supervisor"].context, network[LOG].member))
+    seen = asyncio.run(witness.witness(network["supervisor"].context, network[LOG].member))
     assert isinstance(seen, int)
     return seen
 
@@ -88,14 +89,14 @@ def lost(network: Network, tmp_path: Path) -> Any:
     """
     node = network[LOG]
     say(node, 3)
-    service.make_checkpoint(node.context)
+    checkpoints.make_checkpoint(node.context)
     watch(network)
     old = put_back(node, tmp_path / "old.db")
     say(node, 3)
     node.anchor()
     watch(network)
     say(node, 2)
-    service.make_checkpoint(node.context)
+    checkpoints.make_checkpoint(node.context)
     watch(network)
     return old
 
@@ -106,14 +107,14 @@ def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name
     node = network[LOG]
     take(lost, search(lost))
     assert digests(lost) == digests(node)
-    service.require_current(lost.context)
-    asyncio.run(service.require_witnessed(lost.context))
+    checkpoints.require_current(lost.context)
+    asyncio.run(supervisors.require_witnessed(lost.context))
     assert search(lost) is None
     (digest,) = say(lost)
-    made = service.make_checkpoint(lost.context)
+    made = checkpoints.make_checkpoint(lost.context)
     assert made is not None
-    assert made.size == service.log_size(node.context) + 1
-    path = service.consistency(lost.context, made.size - 1, made.size)
+    assert made.size == evidence_log.log_size(node.context) + 1
+    path = evidence_log.consistency(lost.context, made.size - 1, made.size)
     assert path
     assert digests(lost)[-1] == digest
 
@@ -123,8 +124,8 @@ def test_the_heads_that_come_back_are_signed_byte_for_byte_as_they_were(
 ) -> None:
     take(lost, search(lost))
     assert (
-        service.latest_head(lost.context)["note"]
-        == service.latest_head(network[LOG].context)["note"]
+        checkpoints.latest_head(lost.context)["note"]
+        == checkpoints.latest_head(network[LOG].context)["note"]
     )
 
 
@@ -132,11 +133,11 @@ def test_what_waited_when_the_backup_was_made_enters_once(network: Network, tmp_
     node = network[LOG]
     waiting = say(node, 2)
     old = put_back(node, tmp_path / "old.db")
-    service.make_checkpoint(node.context)
+    checkpoints.make_checkpoint(node.context)
     watch(network)
     (later,) = say(old)
     take(old, search(old))
-    service.make_checkpoint(old.context)
+    checkpoints.make_checkpoint(old.context)
     entered = digests(old)
     assert [entered.count(value) for value in (*waiting, later)] == [1, 1, 1]
     with old.context.database.read() as session:
@@ -148,8 +149,8 @@ def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_co
 ) -> None:
     node = network[LOG]
     say(node)
-    service.make_checkpoint(node.context)
-    assert service.anchor_if_due(node.context, at_once=True)
+    checkpoints.make_checkpoint(node.context)
+    assert anchors.anchor_if_due(node.context, at_once=True)
     old = put_back(node, tmp_path / "old.db")
     say(node)
     node.anchor()
@@ -157,8 +158,8 @@ def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_co
     take(old, search(old))
     with old.context.database.read() as session:
         assert session.scalars(sa.select(LogAnchor).where(LogAnchor.height.is_(None))).all() == []
-    assert service.anchor_if_due(old.context, at_once=True)
-    service.complete_anchors(old.context)
+    assert anchors.anchor_if_due(old.context, at_once=True)
+    anchors.complete_anchors(old.context)
 
 
 def test_a_node_that_lacks_nothing_recovers_nothing(
@@ -223,7 +224,7 @@ def test_a_supervisor_that_shows_an_older_head_than_the_chain_anchors_restores_n
     network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = network[LOG]
-    seen = service.latest_head(node.context)["note"]
+    seen = checkpoints.latest_head(node.context)["note"]
     say(node, 2)
     node.anchor()
     answering(monkeypatch, lost, "/v1/peer/log/seen", lambda _: {"note": seen})
@@ -238,7 +239,7 @@ def test_a_head_that_this_log_did_not_sign_ends_the_search(
     network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     node = network[LOG]
-    head = Checkpoint(service.origin(node.context), 10**6, secrets.token_bytes(32))
+    head = Checkpoint(evidence_log.origin(node.context), 10**6, secrets.token_bytes(32))
     told = {
         "signer": ({"note": checkpoint.sign(head, network["tax"].log)}, "checkpoint_signature"),
         "origin": (
@@ -268,14 +269,14 @@ def test_a_supervisor_that_cannot_be_asked_is_waited_for(network: Network, lost:
 
 def test_a_database_that_grew_another_history_cannot_be_continued(lost: Any) -> None:
     say(lost, 20)
-    lost.context.database.write(service.integrate_pending)
+    lost.context.database.write(evidence_log.integrate_pending)
     assert code_of(lambda: search(lost)) == "log_diverged"
 
 
 def test_a_log_that_moved_since_the_search_takes_nothing(lost: Any) -> None:
     found = search(lost)
     say(lost)
-    lost.context.database.write(service.integrate_pending)
+    lost.context.database.write(evidence_log.integrate_pending)
     before = digests(lost)
     assert code_of(lambda: take(lost, found)) == "log_moved"
     assert digests(lost) == before
@@ -289,7 +290,7 @@ def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(
 ) -> None:
     node, supervisor = network[LOG], network["supervisor"]
     say(node, 3)
-    head = service.make_checkpoint(node.context)
+    head = checkpoints.make_checkpoint(node.context)
     assert head is not None
     answering(monkeypatch, supervisor, "/v1/peer/log/entries", _forge)
     assert code_of(lambda: watch(network)) == "log_copy_differs"
@@ -301,10 +302,10 @@ def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(
         assert witnessed is not None
         assert copy is not None
         assert (witnessed.size, copy.size) == (head.size - 3, head.size - 3)
-    assert service.latest_head(node.context)["cosignatures"] == ""
+    assert checkpoints.latest_head(node.context)["cosignatures"] == ""
     monkeypatch.undo()
     assert watch(network) == head.size
-    assert supervisor.member in service.latest_head(node.context)["cosignatures"]
+    assert supervisor.member in checkpoints.latest_head(node.context)["cosignatures"]
 
 
 def test_a_copy_is_made_and_given_back_in_parts(
@@ -313,7 +314,7 @@ def test_a_copy_is_made_and_given_back_in_parts(
     monkeypatch.setattr(copies, "MAX_COPIED", 2)
     monkeypatch.setattr(recovery, "MAX_COPIED", 2)
     say(network[LOG], 5)
-    service.make_checkpoint(network[LOG].context)
+    checkpoints.make_checkpoint(network[LOG].context)
     watch(network)
     take(lost, search(lost))
     assert digests(lost) == digests(network[LOG])
@@ -337,12 +338,12 @@ def test_a_member_is_given_the_copy_of_its_own_log_alone(network: Network, lost:
 
 def test_a_node_that_does_not_know_its_standing_shows_no_head(network: Network, lost: Any) -> None:
     def refuse() -> None:
-        service.require_current(lost.context)
+        checkpoints.require_current(lost.context)
 
-    lost.context.ports[service.RESTORE_GUARD] = refuse
+    lost.context.ports[checkpoints.RESTORE_GUARD] = refuse
     assert (
-        code_of(lambda: service.heads_for(lost.context, network["supervisor"].member))
+        code_of(lambda: checkpoints.heads_for(lost.context, network["supervisor"].member))
         == "log_behind_chain"
     )
     take(lost, search(lost))
-    assert service.heads_for(lost.context, network["supervisor"].member)["note"]
+    assert checkpoints.heads_for(lost.context, network["supervisor"].member)["note"]

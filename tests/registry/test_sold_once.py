@@ -19,10 +19,10 @@ from chain.statements.members import KeyPurpose
 from chain.statements.property import StepKind, TitleStatement
 from registry import projection
 from registry.pages import PageRequest
-from registry.property import register, service
+from registry.property import calls, deals, register, steps
+from registry.property.model import CertifiedKey
 from registry.property.register import RegistrationUpdater
 from registry.property.rules import MAX_DEAL_SECONDS, MAX_HOLD_SECONDS
-from registry.property.service import CertifiedKey
 from registry.property.store import DealRow, UnitRow
 from tests.registry.conftest import Network
 from tests.registry.test_deals import (
@@ -79,8 +79,8 @@ def fails(code: str) -> Iterator[None]:
 
 def hand_to_centre(network: Network, deal: Drawn) -> None:
     """The agent gives a deal to the registration centre's node."""
-    shared = service._shared(service.find(network["agency"].context, deal.id))
-    service.receive_deal(network["registrar"].context, network["agency"].member, shared)
+    shared = deals._shared(deals.find(network["agency"].context, deal.id))
+    deals.receive_deal(network["registrar"].context, network["agency"].member, shared)
 
 
 def title_for(context: Any, deal: Drawn, key: str) -> TitleStatement:
@@ -113,7 +113,7 @@ def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(
     network.certify("registrar", seller, "deal")
     with fails("not_owner"):
         title_for(context, deal, seller.address)
-    assert service.describe(context, deal.id)["registeredAt"] is None, "no event has reported it"
+    assert deals.describe(context, deal.id)["registeredAt"] is None, "no event has reported it"
     assert title_for(context, deal, deal.sale.buyer.address).last_registration == deal.id
 
 
@@ -200,7 +200,7 @@ def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(
     agency = network["agency"].context
 
     def send(session: Any) -> None:
-        service._enqueue(
+        calls.enqueue_call(
             agency,
             session,
             f"test/{deal.id.hex()}",
@@ -264,7 +264,7 @@ def test_an_invented_step_does_not_bring_an_ended_key_back(network: Network, dea
         "salt": None,
     }
     with network.suspended("tax"), refused(network, "wrong_signer"):
-        service.receive_step(network["bank"].context, network["tax"].member, deal.id, body)
+        steps.receive_step(network["bank"].context, network["tax"].member, deal.id, body)
 
 
 def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(
@@ -274,7 +274,7 @@ def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(
     other = Drawn(deal.sale, replace(deal.terms, nonce=bytes(31) + b"\1"))
     invented(network, "bank", "DealOpened", other, terms=forged)
     with fails("deal_unknown"):
-        service.find(network["bank"].context, other.id)
+        deals.find(network["bank"].context, other.id)
 
 
 def test_steps_go_on_from_proved_records_while_the_projection_is_behind(

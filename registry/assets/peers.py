@@ -1,0 +1,113 @@
+"""Descriptions of other members' assets, fetched from the holder and checked against the chain."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import Any
+
+from chain.context import Context
+from chain.core.canonical import dumps
+from chain.core.errors import BadInput, Conflict, NotFound, Unavailable
+from chain.ethereum.ledger.contracts import version_key
+from chain.ethereum.proved_records import StorageKey
+from chain.statements.assets import AssetRecord
+from registry import proved
+from registry.assets.catalogue import catalogue_entry, catalogue_row
+from registry.assets.serving import latest_own_version, own_published
+from registry.assets.store import CatalogueAsset
+from registry.purposes import ListedPurposes, listed_in
+
+REGISTRATION_SECONDS = 15.0
+"""How long a version that its holder shows may take to reach the chain."""
+
+
+async def published_purposes(
+    context: Context, holder: str, asset_id: bytes, version: int
+) -> ListedPurposes:
+    """The purposes a version of any member's asset lists, by metadata that is the one the chain has
+    registered.
+
+    Raises:
+        NotFound: ``asset_not_published``, ``asset_unknown``; Conflict: ``metadata_differs``;
+            Unavailable: the holder cannot be asked.
+    """
+    if holder == context.member:
+        own = await asyncio.to_thread(own_published, context, asset_id, version)
+        return listed_in(own.asset_metadata)
+    answer = await context.peers.get(
+        holder, f"/v1/peer/assets/0x{asset_id.hex()}/versions/{version}"
+    )
+    try:
+        record, metadata = AssetRecord.from_json(answer["record"]), answer["metadata"]
+        matching = hashlib.sha256(dumps(metadata)).digest() == record.metadata_hash
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            "metadata_malformed",
+            "The holder's node does not show the version in the form expected.",
+        ) from error
+    registered = await _registered(context, asset_id, version)
+    if not registered:
+        raise NotFound(
+            "asset_unknown",
+            "No such version of the asset is registered.",
+            hint="See GET /v1/assets.",
+        )
+    if not matching or registered != int.from_bytes(record.struct_hash(), "big"):
+        raise Conflict(
+            "metadata_differs", "The holder's metadata is not what it registered on the chain."
+        )
+    return listed_in(metadata)
+
+
+async def _registered(context: Context, asset_id: bytes, version: int) -> int:
+    """The struct hash of a version's record on the chain, or 0. Its holder may have published it
+    this moment: it is waited for a little.
+    """
+    word = StorageKey("AssetRegistry", "versions", (version_key(asset_id, version),))
+    deadline = time.monotonic() + REGISTRATION_SECONDS
+    while True:
+        (found,) = await context.view.aproved_values([word])
+        if found.value or time.monotonic() > deadline:
+            return found.value
+        await asyncio.sleep(0.2)
+
+
+async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
+    """One asset with its metadata, fetched from its holder and checked against the record that the
+    chain has.
+
+    Raises:
+        NotFound: ``asset_unknown``; Conflict: ``metadata_differs``;
+        Unavailable: ``projection_behind`` while the catalogue lacks the latest version,
+            ``chain_view_stale``.
+    """
+    row = await asyncio.to_thread(catalogue_row, context, asset_id)
+    await asyncio.to_thread(_require_latest, context, row)
+    if row.holder == context.member:
+        metadata: Any = (
+            await asyncio.to_thread(latest_own_version, context, asset_id)
+        ).asset_metadata
+    else:
+        answer = await context.peers.get(row.holder, f"/v1/peer/assets/0x{asset_id.hex()}")
+        metadata = answer["metadata"]
+    if hashlib.sha256(dumps(metadata)).digest() != row.metadata_hash:
+        raise Conflict(
+            "metadata_differs", "The holder's metadata is not what it registered on the chain."
+        )
+    return {**catalogue_entry(row), "metadata": metadata}
+
+
+def _require_latest(context: Context, row: CatalogueAsset) -> None:
+    """The catalogue's record is the one that the chain has of the asset's latest version."""
+    latest = proved.asset(context, row.asset_id).latest_version
+    record = AssetRecord.from_json(row.record)
+    if record.asset_version != latest or record.struct_hash() != proved.record_hash(
+        context, row.asset_id, latest
+    ):
+        raise Unavailable(
+            "projection_behind",
+            "The catalogue of this node lacks the asset's latest version.",
+            hint="Ask again in a moment; GET /readyz says how far this node has read the chain.",
+        )

@@ -1,0 +1,199 @@
+"""Certificates of subjects' one-time keys: issued here, or shown here for a dispute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.core.crypto import recover
+from chain.core.errors import BadInput, Conflict, Forbidden
+from chain.ethereum.proved_records import member_record
+from chain.statements.commitment import commit, opens
+from chain.statements.members import KeyPurpose, SubjectKeyCertificate
+from registry import proved
+from registry.credit.rules import (
+    IDENTITY_DOMAIN,
+    require_identity,
+)
+from registry.credit.store import (
+    CertificateRow,
+)
+from registry.evidence.log import append_statement
+from registry.issuers import ISSUER_ROLE, require_issuer
+from registry.signers import require_signed_by
+
+PURPOSES = ("consent", "deal", "dispute")
+"""What a subject's key may be certified for."""
+
+
+def certify(
+    context: Context,
+    *,
+    identity: Mapping[str, Any],
+    salt: bytes,
+    key: str,
+    purpose: str,
+    not_after: int,
+) -> tuple[SubjectKeyCertificate, bytes]:
+    """Certify a person's or trader's one-time key, as the issuer that knows them.
+
+    Raises:
+        Forbidden: ``issuer_not_department`` at a member that is no active department; Conflict:
+            ``key_certified``;
+        BadInput: ``wrong_period``, ``identity_malformed``, ``identity_too_large``,
+            ``purpose_unknown``; Unavailable: ``chain_view_stale``.
+    """
+    record = proved.member(context, context.member)
+    if not (record.live and record.has_role(ISSUER_ROLE)):
+        raise Forbidden(
+            "issuer_not_department",
+            "Only an active department certifies whose a key is, and this member is none.",
+            hint="Send the person to the department that knows them.",
+        )
+    now = context.now()
+    if not_after <= now:
+        raise BadInput("wrong_period", "A certificate ends in the future.")
+    require_identity(identity)
+    if purpose not in PURPOSES:
+        raise BadInput(
+            "purpose_unknown", "A key is certified for a purpose.", hint=", ".join(PURPOSES)
+        )
+    certificate = SubjectKeyCertificate(
+        version=1,
+        issuer=context.member,
+        subject=commit(salt, IDENTITY_DOMAIN, dict(identity)),
+        key=key,
+        purpose=purpose,
+        not_before=now - 60,
+        not_after=not_after,
+    )
+    signature = context.sign(certificate)
+
+    def change(session: Session) -> None:
+        known = session.get(CertificateRow, key)
+        if known is not None:
+            raise Conflict("key_certified", "This key is certified; a key serves one purpose once.")
+        session.add(
+            CertificateRow(
+                key=key,
+                identity=dict(identity),
+                certificate=certificate.to_json(),
+                signature=signature,
+            )
+        )
+        append_statement(session, certificate, context.domain("MemberDirectory"), at=now)
+
+    context.database.write(change)
+    return certificate, signature
+
+
+def certified_identity(
+    session: Session, key: str
+) -> tuple[Mapping[str, Any], SubjectKeyCertificate] | None:
+    """Whose key this is, if this issuer certified it or was shown its certificate: the identity and
+    the certificate.
+
+    A shown one is another issuer's word, for disputes only; who lets anything else rest on it asks
+    for the issuer.
+    """
+    row = session.get(CertificateRow, key)
+    return None if row is None else (row.identity, SubjectKeyCertificate.from_json(row.certificate))
+
+
+def certified_under(context: Context, address: str) -> int:
+    """How many certificates of this issuer are in force and signed with that key of it: when the
+    key ends, they do.
+    """
+    domain, now = context.domain("MemberDirectory"), context.now()
+    with context.database.read() as session:
+        rows = [
+            (SubjectKeyCertificate.from_json(row.certificate), row.signature)
+            for row in session.scalars(sa.select(CertificateRow))
+        ]
+    return sum(
+        certificate.issuer == context.member
+        and certificate.not_after >= now
+        and recover(certificate.digest(domain), signature) == address
+        for certificate, signature in rows
+    )
+
+
+def require_dispute_key(context: Context, key: str, subject: str) -> None:
+    """The disputing key must be certified here, or its certificate have been shown here before; its
+    issuer counts as it stands now.
+    """
+    with context.database.read() as session:
+        found = certified_identity(session, key)
+    if found is None or found[0].get("code") != subject:
+        raise Forbidden(
+            "subject_key_unknown",
+            "The key is not certified for this subject.",
+            hint="Show its certificate first.",
+        )
+    _require_for_disputes(context, found[1])
+
+
+def show_certificate(
+    context: Context,
+    certificate: SubjectKeyCertificate,
+    signature: bytes,
+    *,
+    identity: Mapping[str, Any],
+    identity_salt: bytes,
+) -> None:
+    """Keep another issuer's certificate of a key that is to sign disputes here, after checking it.
+
+    Anybody may show one, so it never takes the place of another: what stands under a key stays.
+    What can be kept is bounded by what issuers sign.
+
+    Raises:
+        Conflict: ``key_certified``; Forbidden: ``wrong_signer``, ``issuer_not_department``,
+            ``certificate_expired``;
+        BadInput: ``certificate_wrong_purpose``, ``identity_differs``, ``identity_malformed``,
+            ``identity_too_large``.
+    """
+    certificate.require_known_version()
+    require_signed_by(context, certificate.issuer, certificate, signature, KeyPurpose.STATEMENT)
+    _require_for_disputes(context, certificate)
+    require_identity(identity)
+    if not opens(
+        certificate.subject, salt=identity_salt, domain=IDENTITY_DOMAIN, record=dict(identity)
+    ):
+        raise BadInput("identity_differs", "The identity is not what the certificate commits to.")
+
+    def change(session: Session) -> None:
+        known = certified_identity(session, certificate.key)
+        if known is None:
+            row = CertificateRow(
+                key=certificate.key,
+                identity=dict(identity),
+                certificate=certificate.to_json(),
+                signature=signature,
+            )
+            session.add(row)
+        elif known[1] != certificate:
+            raise Conflict(
+                "key_certified",
+                "The key has another certificate here.",
+                hint="A key serves one purpose once: make a new one.",
+            )
+
+    context.database.write(change)
+
+
+def _require_for_disputes(context: Context, certificate: SubjectKeyCertificate) -> None:
+    if certificate.purpose != "dispute":
+        raise BadInput(
+            "certificate_wrong_purpose",
+            "The key is certified for something else than disputes.",
+            hint="A key serves one purpose.",
+        )
+    if not certificate.not_before <= context.now() <= certificate.not_after:
+        raise Forbidden("certificate_expired", "The certificate does not cover this time.")
+    require_issuer(
+        context.view.proved([member_record(certificate.issuer)]).member(certificate.issuer)
+    )

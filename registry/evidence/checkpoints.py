@@ -1,0 +1,213 @@
+"""Signed checkpoints of the node's own log, and the cosignatures that witnesses add to them.
+
+A checkpoint follows within 5 s of an entry. None is signed while the chain anchors a head that this
+database does not have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.core.errors import (
+    BadSignature,
+    Conflict,
+    NotFound,
+)
+from chain.ethereum.proved_records import StorageKey
+from chain.ethereum.records import LogRecord
+from chain.log import checkpoint
+from chain.log.checkpoint import Checkpoint
+from registry.evidence.keys import log_keys
+from registry.evidence.log import LOG_KEY, append, integrate_pending, log_id_of, origin, size_of
+from registry.evidence.store import (
+    LogAnchor,
+    LogHead,
+)
+
+CHECKPOINT_SECONDS = 5
+
+
+MAX_HEADS = 8
+
+
+RESTORE_GUARD = "evidence.standing"
+"""Port: refuses while this database is not known to be as new as what others hold of it."""
+
+
+_MARK = "— "
+
+
+def make_checkpoint(context: Context) -> Checkpoint | None:
+    """Sign the current head unless it is signed already; None while the log is empty.
+
+    Raises:
+        Conflict: ``log_behind_chain`` when the chain anchors a head this database does not have: a
+            used place is never signed twice.
+    """
+    if not context.ports.get("evidence.checked"):
+        require_current(context)
+        context.ports["evidence.checked"] = True
+
+    def change(session: Session) -> Checkpoint | None:
+        frontier = integrate_pending(session)
+        size = frontier.size
+        if size == 0:
+            return None
+        head = session.get(LogHead, size)
+        if head is not None and not checkpoint.signed_by(head.note, context.log_signer.public_key):
+            # The log's key was replaced: its first head under the new key extends the last one
+            # under the old key.
+            append(session, kind=LOG_KEY, digest=context.log_signer.public_key, at=context.now())
+            frontier = integrate_pending(session)
+            size, head = frontier.size, None
+        if head is not None:
+            return Checkpoint(origin(context), size, head.root)
+        made = Checkpoint(origin(context), size, frontier.root())
+        session.add(
+            LogHead(
+                size=size,
+                root=made.root,
+                note=checkpoint.sign(made, context.log_signer),
+                cosignatures="",
+                made_at=context.now(),
+            )
+        )
+        return made
+
+    return context.database.write(change)
+
+
+def require_current(context: Context) -> None:
+    """The head that the chain anchors is one of this database's own; only a database put back to an
+    older state lacks it.
+
+    Raises:
+        Conflict: ``log_behind_chain``; Unavailable: ``chain_view_stale``.
+    """
+    head = anchored_head(context)
+    if head is not None:
+        require_own_head(
+            context, head.size, head.root, code="log_behind_chain", holder="The chain anchors"
+        )
+
+
+def anchored_head(context: Context) -> Checkpoint | None:
+    """The head of this log that the chain anchors, proved; ``chain_view_stale``."""
+    log_id = log_id_of(context)
+    size, root = context.view.proved_values(
+        [
+            StorageKey("EvidenceLog", "logs", (log_id,)),
+            StorageKey("EvidenceLog", "roots", (log_id,)),
+        ]
+    )
+    anchored = LogRecord.decode(size.value).size
+    return (
+        Checkpoint(origin(context), anchored, root.value.to_bytes(32, "big")) if anchored else None
+    )
+
+
+def cosigned(context: Context) -> tuple[int | None, int | None]:
+    """When this log was cosigned last, and when the first checkpoint was made that is longer than
+    any cosigned one, in Unix seconds; None where there is none.
+    """
+    with context.database.read() as session:
+        last = session.scalars(
+            sa.select(LogHead)
+            .where(LogHead.cosignatures != "")
+            .order_by(LogHead.size.desc())
+            .limit(1)
+        ).first()
+        later = sa.select(sa.func.min(LogHead.made_at)).where(
+            LogHead.size > (0 if last is None else last.size)
+        )
+        waiting: int | None = session.scalar(later)
+    if last is None:
+        return None, waiting
+    return checkpoint.cosigned_at(last.cosignatures), waiting
+
+
+def read_own(context: Context, note: str) -> Checkpoint:
+    """A head of this node's log, under a key it is or was signed with; ``checkpoint_signature``,
+    ``checkpoint_malformed``.
+    """
+    return checkpoint.verify(note, log_key=signing_key(context, note), witnesses={}).checkpoint
+
+
+def signing_key(context: Context, note: str) -> bytes:
+    """The own key that signed a head; the present one when none did."""
+    return next(
+        (key for key in context.own_log_keys if checkpoint.signed_by(note, key)),
+        context.log_signer.public_key,
+    )
+
+
+def require_own_head(context: Context, size: int, root: bytes, *, code: str, holder: str) -> None:
+    with context.database.read() as session:
+        head, own = session.get(LogHead, size), size_of(session)
+    if head is None or head.root != root:
+        raise Conflict(
+            code,
+            f"{holder} a head of this log at {size} entries that this database, with {own}, does not have.",
+            hint="The database is older than the log: stop the node and run `qiaolian node recover`, see docs/operations.md.",
+        )
+
+
+def latest_head(context: Context) -> dict[str, Any]:
+    """The newest checkpoint."""
+    with context.database.read() as session:
+        head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
+        if head is None:
+            return {"note": None}
+        return {"note": head.note, "cosignatures": head.cosignatures, "size": head.size}
+
+
+def heads_for(context: Context, witness: str) -> dict[str, Any]:
+    """The newest checkpoint, and the anchored ones this witness has not cosigned: bundles are made
+    from those.
+
+    A node that does not know yet whether its books are the newest shows no head: an older one would
+    look like a log that shrank.
+    """
+    if RESTORE_GUARD in context.ports:
+        context.ports[RESTORE_GUARD]()
+    query = (
+        sa.select(LogHead.note)
+        .join(LogAnchor, LogAnchor.size == LogHead.size)
+        .where(LogHead.cosignatures.not_like(f"%{_MARK}{witness} %"))
+        .order_by(LogHead.size.desc())
+        .limit(MAX_HEADS)
+    )
+    with context.database.read() as session:
+        return {**latest_head(context), "anchored": list(session.scalars(query))}
+
+
+def store_cosignature(context: Context, witness: str, size: int, line: str) -> None:
+    """Keep a witness' line with the checkpoint it is for, after checking it."""
+    keys = [key for key, word in log_keys(context, witness).items() if word.live]
+
+    def change(session: Session) -> None:
+        head = session.get(LogHead, size)
+        if head is None:
+            raise NotFound("head_unknown", "There is no such checkpoint.")
+        if f"{_MARK}{witness} " in head.cosignatures:
+            return
+        if line.count("\n") != 1 or not any(
+            _is_cosigned(context, head.note, line, witness, key) for key in keys
+        ):
+            raise BadSignature(
+                "checkpoint_signature", "The line is not the witness' own cosignature."
+            )
+        head.cosignatures += line
+
+    context.database.write(change)
+
+
+def _is_cosigned(context: Context, note: str, line: str, witness: str, key: bytes) -> bool:
+    read = checkpoint.verify(
+        note + line, log_key=signing_key(context, note), witnesses={witness: key}
+    )
+    return witness in read.witnesses and not read.ignored

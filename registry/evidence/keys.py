@@ -1,0 +1,37 @@
+"""The log keys of a member with their proved records."""
+
+from __future__ import annotations
+
+from chain.context import Context
+from chain.core.errors import (
+    NotFound,
+)
+from chain.ethereum.proved_records import key_record
+from chain.ethereum.records import KeyRecord
+from chain.statements.members import Algorithm, KeyPurpose
+from registry.members.keys import keys_of
+
+
+def log_keys(context: Context, member: str) -> dict[bytes, KeyRecord]:
+    """A member's Ed25519 log keys with their proved records, ended ones too: those that the
+    directory's events and the configuration name.
+
+    Raises:
+        NotFound: ``log_key_unknown`` when none of them is live.
+    """
+    configured: dict[str, str] = context.settings.get("log_keys", {})
+    named = [bytes.fromhex(configured[member][2:])] if member in configured else []
+    candidates = list(dict.fromkeys([*named, *keys_of(context, member, KeyPurpose.LOG)]))
+    words = [
+        KeyRecord.decode(word.value)
+        for word in context.view.proved_values([key_record(key) for key in candidates])
+    ]
+    found = {
+        key: word
+        for key, word in zip(candidates, words, strict=True)
+        if (word.member, word.purpose, word.algorithm)
+        == (member, KeyPurpose.LOG, Algorithm.ED25519)
+    }
+    if not any(word.live for word in found.values()):
+        raise NotFound("log_key_unknown", "No live log key of this member is known here.")
+    return found

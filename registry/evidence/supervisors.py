@@ -1,0 +1,84 @@
+"""Which peers are supervisors, and what they last witnessed of the node's own log."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chain.context import Context
+from chain.core.errors import (
+    QiaolianError,
+    Unavailable,
+)
+from chain.ethereum.proved_records import StorageKey, member_record
+from chain.ethereum.records import MemberRecord
+from chain.log.checkpoint import Checkpoint
+from chain.statements.members import Role
+from registry.evidence.checkpoints import read_own, require_own_head
+from registry.evidence.log import origin
+
+WITNESS_SECONDS = 3.0
+"""How long a start waits for a supervisor to tell what it saw."""
+
+
+async def require_witnessed(context: Context) -> None:
+    """The head that each supervisor last saw of this log is one of this database's own.
+
+    A supervisor that does not answer is not waited for; one that shows no head signed with this
+    log's key has seen nothing.
+
+    Raises:
+        Conflict: ``log_behind_witness``.
+    """
+    supervisors = await supervisors_of(context)
+    for note in await asyncio.gather(
+        *(_witnessed_by(context, supervisor) for supervisor in supervisors)
+    ):
+        if note is not None:
+            await asyncio.to_thread(
+                require_own_head,
+                context,
+                note.size,
+                note.root,
+                code="log_behind_witness",
+                holder="A supervisor has seen",
+            )
+
+
+def supervised(context: Context) -> bool:
+    """Whether a configured peer is a supervisor by the directory; False while that cannot be
+    proved.
+    """
+    members = _other_members(context)
+    try:
+        records = context.view.proved(map(member_record, members))
+    except Unavailable:
+        return False
+    return any(records.member(member).has_role(Role.SUPERVISOR) for member in members)
+
+
+async def supervisors_of(context: Context) -> list[str]:
+    """The configured peers that the directory shows to be supervisors."""
+    members = _other_members(context)
+    words = await context.view.aproved_values(
+        [StorageKey("MemberDirectory", "members", (member,)) for member in members]
+    )
+    return [
+        member
+        for member, word in zip(members, words, strict=True)
+        if MemberRecord.decode(word.value).has_role(Role.SUPERVISOR)
+    ]
+
+
+def _other_members(context: Context) -> list[str]:
+    return [member for member in context.settings.get("peers", ()) if member != context.member]
+
+
+async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:
+    try:
+        async with asyncio.timeout(WITNESS_SECONDS):
+            answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
+        note = answer["note"]
+        head = None if note is None else read_own(context, note)
+    except (QiaolianError, TimeoutError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return head if head is not None and head.origin == origin(context) else None

@@ -1,0 +1,220 @@
+"""Witnessing other members' logs: check that each head extends the last one seen, then cosign it.
+
+Two heads that contradict each other are stored as a fork, for anyone to check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.core import schema
+from chain.core.errors import (
+    Conflict,
+    VerificationError,
+)
+from chain.ethereum.records import KeyRecord
+from chain.log import checkpoint, merkle
+from chain.log.checkpoint import Checkpoint, log_origin
+from chain.statements.members import Role
+from registry.evidence import copies
+from registry.evidence.checkpoints import MAX_HEADS
+from registry.evidence.keys import log_keys
+from registry.evidence.log import LOG_EPOCH
+from registry.evidence.store import (
+    ForkRow,
+    WitnessedHead,
+)
+from registry.pages import Page, PageRequest, page_of
+
+MAX_NOTE_CHARACTERS = 10_000
+
+
+def last_witnessed(context: Context, member: str) -> dict[str, Any]:
+    """The last head of a member's log that this node witnessed, for that member to compare its own
+    books with.
+    """
+    with context.database.read() as session:
+        row = session.get(WitnessedHead, log_origin(member, LOG_EPOCH))
+        return {"note": None if row is None else row.note}
+
+
+async def witness(context: Context, member: str) -> int | None:
+    """Check another member's newest head, and its anchored ones, against the last one seen; cosign
+    each and hand the lines back.
+
+    The newest size is the answer. A head that does not agree with what was seen is kept as a fork
+    and refused. A supervisor cosigns only what it holds every leaf of (``copies``).
+    """
+    note, anchored = read_heads(await context.peers.get(member, "/v1/peer/log/head"))
+    if note is None:
+        return None
+    keys = await asyncio.to_thread(log_keys, context, member)
+    newest = _read_head(member, note, keys)
+    if not newest.by_live_key:
+        raise Conflict(
+            "log_key_ended",
+            "A member shows the head of its log under a key that has ended.",
+            hint=_LOG_KEY_HINT,
+        )
+    await _require_not_shrunk(context, newest.checkpoint, note)
+    heads = {
+        head.checkpoint.size: head
+        for head in (newest, *(_read_head(member, older, keys) for older in anchored))
+    }
+    # What an ended key signed counts as a part of what the live key signed, so that comes first.
+    for head in sorted(
+        heads.values(), key=lambda head: (not head.by_live_key, head.checkpoint.size)
+    ):
+        await _cosign(context, member, head)
+    return newest.checkpoint.size
+
+
+def read_heads(answer: Any) -> tuple[str | None, list[str]]:
+    """The newest checkpoint and the anchored ones of another member's answer;
+    ``log_head_malformed``.
+    """
+    shown: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    note, anchored = shown.get("note", ""), shown.get("anchored", [])
+    if (
+        not (note is None or _is_note(note))
+        or not isinstance(anchored, list)
+        or not all(map(_is_note, anchored))
+    ):
+        raise Conflict(
+            "log_head_malformed",
+            "A member's node does not show the head of its log in the form expected.",
+            hint="Its operator should look at its log.",
+        )
+    return note, anchored[:MAX_HEADS]
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_NOTE_CHARACTERS
+
+
+async def _require_not_shrunk(context: Context, newest: Checkpoint, note: str) -> None:
+    last = await context.database.aread(lambda session: session.get(WitnessedHead, newest.origin))
+    if last is not None and newest.size < last.size:
+        await _refuse_fork(context, last, newest.origin, note)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """Another member's signed head."""
+
+    checkpoint: Checkpoint
+    note: str
+    by_live_key: bool
+    """Whether the key that signed it is live; one that has ended proves nothing that a live key did
+    not sign too.
+    """
+
+
+_LOG_KEY_HINT = "Its operator should look at its log key: qiaolian node key show."
+
+
+def _read_head(member: str, note: str, keys: Mapping[bytes, KeyRecord]) -> _Head:
+    key = next((key for key in keys if checkpoint.signed_by(note, key)), next(iter(keys)))
+    head = checkpoint.verify(note, log_key=key, witnesses={}).checkpoint
+    if head.origin != log_origin(member, LOG_EPOCH):
+        raise Conflict("log_origin_wrong", "A member's checkpoint is of another log.")
+    return _Head(head, note, keys[key].live)
+
+
+async def _cosign(context: Context, member: str, head: _Head) -> None:
+    """Cosign one head. An older one than the last seen must be a prefix of it; the last seen only
+    grows.
+    """
+    shown = head.checkpoint
+    last = await context.database.aread(lambda session: session.get(WitnessedHead, shown.origin))
+    if last is not None:
+        await _require_agrees(context, member, last, head)
+    if context.roles & Role.SUPERVISOR:
+        await copies.copy(context, member, shown)
+    line = checkpoint.cosign(head.note, context.member, context.log_signer, timestamp=context.now())
+    if last is None or shown.size >= last.size:
+        row = {
+            "origin": shown.origin,
+            "size": shown.size,
+            "root": shown.root,
+            "note": head.note,
+            "cosignature": line,
+            "seen_at": context.now(),
+        }
+        await context.database.awrite(lambda session: session.merge(WitnessedHead(**row)))
+    await context.peers.post(
+        member, "/v1/peer/log/cosignatures", {"size": shown.size, "line": line}
+    )
+
+
+async def _require_agrees(context: Context, member: str, last: WitnessedHead, head: _Head) -> None:
+    shown = head.checkpoint
+    if not head.by_live_key and shown.size > last.size:
+        raise Conflict(
+            "log_key_ended",
+            "A head under an ended key is ahead of what the live key signed.",
+            hint=_LOG_KEY_HINT,
+        )
+    old, new = sorted([(last.size, last.root), (shown.size, shown.root)])
+    path: list[bytes] = []
+    if old[0] != new[0]:
+        answer = await context.peers.get(
+            member, f"/v1/peer/log/consistency?old={old[0]}&new={new[0]}"
+        )
+        try:
+            path = [schema.hash32(item) for item in answer["path"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Conflict(
+                "log_no_consistency", "A member gives no consistency path between its heads."
+            ) from error
+    try:
+        merkle.require_consistent(*old, *new, path)
+    except VerificationError as error:
+        if not head.by_live_key:
+            # Whoever stole the key could have signed it: it says nothing against the log's holder.
+            raise Conflict(
+                "log_key_ended",
+                "A head under an ended key is no part of the log.",
+                hint=_LOG_KEY_HINT,
+            ) from error
+        await _refuse_fork(context, last, shown.origin, head.note, error)
+
+
+async def _refuse_fork(
+    context: Context, last: WitnessedHead, name: str, note: str, cause: Exception | None = None
+) -> NoReturn:
+    fork = {"origin": name, "first": last.note, "second": note, "found_at": context.now()}
+    await context.database.awrite(lambda session: _store_fork(session, fork))
+    raise Conflict(
+        "log_forked",
+        "A member's log does not extend what it showed before.",
+        hint="Both checkpoints are kept.",
+    ) from cause
+
+
+def _store_fork(session: Session, fork: dict[str, Any]) -> None:
+    """Keep a pair of heads once."""
+    known = sa.select(ForkRow.id).where(
+        ForkRow.first == fork["first"], ForkRow.second == fork["second"]
+    )
+    if session.scalars(known).first() is None:
+        session.add(ForkRow(**fork))
+
+
+def forks(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """Forks this witness caught, the latest first: both signed notes, for anyone to check;
+    ``cursor_malformed``.
+    """
+    with context.database.read() as session:
+        return page_of(session, sa.select(ForkRow), (ForkRow.id,), page).map(_fork)
+
+
+def _fork(row: ForkRow) -> dict[str, Any]:
+    return {"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at}
