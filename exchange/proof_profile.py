@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chain.bundle.verifier import VerifiedClaims, VerifiedStatement
+from chain.bundle.claims import VerifiedClaims, VerifiedStatement
 from chain.core import schema
 from chain.core.errors import Inconsistent, QiaolianError, VerificationError
 from chain.ethereum.records import AgreementRecord, GrantRecord, LaneRecord

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chain.bundle.verifier import BundleBuilder
+from chain.bundle.builder import BundleBuilder
 from chain.context import Context
 from chain.core.crypto import recover
 from chain.core.errors import Conflict, NotFound

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chain.bundle.verifier import VerifiedClaims
+from chain.bundle.claims import VerifiedClaims
 from chain.core.errors import Forbidden, Inconsistent
 from chain.ethereum.records import MemberRecord, record_at
 from chain.statements.members import Role

@@ -3,7 +3,7 @@ of a bundle later.
 
 A salt of another length, a signature in other digits or a number beyond JSON's exact range can be
 signed, stored and paid for, and fails only when somebody wants to prove it. Nodes and
-``chain.bundle.verifier`` therefore read with the same functions; statements have their own closed
+``chain.bundle`` therefore read with the same functions; statements have their own closed
 schema in ``chain.ethereum.eip712``. Pure: values in, values or ``ValueError`` out; the caller says
 in whose words.
 """

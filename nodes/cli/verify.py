@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from chain.bundle import trust
-from chain.bundle import verifier as bundle
+from chain.bundle.claims import ProfileChecker, Report
+from chain.bundle.form import MAX_BYTES
+from chain.bundle.verifier import verify
 from chain.core.errors import BadInput, Malformed, VerificationError
 from chain.core.printable import as_json, printable, utc
 
@@ -42,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-megabytes",
         type=int,
         choices=range(1, MAX_MEGABYTES + 1),
-        default=bundle.MAX_BYTES // MEGABYTE,
+        default=MAX_BYTES // MEGABYTE,
         metavar="N",
-        help=f"the largest bundle that is read (default {bundle.MAX_BYTES // MEGABYTE}); reading takes up to twelve times as much memory",
+        help=f"the largest bundle that is read (default {MAX_BYTES // MEGABYTE}); reading takes up to twelve times as much memory",
     )
 
 
@@ -89,7 +91,7 @@ def _refused(error: VerificationError, *, json: bool) -> None:
     )
 
 
-def _proved(report: bundle.Report, *, json: bool) -> None:
+def _proved(report: Report, *, json: bool) -> None:
     if json:
         answer = {
             "valid": True,
@@ -115,10 +117,10 @@ def _say(sentences: Iterable[str], to: Any) -> None:
         print(printable(sentence), file=to)
 
 
-def _verify(data: bytes, trusted: trust.Trust, max_bytes: int) -> bundle.Report:
+def _verify(data: bytes, trusted: trust.Trust, max_bytes: int) -> Report:
     """What a checker did not foresee is a refusal like any other: strangers write bundles."""
     try:
-        return bundle.verify(data, trusted, checkers(), max_bytes=max_bytes)
+        return verify(data, trusted, checkers(), max_bytes=max_bytes)
     except VerificationError:
         raise
     except Exception as error:
@@ -128,12 +130,12 @@ def _verify(data: bytes, trusted: trust.Trust, max_bytes: int) -> bundle.Report:
         ) from error
 
 
-class _Lazy(Mapping[str, bundle.ProfileChecker]):
+class _Lazy(Mapping[str, ProfileChecker]):
     """Loads a story's checker only when a bundle tells that story."""
 
-    def __getitem__(self, story: str) -> bundle.ProfileChecker:
+    def __getitem__(self, story: str) -> ProfileChecker:
         module, function = STORIES[story]
-        checker: bundle.ProfileChecker = getattr(importlib.import_module(module), function)
+        checker: ProfileChecker = getattr(importlib.import_module(module), function)
         return checker
 
     def __contains__(self, story: object) -> bool:
@@ -146,7 +148,7 @@ class _Lazy(Mapping[str, bundle.ProfileChecker]):
         return len(STORIES)
 
 
-def checkers() -> Mapping[str, bundle.ProfileChecker]:
+def checkers() -> Mapping[str, ProfileChecker]:
     """Every story's checker, loaded when it is asked for."""
     return _Lazy()
 

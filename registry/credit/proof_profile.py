@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chain.bundle.verifier import VerifiedClaims, VerifiedStatement
+from chain.bundle.claims import VerifiedClaims, VerifiedStatement
 from chain.core.errors import Inconsistent
 from chain.core.printable import utc
 from chain.ethereum.records import AgreementRecord, ConsentRecord, DisputeRecord

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chain.bundle.verifier import VerifiedClaims, VerifiedStatement
+from chain.bundle.claims import VerifiedClaims, VerifiedStatement
 from chain.core import schema
 from chain.core.crypto import keccak256
 from chain.core.errors import Inconsistent

@@ -21,7 +21,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chain.bundle.verifier import VerifiedClaims, VerifiedStatement
+from chain.bundle.claims import VerifiedClaims, VerifiedStatement
 from chain.core.errors import BadInput, Conflict, Forbidden, Inconsistent, NotIncluded
 from chain.core.printable import quoted, utc
 from chain.ethereum.records import DealRecord, MemberRecord

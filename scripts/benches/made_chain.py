@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chain.bundle.claims import Key, storage_slot
 from chain.bundle.trust import Trust, ValidatorSet
-from chain.bundle.verifier import Key, storage_slot
 from chain.core.crypto import address_of, keccak256, sign_digest
 from chain.ethereum import rlp
 from chain.ethereum.headers import parse

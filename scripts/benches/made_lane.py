@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chain.bundle.verifier import BundleBuilder
+from chain.bundle.builder import BundleBuilder
 from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
 from chain.ethereum.eip712 import ZERO32, Domain, Statement

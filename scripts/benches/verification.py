@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chain.bundle import trust
-from chain.bundle import verifier as bundle
+from chain.bundle.verifier import verify
 from chain.core.crypto import keccak256, recover, sign_digest
 from chain.core.errors import Unavailable
 from nodes.cli.verify import checkers
@@ -43,7 +43,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
     say(f"making a lane of {LARGE_LANE:,} places")
     large = MadeLane(calls=LARGE_LANE).bundle()
     started = time.perf_counter()
-    bundle.verify(large, made_chain.trust(), checkers())
+    verify(large, made_chain.trust(), checkers())
     seconds = time.perf_counter() - started
     return [
         Figure(
@@ -77,7 +77,7 @@ def _milliseconds(data: bytes, held: trust.Trust) -> float:
     times = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        bundle.verify(data, held, checkers())
+        verify(data, held, checkers())
         times.append((time.perf_counter() - started) * 1_000)
     return statistics.median(times)
 

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from chain.bundle import trust
-from chain.bundle import verifier as bundle
+from chain.bundle.builder import BundleBuilder
+from chain.bundle.claims import Report, VerifiedClaims, storage_slot
+from chain.bundle.form import MAX_ELEMENTS
 from chain.bundle.trust import Trust, ValidatorSet
-from chain.bundle.verifier import BundleBuilder, Report, VerifiedClaims, storage_slot
+from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import CURVE_ORDER, ZERO_ADDRESS, keccak256, new_private_key, sign_digest
 from chain.core.errors import (
@@ -362,7 +364,7 @@ class World:
         return dumps(value)
 
     def verify(self, change: Change | None = None, held: Trust | None = None) -> Report:
-        return bundle.verify(self.edited(change), held or self.trust, {"test": check})
+        return verify(self.edited(change), held or self.trust, {"test": check})
 
     def add_word(
         self, value: Value, contract: str, variable: str, key: Any, height: int = 0
@@ -697,20 +699,20 @@ def test_bytes_that_are_not_canonical_are_malformed(world: World) -> None:
         json.dumps(world.value, ensure_ascii=False, indent=1).encode(),
     ):
         with pytest.raises(Malformed) as caught:
-            bundle.verify(data, world.trust, {"test": check})
+            verify(data, world.trust, {"test": check})
         assert caught.value.code == "json_not_canonical"
 
 
 def test_a_bundle_larger_than_agreed_is_refused_unread(world: World) -> None:
     data = world.edited()
-    assert bundle.verify(data, world.trust, {"test": check}, max_bytes=len(data)).proved
+    assert verify(data, world.trust, {"test": check}, max_bytes=len(data)).proved
     with pytest.raises(Malformed) as caught:
-        bundle.verify(data, world.trust, {"test": check}, max_bytes=len(data) - 1)
+        verify(data, world.trust, {"test": check}, max_bytes=len(data) - 1)
     assert caught.value.code == "json_too_large"
 
 
 def test_a_story_too_large_for_any_verifier_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    builder = bundle.BundleBuilder(story="test", chain_id=1, genesis_hash="0x", subject={})
+    builder = BundleBuilder(story="test", chain_id=1, genesis_hash="0x", subject={})
     for seq in (1, 2, 1, 2):
         builder.add_statement(voucher(seq), bytes(65))
     written = builder.build()
@@ -720,9 +722,9 @@ def test_a_story_too_large_for_any_verifier_is_not_written(monkeypatch: pytest.M
     ], "each stands once, where it was added first"
     for name, most in (("MAX_BYTES", len(written)), ("MAX_ELEMENTS", 2)):
         with monkeypatch.context() as patch:
-            patch.setattr(bundle, name, most)
+            patch.setattr(f"chain.bundle.builder.{name}", most)
             assert builder.build() == written
-            patch.setattr(bundle, name, most - 1)
+            patch.setattr(f"chain.bundle.builder.{name}", most - 1)
             with pytest.raises(Conflict) as refused:
                 builder.build()
             assert refused.value.code == "bundle_too_large"
@@ -730,7 +732,7 @@ def test_a_story_too_large_for_any_verifier_is_not_written(monkeypatch: pytest.M
 
 def test_more_elements_than_agreed_are_refused_before_any_is_checked(world: World) -> None:
     def crowd(value: Value) -> None:
-        value["headers"] = [f"{number:x}" for number in range(bundle.MAX_ELEMENTS)]
+        value["headers"] = [f"{number:x}" for number in range(MAX_ELEMENTS)]
 
     # Even the chain is looked at later.
     assert refusal(world, crowd, replace(world.trust, chain_id=7)) == (

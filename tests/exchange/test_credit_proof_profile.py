@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from chain.bundle.verifier import Report, verify
+from chain.bundle.claims import Report
+from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import address_of, new_private_key
 from chain.core.errors import QiaolianError, VerificationError

@@ -12,7 +12,8 @@ from typing import Any
 import coincurve
 import pytest
 
-from chain.bundle import verifier as bundle
+from chain.bundle.claims import Report
+from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
@@ -27,8 +28,8 @@ from scripts.benches.made_lane import ANCHORED_AT, HEAD_AT, VIEW_AT, MadeLane, v
 PROVIDER = Secp256k1Signer(keccak256(b"provider"))
 
 
-def checked(lane: MadeLane) -> bundle.Report:
-    return bundle.verify(lane.bundle(), made_chain.trust(), {"lane": check_lane})
+def checked(lane: MadeLane) -> Report:
+    return verify(lane.bundle(), made_chain.trust(), {"lane": check_lane})
 
 
 def refusal(lane: MadeLane) -> str:
@@ -90,7 +91,7 @@ def test_a_lane_of_no_place_proves_nothing() -> None:
     lane.shown = 1
     value = made_without(lane.bundle(), "UsageRequest", "UsageReceipt")
     with pytest.raises(VerificationError) as refused:
-        bundle.verify(value, made_chain.trust(), {"lane": check_lane})
+        verify(value, made_chain.trust(), {"lane": check_lane})
     assert refused.value.code == "profile_incomplete"
 
 
@@ -208,7 +209,7 @@ def test_one_statement_signed_twice_by_one_key_is_refused() -> None:
     assert signature != receipt["signature"]
     value["statements"].append({**receipt, "signature": signature})
     with pytest.raises(VerificationError) as refused:
-        bundle.verify(dumps(value), made_chain.trust(), {"lane": check_lane})
+        verify(dumps(value), made_chain.trust(), {"lane": check_lane})
     assert refused.value.code == "element_twice"
 
 
@@ -225,7 +226,7 @@ def calls_for(data: bytes) -> int:
 
     sys.setprofile(counted)
     try:
-        bundle.verify(data, made_chain.trust(), {"lane": check_lane})
+        verify(data, made_chain.trust(), {"lane": check_lane})
     finally:
         sys.setprofile(None)
     return count

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from chain.bundle import verifier as bundle
-from chain.bundle.verifier import BundleBuilder, Report
+from chain.bundle.builder import BundleBuilder
+from chain.bundle.claims import Report
+from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
@@ -116,7 +117,7 @@ def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "")
     for index, leaf in enumerate(log.leaves):
         place = {
             "member": OWNER,
-            "incarnation": 0,
+            "log_epoch": 0,
             "key": log.key.public_key,
             "note": log.note(),
             "size": size,
@@ -128,7 +129,7 @@ def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "")
 
 
 def checked(data: bytes) -> Report:
-    return bundle.verify(data, made_chain.trust(), {"grant": proof_profile.check})
+    return verify(data, made_chain.trust(), {"grant": proof_profile.check})
 
 
 def refusal(data: bytes) -> str:

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.bundle import verifier as bundle
 from chain.bundle.trust import read
+from chain.bundle.verifier import verify as verify_bundle
 from chain.core.canonical import dumps
 from chain.core.errors import Malformed, VerificationError
 from nodes.cli import verify
@@ -330,7 +330,7 @@ def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
     def changed_is_refused(place: int, mask: int) -> None:
         changed = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
         with pytest.raises(VerificationError) as refused:
-            bundle.verify(changed, HELD, checkers())
+            verify_bundle(changed, HELD, checkers())
         assert refused.value.exit_code in range(10, 17)
 
     changed_is_refused()
@@ -456,7 +456,7 @@ def test_a_file_of_very_many_values_is_refused_before_they_are_built(data: bytes
     tracemalloc.start()
     try:
         with pytest.raises(VerificationError) as refused:
-            bundle.verify(data, HELD, checkers())
+            verify_bundle(data, HELD, checkers())
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -484,7 +484,7 @@ def test_nothing_the_story_needs_can_be_left_out(story: str) -> None:
             value = json.loads(BYTES[story])
             del value[section][place]
             with pytest.raises(VerificationError):
-                bundle.verify(dumps(value), HELD, checkers())
+                verify_bundle(dumps(value), HELD, checkers())
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -494,4 +494,4 @@ def test_nothing_is_said_twice(story: str) -> None:
             value = json.loads(BYTES[story])
             value[section].insert(place, value[section][place])
             with pytest.raises(Malformed):
-                bundle.verify(dumps(value), HELD, checkers())
+                verify_bundle(dumps(value), HELD, checkers())
