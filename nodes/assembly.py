@@ -19,7 +19,7 @@ from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore
 from chain.statements.members import KeyPurpose
-from exchange.metering.gateway import LIMITS
+from exchange.metering.gateway_state import LIMITS
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
 from nodes.config import UNSEALED_TEST, NodeConfig

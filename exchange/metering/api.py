@@ -13,9 +13,10 @@ from chain.context import Context
 from chain.core.errors import Forbidden, QiaolianError
 from chain.statements.trade import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import recovery, rules, service
-from exchange.metering.gateway import encoded, gateway_limits
+from exchange.metering.gateway_state import gateway_limits
 from exchange.metering.model import CallQuery as CallQuery
 from exchange.metering.model import CallResult, CallStatus, operation_of
+from exchange.metering.wire import answers_body
 from registry.access import (
     NonNegativeInt,
     Principal,
@@ -289,7 +290,8 @@ async def serve(request: Request) -> Response:
     context, caller = await get_context(request), await require_member(request)
     items = field(await strict_json(request), "requests", list)
     return Response(
-        encoded(await service.serve(context, caller.member, items)), media_type="application/json"
+        answers_body(await service.serve(context, caller.member, items)),
+        media_type="application/json",
     )
 
 

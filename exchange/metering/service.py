@@ -10,7 +10,8 @@ from chain.context import Context
 from chain.statements.trade import Voucher
 from exchange.metering import store
 from exchange.metering.buyer import Buyer
-from exchange.metering.gateway import Gateway, gateway_limits
+from exchange.metering.gateway import Gateway
+from exchange.metering.gateway_state import gateway_limits
 from exchange.metering.model import CallQuery, CallResult, CallStatus
 from exchange.metering.rules import UnknownSubjects
 from registry.pages import Page, PageRequest, page_of

@@ -39,7 +39,8 @@ from chain.outbox import refused
 from chain.statements.trade import Agreement, FinalSettlement, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
-from exchange.metering.buyer import Buyer, BuyerTrade
+from exchange.metering.buyer import Buyer
+from exchange.metering.buyer_state import BuyerTrade
 from exchange.metering.gateway import Gateway
 from exchange.metering.model import FinalState, LaneState
 from exchange.metering.rules import closing_voucher, require_voucher
@@ -286,7 +287,7 @@ async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlement
                 "The provider's answers contradict this node's records in a lane; its total is not agreed.",
                 hint="Give notice, and ask the arbiter or the supervisor.",
             )
-        heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
+        heads = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
         settlement = final_settlement(agreement_id, heads)
         vouchers = _vouchers(context, agreement, heads)
         row = FinalSettlementRow(
@@ -321,7 +322,7 @@ async def _ask(context: Context, signed: SignedAgreement, row: FinalSettlementRo
     """Send the stored totals to the provider and store its signature, or its refusal."""
     agreement, settlement = signed.agreement, _settlement(row)
     trade = await Buyer.of(context).trade(signed.agreement_id)
-    heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
+    heads = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
     vouchers = _vouchers(context, agreement, heads)
     body = {
         "settlement": settlement.to_json(),

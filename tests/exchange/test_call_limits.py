@@ -14,7 +14,8 @@ from chain.core.errors import BadInput, Unavailable
 from exchange.metering import buyer as buyer_side
 from exchange.metering import gateway as gateway_side
 from exchange.metering import service as metering
-from exchange.metering.gateway import LIMITS, Gateway
+from exchange.metering.gateway import Gateway
+from exchange.metering.gateway_state import LIMITS
 from exchange.metering.model import CallStatus, GatewayLimits
 from registry.credit.rules import MAX_CONSENT_BYTES, check_package, require_identity
 from registry.credit.store import StoredConsentRow

@@ -411,7 +411,7 @@ def proposal(
 ) -> dict[str, Any]:
     """What the buyer's node sends, with edited totals signed by the buyer."""
     trade = market.run(Buyer.of(market.bank.context).trade(agreement_id))
-    heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
+    heads = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
     totals = rules.final_settlement(agreement_id, heads)
     totals = edit(totals) if edit else totals
     vouchers = [closing_voucher(agreement_id, number, head) for number, head in heads.items()]
@@ -508,9 +508,9 @@ def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher
 def test_a_refusal_opens_the_buyers_lanes_again(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     lane = market.run(Buyer.of(market.bank.context).trade(agreement_id)).lanes[0]
-    right, lane.head = lane.head, dataclasses.replace(lane.head, amount=0)
+    right, lane.state = lane.state, dataclasses.replace(lane.state, amount=0)
     assert refused(lambda: end(market, agreement_id, notice=False)) == "final_totals_differ"
-    lane.head = right
+    lane.state = right
     found = closing.view(market.bank.context, agreement_id)
     assert (found["state"], found["reason"]) == ("refused", "final_totals_differ")
     market.call(agreement_id, 2)

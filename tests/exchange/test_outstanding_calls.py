@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from chain.core.errors import Conflict, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.statements.trade import RequestWithdrawal, UsageReceipt, UsageRequest
+from exchange.metering import batcher
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
@@ -208,7 +209,7 @@ def test_a_failure_inside_this_node_names_the_key(
         raise RuntimeError("unexpected")
 
     with monkeypatch.context() as broken:
-        broken.setattr(buyer_side, "_store_completed", fails)
+        broken.setattr(batcher, "store_completed", fails)
         error = outstanding(market, agreement_id)
     assert error.context["cause"] == "internal_error"
     assert (fetch(market, key_of(error)).status, billed(market, agreement_id)) == (

@@ -169,7 +169,8 @@ def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(
     old.put_back()
     assert impatient(lambda: market.call(agreement_id, 3, key="gap")) == "sequence_gap"
     assert (
-        market.run(Gateway.of(market.department.context).trade(agreement_id)).lanes[0].head.seq == 1
+        market.run(Gateway.of(market.department.context).trade(agreement_id)).lanes[0].state.seq
+        == 1
     )
     recover(market, market.department, agreement_id)
     market.department.restarted()

@@ -20,7 +20,8 @@ from chain.statements.commitment import commit, consent_id, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal
 from chain.statements.members import KeyPurpose
 from exchange.metering import service as metering
-from exchange.metering.gateway import Gateway, GatewayTrade
+from exchange.metering.gateway import Gateway
+from exchange.metering.gateway_state import GatewayTrade
 from exchange.metering.model import CallStatus, GatewayLimits
 from exchange.metering.store import GATEWAY
 from registry.assets import status

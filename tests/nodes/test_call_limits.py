@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exchange.metering.buyer import _BODY_BYTES, _dumps
+from exchange.metering.batcher import MAX_BATCH_BYTES
 from exchange.metering.gateway import MAX_REQUESTS
 from exchange.metering.model import (
     MAX_ANSWER_BYTES,
@@ -15,6 +15,7 @@ from exchange.metering.model import (
     GatewayLimits,
 )
 from exchange.metering.rules import require_sendable
+from exchange.metering.wire import json_text
 from nodes.config import Limits
 from nodes.http import MAX_RESPONSE_BYTES
 from registry.credit.rules import MAX_CONSENT_BYTES, MAX_IDENTITY_BYTES
@@ -28,12 +29,18 @@ def test_the_largest_query_with_the_largest_consent_can_be_sent() -> None:
     query = CallQuery.from_json(CallQuery(text, columns, text, consent=text).to_json())
     consent = '"' + "x" * (MAX_CONSENT_BYTES - 2) + '"'
     require_sendable(
-        f'{{"query":{_dumps(query.to_json())},"salt":"0x{"00" * 32}","consent":{consent}}}'
+        f'{{"query":{json_text(query.to_json())},"salt":"0x{"00" * 32}","consent":{consent}}}'
     )
 
 
 def test_a_request_fits_into_every_nodes_body_and_an_exchange_stays_below_it() -> None:
-    assert MAX_IDENTITY_BYTES < MAX_CONSENT_BYTES < MAX_REQUEST_BYTES < _BODY_BYTES < MIN_BODY_BYTES
+    assert (
+        MAX_IDENTITY_BYTES
+        < MAX_CONSENT_BYTES
+        < MAX_REQUEST_BYTES
+        < MAX_BATCH_BYTES
+        < MIN_BODY_BYTES
+    )
     assert Limits.model_fields["body_bytes"].metadata[0].ge == MIN_BODY_BYTES
     assert Limits().body_bytes >= MIN_BODY_BYTES
 

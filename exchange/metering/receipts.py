@@ -1,0 +1,226 @@
+"""Receipts and voids of the gateway: issued (signed), stored in one commit, then applied to the
+agreement's state in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.core.database import PreparedStatement
+from chain.statements.commitment import commit_bytes, new_salt
+from chain.statements.trade import ReceiptVoid, UsageReceipt
+from exchange.metering import rules
+from exchange.metering.model import RESPONSE_DOMAIN, SUBJECT_UNKNOWN, CallStatus
+from exchange.metering.pending import Digest, PendingRequest
+from exchange.metering.store import GATEWAY, store_answers
+from exchange.metering.wire import json_text
+from registry.assets import incidents
+from registry.assets.rules import RecordDrift
+from registry.evidence.log import append_all
+
+_INSERT = PreparedStatement(sa.insert(GATEWAY))
+VersionDrift = tuple[tuple[bytes, int], RecordDrift]
+"""An asset version, and how its source departs from it."""
+
+
+@dataclass
+class IssuedReceipt:
+    """A signed receipt, ready to be stored."""
+
+    pending: PendingRequest
+    receipt: UsageReceipt
+    receipt_hash: bytes
+    digest: bytes
+    row: dict[str, Any]
+    answer: str
+    kind: str = "UsageReceipt"
+
+    def apply(self) -> None:
+        """Advance the lane and the totals, and release the answer."""
+        pending, receipt = self.pending, self.receipt
+        lane, totals = pending.lane, pending.trade.totals
+        lane.previous_state = lane.state
+        lane.state = rules.state_after(receipt, self.receipt_hash)
+        lane.stored_answer, lane.status = self.answer, self.row["status"]
+        totals.units += receipt.units
+        totals.amount += receipt.amount
+        if receipt.units or receipt.reason == SUBJECT_UNKNOWN:
+            pending.trade.quota.served += 1
+        pending.answer = self.answer
+
+
+@dataclass
+class IssuedVoid:
+    """A signed void of a lane's last receipt, ready to be stored."""
+
+    pending: PendingRequest
+    void: ReceiptVoid
+    digest: bytes
+    signature: bytes
+    answer: str
+    kind: str = "ReceiptVoid"
+
+    def apply(self) -> None:
+        """Take the last position out of the totals; its answer is erased."""
+        pending = self.pending
+        lane, totals = pending.lane, pending.trade.totals
+        totals.units -= lane.state.units - lane.previous_state.units
+        totals.amount -= lane.state.amount - lane.previous_state.amount
+        lane.state = rules.state_after_void(
+            lane.previous_state, lane.state.receipt, lane.state.request
+        )
+        lane.stored_answer, lane.status = self.answer, CallStatus.VOID
+        pending.answer = self.answer
+
+
+Issued = IssuedReceipt | IssuedVoid
+
+
+def issue(pending: PendingRequest, *, digest: Digest, now: int) -> Issued:
+    """Sign the receipt of a served or refused request, or the void of one whose right was
+    withdrawn.
+    """
+    if pending.void:
+        return _issue_void(pending, digest=digest, now=now)
+    return _issue_receipt(pending, digest=digest, now=now)
+
+
+def _issue_receipt(pending: PendingRequest, *, digest: Digest, now: int) -> IssuedReceipt:
+    assert pending.view_reference is not None
+    metered, salt, commitment = pending.metered, b"", {}
+    if metered is not None:
+        salt = new_salt()
+        commitment = {"response_commitment": commit_bytes(salt, RESPONSE_DOMAIN, metered.canonical)}
+    receipt = rules.receipt_for(
+        pending.request,
+        pending.request_hash,
+        pending.lane.state,
+        pending.view_reference,
+        issued_at=now,
+        reason=pending.refusal,
+        units=metered.units if metered else 0,
+        amount=pending.amount,
+        **commitment,
+    )
+    receipt_hash, receipt_json = receipt.struct_hash(), receipt.to_json()
+    receipt_digest = digest(receipt_hash)
+    signature = pending.trade.signer.sign_digest(receipt_digest)
+    answer = json_text(
+        {
+            "content": metered.content if metered else None,
+            "receipt": receipt_json,
+            "salt": "0x" + salt.hex() if metered else None,
+            "signature": "0x" + signature.hex(),
+        }
+    )
+    row = {
+        **_request_columns(pending),
+        "status": CallStatus.REFUSED if pending.refusal else CallStatus.SERVED,
+        "reason": pending.refusal,
+        "receipt": json_text(receipt_json),
+        "receipt_hash": receipt_hash,
+        "receipt_signature": signature,
+        "units": receipt.total_units,
+        "amount": receipt.total_amount,
+        "at": now,
+    }
+    return IssuedReceipt(pending, receipt, receipt_hash, receipt_digest, row, answer)
+
+
+def _request_columns(pending: PendingRequest) -> dict[str, Any]:
+    """The columns of a gateway row that hold the request and its withdrawal."""
+    withdrawal, withdrawal_signature = pending.withdrawal or (None, None)
+    return {
+        "agreement_id": pending.request.agreement_id,
+        "lane": pending.request.lane,
+        "seq": pending.request.seq,
+        "request": json_text(pending.request.to_json()),
+        "request_hash": pending.request_hash,
+        "request_signature": pending.signature,
+        "grant_id": pending.trade.agreement.grant_id,
+        "withdrawal": None if withdrawal is None else json_text(withdrawal.to_json()),
+        "withdrawal_signature": withdrawal_signature,
+    }
+
+
+def _issue_void(pending: PendingRequest, *, digest: Digest, now: int) -> IssuedVoid:
+    request = pending.request
+    void = ReceiptVoid(
+        version=1,
+        agreement_id=request.agreement_id,
+        lane=request.lane,
+        seq=request.seq,
+        receipt=pending.lane.state.receipt,
+        reason=pending.refusal,
+        issued_at=now,
+    )
+    void_digest = digest(void.struct_hash())
+    signature = pending.trade.signer.sign_digest(void_digest)
+    answer = json_text({"signature": "0x" + signature.hex(), "void": void.to_json()})
+    return IssuedVoid(pending, void, void_digest, signature, answer)
+
+
+def store_issued(session: Session, issued: Sequence[Issued], *, digest: Digest, at: int) -> None:
+    """Store receipts, voids and their answers, and append all statements to the evidence log."""
+    receipts = [item for item in issued if isinstance(item, IssuedReceipt)]
+    if receipts:
+        _INSERT.execute(session, [receipt.row for receipt in receipts])
+        store_answers(session, [_answer_row(receipt) for receipt in receipts])
+    for item in issued:
+        if isinstance(item, IssuedVoid):
+            _store_void(session, item)
+    append_all(session, [(item.kind, item.digest) for item in issued], at=at)
+    incidents.record(session, drifts(issued), at=at)
+    withdrawals = [
+        ("RequestWithdrawal", digest(receipt.pending.withdrawal[0].struct_hash()))
+        for receipt in receipts
+        if receipt.pending.withdrawal is not None
+    ]
+    if withdrawals:
+        append_all(session, withdrawals, at=at)
+
+
+def drifts(issued: Sequence[Issued]) -> list[VersionDrift]:
+    """The source drifts behind the refusals among these receipts, for the owner."""
+    return [
+        ((item.pending.trade.served.asset_id, item.pending.trade.served.asset_version), drift)
+        for item in issued
+        if isinstance(item, IssuedReceipt) and (drift := item.pending.drift) is not None
+    ]
+
+
+def _answer_row(issued: Issued) -> dict[str, Any]:
+    request = issued.pending.request
+    return {
+        "agreement_id": request.agreement_id,
+        "lane": request.lane,
+        "seq": request.seq,
+        "answer": issued.answer,
+    }
+
+
+def _store_void(session: Session, issued: IssuedVoid) -> None:
+    """Mark the position as void; its totals become those before it."""
+    request, previous = issued.pending.request, issued.pending.lane.previous_state
+    session.execute(
+        sa.update(GATEWAY)
+        .where(
+            GATEWAY.c.agreement_id == request.agreement_id,
+            GATEWAY.c.lane == request.lane,
+            GATEWAY.c.seq == request.seq,
+        )
+        .values(
+            status=CallStatus.VOID,
+            reason=issued.void.reason,
+            units=previous.units,
+            amount=previous.amount,
+            void=json_text(issued.void.to_json()),
+            void_signature=issued.signature,
+        )
+    )
+    store_answers(session, [_answer_row(issued)])
