@@ -20,6 +20,7 @@ from chain.ethereum.eip712 import Domain, Statement
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
+from chain.services import Services
 from chain.statements.members import KeyPurpose, Role
 
 
@@ -58,10 +59,15 @@ class Context:
     """
     earlier_log_keys: Sequence[bytes] = ()
     """Public keys that this node's log was signed with before the present one."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    log_keys: Mapping[str, str] = field(default_factory=dict)
+    """Configured Ed25519 log key of each member, 0x-prefixed hex, by member id."""
+    witness_peers: Sequence[str] = ()
+    """Configured members, among them the supervisors that are asked to cosign."""
+    require_current_database: Callable[[], None] | None = None
+    """The restore guard: raises while this database may be older than what others hold of it."""
     clock: Callable[[], float] = time.time
-    ports: dict[str, Any] = field(default_factory=dict)
-    """Implementations that ``nodes`` plugs into ports of the domain packages, e.g. ``sources``."""
+    services: Services = field(default_factory=Services)
+    """What the node has one of, by type: the configured sources, its gateway, its buyer."""
     projected_height: int | None = None
     """The last block whose events are in the database; None until the projector has looked."""
 

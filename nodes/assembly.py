@@ -19,7 +19,6 @@ from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore
 from chain.statements.members import KeyPurpose
-from exchange.metering.gateway_state import LIMITS
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
 from nodes.config import UNSEALED_TEST, NodeConfig
@@ -29,7 +28,7 @@ from nodes.restore_guard import GuardedLogSigner, GuardedSigner, RestoreGuard
 from nodes.sources import Sources
 from nodes.sources.monitor import SourceMonitor
 from nodes.tokens import NonceLog, TokenIssuer, TokenVerifier
-from registry.evidence.checkpoints import RESTORE_GUARD
+from registry.sources import ConfiguredSources
 
 
 @dataclass
@@ -137,15 +136,12 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> N
             store.ed25519(name).public_key
             for name in reversed(store.replaced(NODE_KEYS[KeyPurpose.LOG][0]))
         ],
-        settings={
-            "log_keys": log_keys,
-            "peers": tuple(config.peers),
-            LIMITS: _gateway_limits(config),
-            **config.settings,
-        },
+        log_keys=log_keys,
+        witness_peers=tuple(config.peers),
+        require_current_database=restore_guard.require,
         clock=clock,
-        ports={"sources": sources, RESTORE_GUARD: restore_guard.require},
     )
+    context.services.put(ConfiguredSources(sources), _gateway_limits(config))
     verifier = TokenVerifier(
         member=config.member,
         view=view,

@@ -241,8 +241,6 @@ class NodeConfig(_Strict):
     access: Access = Access()
     limits: Limits = Limits()
     workers: Workers = Workers()
-    settings: dict[str, str | int | bool] = {}
-    """Options of the domain packages, handed to them as they are."""
     home: Path = Field(default=Path("."), exclude=True)
 
     @field_validator("roles")

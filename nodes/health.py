@@ -400,13 +400,13 @@ class Health:
         self, value: Callable[[ClaimMonitor], float | None]
     ) -> Callable[[], float | None]:
         def ask() -> float | None:
-            monitor = self._context.ports.get("exchange.claims")
+            monitor = self._context.services.find(ClaimMonitor)
             return None if monitor is None else value(monitor)
 
         return ask
 
     def _claims(self) -> None:
-        monitor = self._context.ports.get("exchange.claims")
+        monitor = self._context.services.find(ClaimMonitor)
         if monitor is not None:
             monitor.require()
 

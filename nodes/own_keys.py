@@ -116,10 +116,7 @@ async def end(
 
 def _keys_of(request: Request, context: Context) -> _Keys:
     config = request.app.state.config
-    found: _Keys = context.ports.setdefault(
-        "nodes.own_keys", _Keys(context, config.path(config.keys.dir))
-    )
-    return found
+    return context.services.get(_Keys, lambda: _Keys(context, config.path(config.keys.dir)))
 
 
 class _Keys:

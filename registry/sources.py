@@ -95,6 +95,13 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class ConfiguredSources:
+    """A node's sources by configured name, under ``context.services``."""
+
+    by_name: Mapping[str, Source]
+
+
 def normalised(value: Any, type_: str) -> Value:
     """A value in the one form its column's type allows.
 

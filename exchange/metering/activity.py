@@ -22,8 +22,7 @@ class Activity:
     @classmethod
     def of(cls, context: Context) -> Activity:
         """The node's one."""
-        found: Activity = context.ports.setdefault("exchange.activity", cls())
-        return found
+        return context.services.get(cls, cls)
 
     def note(self, agreement_ids: Iterable[bytes]) -> None:
         """Something under these agreements is durable now."""

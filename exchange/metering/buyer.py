@@ -76,10 +76,7 @@ class Buyer:
     @classmethod
     def of(cls, context: Context) -> Buyer:
         """The node's buyer."""
-        buyer: Buyer | None = context.ports.get("exchange.buyer")
-        if buyer is None:
-            buyer = context.ports["exchange.buyer"] = cls(context)
-        return buyer
+        return context.services.get(cls, lambda: cls(context))
 
     async def call(
         self, agreement_id: bytes, query: CallQuery, idempotency_key: str | None

@@ -84,10 +84,7 @@ class Gateway:
     @classmethod
     def of(cls, context: Context) -> Gateway:
         """The node's gateway."""
-        gateway: Gateway | None = context.ports.get("exchange.gateway")
-        if gateway is None:
-            gateway = context.ports["exchange.gateway"] = cls(context)
-        return gateway
+        return context.services.get(cls, lambda: cls(context))
 
     async def serve(self, caller: str, items: Sequence[Any]) -> list[Any]:
         """Serve requests of one member; one answer each, in order. Completes even if the caller

@@ -43,8 +43,6 @@ from exchange.metering.store import (
 from registry.assets import serving
 from registry.grants import service as grants
 
-LIMITS = "gateway_limits"
-"""The setting that holds a node's ``GatewayLimits``."""
 _COUNTED = (CallStatus.SERVED, CallStatus.VOID)
 """Counted against a grant's ``max_uses``, beside ``subject_unknown``: a void cancels the payment,
 but the answer was delivered once.
@@ -53,8 +51,7 @@ but the answer was delivered once.
 
 def gateway_limits(context: Context) -> GatewayLimits:
     """The node's configured limits, or the defaults."""
-    limits: GatewayLimits = context.settings.get(LIMITS, GatewayLimits())
-    return limits
+    return context.services.get(GatewayLimits, GatewayLimits)
 
 
 @dataclass

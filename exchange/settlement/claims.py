@@ -156,12 +156,12 @@ class ClaimMonitor:
         self._report = ClaimsReport()
         self.refusals = 0
         """Claims the chain refused since the start."""
-        context.ports["exchange.claims"] = self
+        context.services.put(self)
 
     @classmethod
     def of(cls, context: Context) -> ClaimMonitor:
         """The node's own; ``claims_not_watched`` where the worker is switched off."""
-        found: ClaimMonitor | None = context.ports.get("exchange.claims")
+        found = context.services.find(cls)
         if found is None:
             raise Unavailable(
                 "claims_not_watched",

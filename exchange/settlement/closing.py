@@ -24,6 +24,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -229,8 +230,15 @@ def _asking(context: Context, agreement_id: bytes) -> asyncio.Lock:
     """One question at a time: a late refusal of earlier totals must not open lanes whose later
     totals were signed.
     """
-    locks: dict[bytes, asyncio.Lock] = context.ports.setdefault("exchange.closing", {})
-    return locks.setdefault(agreement_id, asyncio.Lock())
+    locks = context.services.get(ClosingLocks, ClosingLocks)
+    return locks.by_agreement.setdefault(agreement_id, asyncio.Lock())
+
+
+@dataclass(frozen=True)
+class ClosingLocks:
+    """One lock per agreement that closes."""
+
+    by_agreement: dict[bytes, asyncio.Lock] = field(default_factory=dict)
 
 
 class ClosingWorker:

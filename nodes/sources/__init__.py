@@ -1,9 +1,8 @@
 """Adapters that implement ``registry.sources.Source`` for CSV and Parquet files and tables of any
 SQL database.
 
-They stream: no adapter holds more than a part of its source in memory. ``Sources`` is what a node's
-services find under
-``context.ports["sources"]``: a mapping from the configured names.
+They stream: no adapter holds more than a part of its source in memory. ``Sources`` maps the
+configured names to the adapters; services find it as ``registry.sources.ConfiguredSources``.
 """
 
 from __future__ import annotations

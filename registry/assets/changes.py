@@ -161,7 +161,7 @@ def republish(
         Conflict: ``source_changed``; NotFound: ``asset_not_published``; BadInput: as
             ``publication.publish``.
     """
-    with asset_publication.publication_lock():
+    with asset_publication.publication_lock(context):
         latest = serving.latest_own_version(context, asset_id)
         publication, _, _ = _next(context, latest, version_changes)
         return asset_publication.publish_next(

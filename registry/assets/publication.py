@@ -50,14 +50,21 @@ from registry.sources import Record, Source, SourceSchema
 ROWS_PER_WRITE = 2_000
 
 
-_PUBLISHING = threading.Lock()
-"""One publication at a time in a process: two of one asset would take each other's rows for an
-abandoned try's.
-"""
+class _Publications:
+    """A node's publications in progress."""
 
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """One publication at a time: two of one asset would take each other's rows for those of
+        an abandoned attempt.
+        """
+        self.running: set[bytes] = set()
+        """Assets whose first version is being published or waits for its turn."""
 
-_RUNNING: set[bytes] = set()
-"""The assets whose first version is being published or waits for its turn."""
+    @classmethod
+    def of(cls, context: Context) -> _Publications:
+        """The node's own."""
+        return context.services.get(cls, cls)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ def publish(context: Context, publication: Publication) -> dict[str, Any]:
     """
     source = source_of(context, publication.source)
     asset_id = asset_id_of(context.member, publication.name)
-    with _one_publication(asset_id), _PUBLISHING:
+    with _one_publication(context, asset_id), publication_lock(context):
         existing = own_version(context, asset_id, 1)
         if (
             existing is not None
@@ -102,21 +109,22 @@ def publish(context: Context, publication: Publication) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_publication(asset_id: bytes) -> Iterator[None]:
+def _one_publication(context: Context, asset_id: bytes) -> Iterator[None]:
     """Refuse a second try while the first still reads: whoever repeats a slow request must not
     queue up behind it.
     """
-    if asset_id in _RUNNING:
+    running = _Publications.of(context).running
+    if asset_id in running:
         raise Conflict(
             "publication_running",
             "This asset is being published.",
             hint="Look how far it is: qiaolian asset own.",
         )
-    _RUNNING.add(asset_id)
+    running.add(asset_id)
     try:
         yield
     finally:
-        _RUNNING.discard(asset_id)
+        running.discard(asset_id)
 
 
 def own_versions(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
@@ -159,7 +167,7 @@ def correct(
     """Publish the next version, with some subjects' records repaired. Records of unknown subjects
     are refused.
     """
-    with _PUBLISHING:
+    with publication_lock(context):
         return _correct(context, asset_id, overrides)
 
 
@@ -221,9 +229,9 @@ def publish_next(
 
 
 @contextmanager
-def publication_lock() -> Iterator[None]:
-    """One publication at a time in a process."""
-    with _PUBLISHING:
+def publication_lock(context: Context) -> Iterator[None]:
+    """Hold off the node's other publications."""
+    with _Publications.of(context).lock:
         yield
 
 

@@ -22,7 +22,7 @@ from registry.assets.rules import (
 from registry.assets.store import OwnAsset, RecordSalt
 from registry.masking import mask
 from registry.purposes import ListedPurposes, listed_in
-from registry.sources import Record, Source, SourceSchema
+from registry.sources import ConfiguredSources, Record, Source, SourceSchema
 
 
 def json_object(value: object) -> dict[str, Any]:
@@ -225,7 +225,8 @@ def record_commitment(
 
 def source_of(context: Context, name: str) -> Source:
     """A configured source; ``source_missing``."""
-    sources: Mapping[str, Source] = context.ports["sources"]
+    configured = context.services.find(ConfiguredSources)
+    sources: Mapping[str, Source] = {} if configured is None else configured.by_name
     if name not in sources:
         raise NotFound(
             "source_missing",

@@ -6,6 +6,7 @@ database does not have.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,11 +35,14 @@ CHECKPOINT_SECONDS = 5
 MAX_HEADS = 8
 
 
-RESTORE_GUARD = "evidence.standing"
-"""Port: refuses while this database is not known to be as new as what others hold of it."""
-
-
 _MARK = "— "
+
+
+@dataclass
+class AnchorComparison:
+    """Whether this process found its log to hold the head that the chain anchors."""
+
+    passed: bool = False
 
 
 def make_checkpoint(context: Context) -> Checkpoint | None:
@@ -48,9 +52,10 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
         Conflict: ``log_behind_chain`` when the chain anchors a head this database does not have: a
             used place is never signed twice.
     """
-    if not context.ports.get("evidence.checked"):
+    comparison = context.services.get(AnchorComparison, AnchorComparison)
+    if not comparison.passed:
         require_current(context)
-        context.ports["evidence.checked"] = True
+        comparison.passed = True
 
     def change(session: Session) -> Checkpoint | None:
         frontier = integrate_pending(session)
@@ -172,8 +177,8 @@ def heads_for(context: Context, witness: str) -> dict[str, Any]:
     A node that does not know yet whether its books are the newest shows no head: an older one would
     look like a log that shrank.
     """
-    if RESTORE_GUARD in context.ports:
-        context.ports[RESTORE_GUARD]()
+    if context.require_current_database is not None:
+        context.require_current_database()
     query = (
         sa.select(LogHead.note)
         .join(LogAnchor, LogAnchor.size == LogHead.size)

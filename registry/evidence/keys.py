@@ -19,7 +19,7 @@ def log_keys(context: Context, member: str) -> dict[bytes, KeyRecord]:
     Raises:
         NotFound: ``log_key_unknown`` when none of them is live.
     """
-    configured: dict[str, str] = context.settings.get("log_keys", {})
+    configured = context.log_keys
     named = [bytes.fromhex(configured[member][2:])] if member in configured else []
     candidates = list(dict.fromkeys([*named, *keys_of(context, member, KeyPurpose.LOG)]))
     words = [

@@ -70,7 +70,7 @@ async def supervisors_of(context: Context) -> list[str]:
 
 
 def _other_members(context: Context) -> list[str]:
-    return [member for member in context.settings.get("peers", ()) if member != context.member]
+    return [member for member in context.witness_peers if member != context.member]
 
 
 async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:

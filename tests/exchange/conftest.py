@@ -29,11 +29,14 @@ from exchange.agreements.model import Offer
 from exchange.agreements.service import ProposalRequest
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
+from exchange.metering.buyer import Buyer
+from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallQuery, CallResult
 from exchange.reconciliation import api as reconciliation_api
 from exchange.reports import api as reports_api
 from exchange.settlement import api as settlement_api
 from exchange.settlement import service as settlement
+from exchange.settlement.closing import ClosingLocks
 from registry import projection as registry_projection
 from registry.assets import api as assets_api
 from registry.assets import publication
@@ -46,7 +49,7 @@ from registry.grants import service as grants
 from registry.pages import PageRequest
 from registry.sources import SourceColumn, SourceSchema
 from registry.uscc import with_check_character
-from tests.support.node import LocalNode, LocalPeers, application, make_context
+from tests.support.node import LocalNode, LocalPeers, application, make_context, sources_of
 from tests.support.organisations import Governance, Organisation
 from tests.support.sealing import trust_for
 
@@ -86,8 +89,7 @@ class Node(LocalNode):
 
     def restarted(self) -> None:
         """Forget everything in memory, as a new process would."""
-        for name in ("exchange.gateway", "exchange.buyer", "exchange.closing"):
-            self.context.ports.pop(name, None)
+        self.context.services.drop(Gateway, Buyer, ClosingLocks)
 
 
 @dataclass
@@ -311,7 +313,7 @@ def make_node(
 ) -> Node:
     peers = LocalPeers(organisation.member, nodes)
     context = make_context(organisation, directory, url, deployment, peers)
-    context.ports["sources"]["people"] = Rows()
+    sources_of(context)["people"] = Rows()
     app = application(context, [api.router for api in APIS], roles_of)
     projections = (registry_projection.apply, exchange_projection.apply)
     node = Node(
@@ -351,7 +353,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
             node.member: "0x" + node.context.log_signer.public_key.hex() for node in nodes.values()
         }
         for node in nodes.values():
-            node.context.settings = {"log_keys": log_keys, "peers": tuple(log_keys)}
+            node.context.log_keys, node.context.witness_peers = log_keys, tuple(log_keys)
         market = Market(url, nodes, governance=governance, **made)
         publish(market)
         yield market

@@ -15,12 +15,12 @@ from exchange.metering import buyer as buyer_side
 from exchange.metering import gateway as gateway_side
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
-from exchange.metering.gateway_state import LIMITS
 from exchange.metering.model import CallStatus, GatewayLimits
 from registry.credit.rules import MAX_CONSENT_BYTES, check_package, require_identity
 from registry.credit.store import StoredConsentRow
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
+from tests.support.node import sources_of
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,14 @@ def agreement_id(market: Market, grant_id: bytes) -> bytes:
 @pytest.fixture
 def limited(market: Market) -> Iterator[Any]:
     """Starts the department's gateway anew with limits of its own."""
-    settings: dict[str, Any] = market.department.context.settings  # type: ignore[assignment]  # a plain dictionary here
+    services = market.department.context.services
 
     def start(**limits: int) -> None:
-        settings[LIMITS] = GatewayLimits(**limits)
+        services.put(GatewayLimits(**limits))
         market.department.restarted()
 
     yield start
-    del settings[LIMITS]
+    services.drop(GatewayLimits)
     market.department.restarted()
 
 
@@ -139,7 +139,7 @@ UNSPEAKABLE = [
 def test_a_value_that_json_cannot_hold_is_refused_and_breaks_no_neighbour(
     market: Market, agreement_id: bytes, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = market.department.context.ports["sources"]["people"]
+    source = sources_of(market.department.context)["people"]
     monkeypatch.setitem(source.lookup("92440700MA4W000002"), "seniority", value)
     results = together(market, agreement_id, [1, 2, 3, 4])
     assert [result.status for result in results] == [
@@ -158,7 +158,7 @@ def test_a_source_that_fails_serves_nothing_and_bills_nothing(
         raise RuntimeError("the disk is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(type(market.department.context.ports["sources"]["people"]), "lookup", fails)
+        broken.setattr(type(sources_of(market.department.context)["people"]), "lookup", fails)
         refused = market.call(agreement_id)
     assert (refused.status, refused.amount) == (CallStatus.REFUSED, 0)
     assert market.call(agreement_id).status == CallStatus.SERVED

@@ -16,6 +16,7 @@ import pytest
 from chain.context import Context
 from chain.core.database import Database
 from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.services import Services
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import UsageRequest, Voucher
 from exchange.agreements import service as agreements
@@ -331,7 +332,7 @@ def put_back(market: Market, path: Path) -> Context:
     ):
         now.backup(copy_)
     return dataclasses.replace(
-        market.bank.context, database=Database(f"sqlite:///{path}"), ports={}
+        market.bank.context, database=Database(f"sqlite:///{path}"), services=Services()
     )
 
 

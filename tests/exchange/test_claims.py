@@ -23,6 +23,7 @@ from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker
 from chain.outbox.store import CALLS
 from exchange.metering import service as metering
+from exchange.metering.activity import Activity
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import claims
 from exchange.settlement import service as settlement
@@ -143,7 +144,7 @@ def claiming(market: Market, policy: ClaimPolicy = NEVER) -> Iterator[ClaimMonit
     finally:
         stop.set()
         thread.join(PATIENCE)
-        market.department.context.ports.pop("exchange.claims", None)
+        market.department.context.services.drop(ClaimMonitor)
     assert failures == []
 
 
@@ -359,7 +360,7 @@ def test_a_worker_started_anew_claims_what_the_former_one_left(
     market.call(agreement_id)
     market.call(agreement_id)
     notice(market, agreement_id)
-    market.department.context.ports.pop("exchange.activity", None)
+    market.department.context.services.drop(Activity)
     with claiming(market):
         claimed(market, agreement_id, 50)
 

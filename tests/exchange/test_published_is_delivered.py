@@ -30,6 +30,7 @@ from registry.assets.store import OwnAsset, RecordSalt
 from registry.grants import service as grants
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
+from tests.support.node import sources_of
 
 COLUMNS = ("age", "city", "income", "member")
 KEY = "code"
@@ -69,7 +70,7 @@ class Shop:
         self.source: Any = open_source(
             "table", entry, home=path.parent, index_dir=path.parent / "index"
         )
-        self.context.ports["sources"]["table"] = self.source
+        sources_of(self.context)["table"] = self.source
         self.asset_id = self.publish(
             "table", purposes={"statistics": False, "public-service": True}
         )
@@ -502,8 +503,8 @@ def test_a_changed_source_is_shown_then_published_as_the_next_version(
         home=tmp_path,
         index_dir=tmp_path / "index",
     )
-    before, shop.context.ports["sources"]["table"] = (
-        shop.context.ports["sources"].get("table"),
+    before, sources_of(shop.context)["table"] = (
+        sources_of(shop.context).get("table"),
         shop.source,
     )
     asset_id, market.asset_id = market.asset_id, b""
@@ -515,7 +516,7 @@ def test_a_changed_source_is_shown_then_published_as_the_next_version(
     finally:
         market.asset_id = asset_id
         if before is not None:
-            shop.context.ports["sources"]["table"] = before
+            sources_of(shop.context)["table"] = before
 
 
 def _republished(shop: Shop) -> None:

@@ -64,7 +64,7 @@ class Backup:
         ):
             old.backup(now)
         self.node.restarted()
-        self.node.context.ports.pop("evidence.checked", None)
+        self.node.context.services.drop(checkpoints.AnchorComparison)
         self.node.height = self.height
         self.node.sync()
 

@@ -43,7 +43,7 @@ from registry.members import api as members_api
 from registry.property import api as property_api
 from registry.sources import Record, SourceColumn, SourceSchema
 from registry.uscc import with_check_character
-from tests.support.node import LocalNode, LocalPeers, application, make_context
+from tests.support.node import LocalNode, LocalPeers, application, make_context, sources_of
 from tests.support.organisations import Governance, Organisation
 from tests.support.sealing import trust_for
 from tests.support.waiting import SECONDS, wait_for
@@ -198,7 +198,7 @@ class Network:
         """Publish an asset of a fresh name; its id."""
         node = self[owner]
         name = f"asset-{secrets.token_hex(4)}"
-        node.context.ports["sources"][name] = Rows(name, records)
+        sources_of(node.context)[name] = Rows(name, records)
         description = {
             "titleZh": "数据",
             "titleEn": "Data",
@@ -381,7 +381,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             )
         log_keys = {node.member: "0x" + node.log.public_key.hex() for node in nodes.values()}
         for node in nodes.values():
-            node.context.settings = {"log_keys": log_keys}
+            node.context.log_keys = log_keys
         network = Network(url, deployment, nodes, ledger, governance)
         network.sync()
         yield network

@@ -26,6 +26,7 @@ from registry.masking import mask, masked, require_rules
 from registry.sources import SourceColumn
 from registry.uscc import ALPHABET, require_valid, with_check_character
 from tests.registry.conftest import Network
+from tests.support.node import sources_of
 
 PURPOSES = {"credit-assessment": True}
 RECORDS = [
@@ -87,7 +88,7 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
             return None
 
     source = Broken()
-    node.context.ports["sources"][name] = source
+    sources_of(node.context)[name] = source
     wanted = publication.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     with pytest.raises(BadInput) as refused:
         publication.publish(node.context, wanted)
@@ -135,7 +136,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
         def lookup(self, key: str) -> None:
             return None
 
-    node.context.ports["sources"][name] = Watched()
+    sources_of(node.context)[name] = Watched()
     wanted = publication.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     made = publication.publish(node.context, wanted)
     assert [(item["state"], item["rows"], item["operation"]) for item in seen] == [
@@ -164,7 +165,7 @@ def test_a_data_item_has_one_source(network: Network) -> None:
     ended = []
     for owner in ("tax", "registrar"):
         node, name = network[owner], f"asset-{secrets.token_hex(4)}"
-        node.context.ports["sources"][name] = _rows(network, RECORDS, name)
+        sources_of(node.context)[name] = _rows(network, RECORDS, name)
         made = publication.publish(
             node.context,
             publication.Publication(
@@ -385,6 +386,6 @@ def _description() -> dict[str, Any]:
 
 
 def _rows(network: Network, records: list[dict[str, Any]], name: str = "rows") -> Any:
-    sources = network["tax"].context.ports["sources"]
+    sources = sources_of(network["tax"].context)
     kind = type(next(source for source in sources.values() if hasattr(source, "records")))
     return kind(name, records)

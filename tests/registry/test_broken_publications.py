@@ -22,6 +22,7 @@ from registry.assets import publication, serving
 from registry.assets.rules import SourceDrift, asset_id_of
 from registry.assets.store import RecordSalt
 from tests.registry.conftest import Network
+from tests.support.node import sources_of
 
 Make = Callable[[Path], SourceEntry]
 
@@ -60,7 +61,7 @@ def publish(
 ) -> dict[str, Any]:
     node = network["tax"]
     source = open_source(name, make(directory), home=directory, index_dir=directory / name)
-    node.context.ports["sources"][name] = source
+    sources_of(node.context)[name] = source
     wanted: dict[str, Any] = {
         "masking": dict.fromkeys(source.schema().names, "keep"),
         "purposes": {"statistics": False},

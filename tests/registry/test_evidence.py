@@ -27,6 +27,7 @@ from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint
 from chain.outbox.store import OutboxCall
+from chain.services import Services
 from chain.statements.members import Algorithm, KeyPurpose
 from registry.evidence import anchors, checkpoints, supervisors, witness
 from registry.evidence import log as evidence_log
@@ -209,9 +210,11 @@ def put_back(node: Node, path: Path) -> Any:
         sqlite3.connect(path) as copy,
     ):
         now.backup(copy)
-    settings = {**node.context.settings, "peers": tuple(node.context.settings["log_keys"])}
     context = dataclasses.replace(
-        node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings
+        node.context,
+        database=Database(f"sqlite:///{path}"),
+        services=Services(),
+        witness_peers=tuple(node.context.log_keys),
     )
     return SimpleNamespace(context=context)
 

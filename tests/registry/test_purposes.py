@@ -12,6 +12,7 @@ from registry.assets.rules import asset_id_of
 from registry.assets.store import OwnAsset
 from registry.purposes import KNOWN_PURPOSES, listed_in, require_purposes
 from tests.registry.conftest import Network
+from tests.support.node import sources_of
 
 RECORDS = [{"subject": f"P{place:03d}", "Income": 1000 + place} for place in range(4)]
 
@@ -84,7 +85,7 @@ def test_an_asset_without_a_purpose_is_not_published(network: Network) -> None:
         "category": "test",
     }
     network.publish("tax", RECORDS)
-    known = next(iter(node.context.ports["sources"]))
+    known = next(iter(sources_of(node.context)))
     with pytest.raises(BadInput) as refused:
         publication.publish(
             node.context, publication.Publication("no-purpose", known, description, {})
@@ -138,7 +139,7 @@ def test_an_owner_approves_no_purpose_its_version_does_not_list(network: Network
 def test_a_version_published_this_moment_is_waited_for(network: Network) -> None:
     node = network["tax"]
     network.publish("tax", RECORDS)
-    known = next(iter(node.context.ports["sources"]))
+    known = next(iter(sources_of(node.context)))
     description = {
         "titleZh": "数据",
         "titleEn": "Data",

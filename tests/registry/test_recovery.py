@@ -20,6 +20,7 @@ from chain.core.database import Database
 from chain.core.errors import QiaolianError
 from chain.log import checkpoint
 from chain.log.checkpoint import Checkpoint
+from chain.services import Services
 from registry.evidence import anchors, checkpoints, copies, recovery, supervisors, witness
 from registry.evidence import log as evidence_log
 from registry.evidence.store import CopiedLog, LogAnchor, LogEntry, PendingEntry, WitnessedHead
@@ -53,9 +54,11 @@ def put_back(node: Node, path: Path) -> Any:
         sqlite3.connect(path) as copy,
     ):
         now.backup(copy)
-    settings = {**node.context.settings, "peers": tuple(node.context.settings["log_keys"])}
     context = dataclasses.replace(
-        node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings
+        node.context,
+        database=Database(f"sqlite:///{path}"),
+        services=Services(),
+        witness_peers=tuple(node.context.log_keys),
     )
     return SimpleNamespace(context=context)
 
@@ -340,7 +343,7 @@ def test_a_node_that_does_not_know_its_standing_shows_no_head(network: Network, 
     def refuse() -> None:
         checkpoints.require_current(lost.context)
 
-    lost.context.ports[checkpoints.RESTORE_GUARD] = refuse
+    lost.context.require_current_database = refuse
     assert (
         code_of(lambda: checkpoints.heads_for(lost.context, network["supervisor"].member))
         == "log_behind_chain"

@@ -28,6 +28,7 @@ from chain.outbox import OutboxWorker, outcome
 from chain.outbox.store import OperationStatus
 from chain.statements.members import KeyPurpose
 from registry.access import Principal
+from registry.sources import ConfiguredSources
 from tests.support.organisations import Organisation
 from tests.support.sealing import SealedForTests
 from tests.support.waiting import SECONDS, wait_for
@@ -228,7 +229,7 @@ def make_context(
     Base.metadata.create_all(database.engine)
     view = ChainView(url, deployment, SealedForTests(), poll_seconds=IDLE_SECONDS)
     view.start(wait_seconds=SECONDS)
-    return Context(
+    context = Context(
         member=organisation.member,
         roles=organisation.roles,
         database=database,
@@ -241,9 +242,17 @@ def make_context(
         },
         log_signer=organisation.log,
         transaction_address=organisation.transaction.address,
-        settings={},
-        ports={"sources": {}},
     )
+    context.services.put(ConfiguredSources({}))
+    return context
+
+
+def sources_of(context: Context) -> dict[str, Any]:
+    """The node's sources, to add to and change."""
+    configured = context.services.find(ConfiguredSources)
+    assert configured is not None
+    assert isinstance(configured.by_name, dict)
+    return configured.by_name
 
 
 def application(context: Context, routers: Sequence[APIRouter], roles_of: RolesOf) -> FastAPI:
