@@ -5,22 +5,70 @@ machine.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from scripts.benches.figure import Figure
+
+Progress = Callable[[str], None]
+
+
+def _outbox(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import outbox
+
+    return outbox.run(progress)
+
+
+def _calls(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import calls
+
+    return calls.run(progress)
+
+
+def _verification(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import verification
+
+    return verification.run(progress)
+
+
+def _federated(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import federated
+
+    return federated.run(progress)
+
+
+def _projection(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import projection
+
+    return projection.run(progress)
+
+
+def _opprf(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import opprf
+
+    return opprf.run(progress)
+
+
+def _by_hand(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import by_hand
+
+    return by_hand.run(progress)
+
+
 PARTS = {
-    "outbox": "scripts.benches.outbox",
-    "calls": "scripts.benches.calls",
-    "verification": "scripts.benches.verification",
-    "federated": "scripts.benches.federated",
-    "projection": "scripts.benches.projection",
-    "opprf": "scripts.benches.opprf",
-    "by-hand": "scripts.benches.by_hand",
+    "outbox": _outbox,
+    "calls": _calls,
+    "verification": _verification,
+    "federated": _federated,
+    "projection": _projection,
+    "opprf": _opprf,
+    "by-hand": _by_hand,
 }
+"""The benches by name; each is imported when it runs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     figures = []
     for name in arguments.only or PARTS:
         print(f"{name} …", file=sys.stderr, flush=True)
-        part = importlib.import_module(PARTS[name])
-        for figure in part.run(lambda text: print(f"  … {text}", file=sys.stderr, flush=True)):
+        for figure in PARTS[name](_print_progress):
             figures.append(figure)
             print(
                 f"{figure.name}: {figure.value:,.2f} {figure.unit} (aim {figure.target}; "
@@ -58,3 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     return 0
+
+
+def _print_progress(text: str) -> None:
+    print(f"  … {text}", file=sys.stderr, flush=True)

@@ -25,9 +25,12 @@ from federated.job import Job
 from federated.party import PartyConfig
 from federated.protocols import protocol_of
 from federated.transport import make_identity
+from nodes.cli import checkout
 
 if TYPE_CHECKING:
     from federated.horizontal.training import Plan
+
+DEFAULT_DEMO_OUT = Path("var/federated-demo")
 
 _TOML = """name = "{name}"
 
@@ -35,8 +38,11 @@ _TOML = """name = "{name}"
 host = "127.0.0.1"
 port = {port}
 
-# One part for each peer: its certificate.pem in the folder peers, and the fingerprint, received
-# over another channel. [peers.tax] address = "127.0.0.1:9102" certificate = "peers/tax.pem"
+# One table for each peer: its certificate.pem in the folder peers, and the fingerprint, received
+# over another channel.
+# [peers.tax]
+# address = "127.0.0.1:9102"
+# certificate = "peers/tax.pem"
 # fingerprint = "0x..."
 
 # [sources.loans]
@@ -48,10 +54,8 @@ port = {port}
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> Any:
-    """Add the command's options; return the actions, for a caller that adds its own
-    (``set_defaults(act=...)``).
-    """
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a party's actions, and ``demo``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     init = actions.add_parser(
         "init", help="create a party's folder: key, certificate, configuration"
@@ -133,7 +137,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
         action.add_argument(
             "--party", type=Path, required=True, help="the party's configuration (TOML)"
         )
-    return actions
+    demo = actions.add_parser(
+        "demo",
+        help="joint models of a bank and three departments on real loan records, "
+        "from intersection to replay",
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=DEFAULT_DEMO_OUT,
+        help=f"where the report and the parties' folders go (default {DEFAULT_DEMO_OUT})",
+    )
+    demo.set_defaults(act=_demo)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -429,6 +444,10 @@ def _flower(arguments: argparse.Namespace) -> int:
         print(printable(f"  {name}: {value}"))
     print(f"  wrote {arguments.out / 'model.json'}")
     return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    return checkout.federated_demo(arguments.out)
 
 
 def _print_progress(stage: str, share: float) -> None:

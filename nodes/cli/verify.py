@@ -9,27 +9,17 @@ escaped and cut before it is printed (``chain.core.printable``).
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from chain.bundle import trust
-from chain.bundle.claims import ProfileChecker, Report
+from chain.bundle.claims import ProfileChecker, Report, VerifiedClaims
 from chain.bundle.form import MAX_BYTES
 from chain.bundle.verifier import verify
 from chain.core.errors import BadInput, Malformed, VerificationError
 from chain.core.printable import as_json, printable, utc
-
-STORIES = {
-    "trade": ("exchange.proof_profile", "check_trade"),
-    "lane": ("exchange.proof_profile", "check_lane"),
-    "grant": ("registry.grants.proof_profile", "check"),
-    "credit": ("registry.credit.proof_profile", "check"),
-    "property": ("registry.property.proof_profile", "check"),
-}
-"""Where each story's checker is; a package owns the stories it has to prove."""
 
 MEGABYTE = 1_000_000
 MAX_MEGABYTES = 1_000
@@ -118,9 +108,9 @@ def _say(sentences: Iterable[str], to: Any) -> None:
 
 
 def _verify(data: bytes, trusted: trust.Trust, max_bytes: int) -> Report:
-    """What a checker did not foresee is a refusal like any other: strangers write bundles."""
+    """Verify; an exception that a checker did not foresee is a refusal: strangers write bundles."""
     try:
-        return verify(data, trusted, checkers(), max_bytes=max_bytes)
+        return verify(data, trusted, CHECKERS, max_bytes=max_bytes)
     except VerificationError:
         raise
     except Exception as error:
@@ -130,27 +120,44 @@ def _verify(data: bytes, trusted: trust.Trust, max_bytes: int) -> Report:
         ) from error
 
 
-class _Lazy(Mapping[str, ProfileChecker]):
-    """Loads a story's checker only when a bundle tells that story."""
+def _trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from exchange.proof_profile import check_trade
 
-    def __getitem__(self, story: str) -> ProfileChecker:
-        module, function = STORIES[story]
-        checker: ProfileChecker = getattr(importlib.import_module(module), function)
-        return checker
-
-    def __contains__(self, story: object) -> bool:
-        return story in STORIES
-
-    def __iter__(self) -> Any:
-        return iter(STORIES)
-
-    def __len__(self) -> int:
-        return len(STORIES)
+    return check_trade(claims, subject)
 
 
-def checkers() -> Mapping[str, ProfileChecker]:
-    """Every story's checker, loaded when it is asked for."""
-    return _Lazy()
+def _lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from exchange.proof_profile import check_lane
+
+    return check_lane(claims, subject)
+
+
+def _grant(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from registry.grants.proof_profile import check
+
+    return check(claims, subject)
+
+
+def _credit(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from registry.credit.proof_profile import check
+
+    return check(claims, subject)
+
+
+def _property(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from registry.property.proof_profile import check
+
+    return check(claims, subject)
+
+
+CHECKERS: dict[str, ProfileChecker] = {
+    "trade": _trade,
+    "lane": _lane,
+    "grant": _grant,
+    "credit": _credit,
+    "property": _property,
+}
+"""The checker of each proof profile; each imports its package only when a bundle needs it."""
 
 
 def _read(path: Path, what: str, limit: int, *, hint: str = "") -> bytes:

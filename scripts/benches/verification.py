@@ -14,7 +14,7 @@ from chain.bundle import trust
 from chain.bundle.verifier import verify
 from chain.core.crypto import keccak256, recover, sign_digest
 from chain.core.errors import Unavailable
-from nodes.cli.verify import checkers
+from nodes.cli.verify import CHECKERS
 from scripts.benches import made_chain
 from scripts.benches.figure import Figure
 from scripts.benches.made_lane import MadeLane
@@ -43,7 +43,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
     say(f"making a lane of {LARGE_LANE:,} places")
     large = MadeLane(calls=LARGE_LANE).bundle()
     started = time.perf_counter()
-    verify(large, made_chain.trust(), checkers())
+    verify(large, made_chain.trust(), CHECKERS)
     seconds = time.perf_counter() - started
     return [
         Figure(
@@ -77,7 +77,7 @@ def _milliseconds(data: bytes, held: trust.Trust) -> float:
     times = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        verify(data, held, checkers())
+        verify(data, held, CHECKERS)
         times.append((time.perf_counter() - started) * 1_000)
     return statistics.median(times)
 

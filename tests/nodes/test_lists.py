@@ -256,10 +256,10 @@ LISTS = {
             "lane": number % 3,
             "seq": number,
             "asked_at": number // 4,
-            "ending": "asked",
+            "status": "asked",
         },
         {"asked_at": -1},
-        {"ending": "served"},
+        {"status": "served"},
     ),
 }
 

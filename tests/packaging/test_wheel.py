@@ -112,7 +112,7 @@ def test_the_installed_wheel_verifies_a_stored_bundle_with_base_dependencies_onl
 
 def test_a_command_whose_packages_are_not_installed_says_which(bare: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [str(bare.with_name("qiaolian")), "demo"],
+        [str(bare.with_name("qiaolian")), "node", "--help"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -122,6 +122,21 @@ def test_a_command_whose_packages_are_not_installed_says_which(bare: Path, tmp_p
     assert done.returncode == 3
     assert "package_missing" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "bench"])
+def test_a_command_of_the_checkout_says_so_outside_it(
+    bare: Path, tmp_path: Path, command: str
+) -> None:
+    done = subprocess.run(
+        [str(bare.with_name("qiaolian")), command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr.partition(":")[0]) == (2, "error[checkout_needed]")
 
 
 def test_an_officers_and_a_traders_commands_need_the_base_alone(bare: Path, tmp_path: Path) -> None:
@@ -167,11 +182,11 @@ def test_the_wheel_carries_its_data(wheel: Path) -> None:
     wanted |= {
         name
         for name in tracked()
-        if re.fullmatch(r"chain/kcn/.*|nodes/migrations/.*|scripts/templates/.*", name)
+        if re.fullmatch(r"chain/kcn/.*|nodes/migrations/.*|nodes/templates/.*", name)
     }
     assert len(wanted) > 10
     assert wanted <= names
-    assert not [name for name in names if name.startswith(("tests/", "docs/"))]
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "scripts/"))]
 
 
 def test_no_tracked_file_names_a_registry_or_a_folder_of_a_machine() -> None:

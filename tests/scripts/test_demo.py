@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from nodes.cli.main import main
-from nodes.cli.verify import STORIES
+from nodes.cli.verify import CHECKERS
 from nodes.provision import Organisation
 from scripts.demo_steps import kills, proof, report, trade
 from scripts.demo_steps.screen import Screen
@@ -206,7 +206,7 @@ def test_the_page_says_what_the_report_says(finished: Finished) -> None:
         assert (finished.out / bundle["file"]).is_file()
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", CHECKERS)
 def test_its_bundles_hold_once_the_network_is_gone(finished: Finished, story: str) -> None:
     bundle = str(finished.out / "bundles" / f"{story}.json")
     assert main(["verify", bundle, "--trust", str(finished.out / "trust.json")]) == 0

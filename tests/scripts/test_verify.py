@@ -26,11 +26,11 @@ from chain.core.canonical import dumps
 from chain.core.errors import Malformed, VerificationError
 from nodes.cli import verify
 from nodes.cli.main import main
-from nodes.cli.verify import STORIES, checkers
+from nodes.cli.verify import CHECKERS
 
 RECORDED = Path(__file__).parent.parent / "data" / "bundles"
 TRUST = RECORDED / "trust.json"
-BYTES = {story: (RECORDED / f"{story}.json").read_bytes() for story in STORIES}
+BYTES = {story: (RECORDED / f"{story}.json").read_bytes() for story in CHECKERS}
 HELD = read(TRUST.read_bytes())
 
 OFFLINE = """
@@ -46,7 +46,7 @@ sys.exit(code or (99 if banned else 0))
 """
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", CHECKERS)
 def test_a_recorded_bundle_holds_without_network_database_or_node(
     story: str, tmp_path: Path
 ) -> None:
@@ -205,7 +205,7 @@ def stumble(_facts: Any, _subject: Any) -> list[str]:
 def test_what_a_checker_did_not_foresee_is_malformed_and_still_told_to_programs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(STORIES, "grant", (__name__, "stumble"))
+    monkeypatch.setitem(CHECKERS, "grant", stumble)
     assert exit_code(tmp_path, BYTES["grant"]) == 10
     answer = json.loads(capsys.readouterr().out)
     assert (answer["valid"], answer["code"], answer["exit"]) == (False, "bundle_malformed", 10)
@@ -321,7 +321,7 @@ def test_a_broken_trust_file_convinces_nobody(trust: bytes, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", CHECKERS)
 def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
     data = BYTES[story]
 
@@ -330,7 +330,7 @@ def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
     def changed_is_refused(place: int, mask: int) -> None:
         changed = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
         with pytest.raises(VerificationError) as refused:
-            verify_bundle(changed, HELD, checkers())
+            verify_bundle(changed, HELD, CHECKERS)
         assert refused.value.exit_code in range(10, 17)
 
     changed_is_refused()
@@ -390,7 +390,7 @@ def is_quiet(said: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", CHECKERS)
 def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(
     story: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -456,7 +456,7 @@ def test_a_file_of_very_many_values_is_refused_before_they_are_built(data: bytes
     tracemalloc.start()
     try:
         with pytest.raises(VerificationError) as refused:
-            verify_bundle(data, HELD, checkers())
+            verify_bundle(data, HELD, CHECKERS)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -472,7 +472,7 @@ the opened scope of a grant.
 """
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", CHECKERS)
 def test_nothing_the_story_needs_can_be_left_out(story: str) -> None:
     for section in SECTIONS:
         for place, element in enumerate(json.loads(BYTES[story])[section]):
@@ -484,14 +484,14 @@ def test_nothing_the_story_needs_can_be_left_out(story: str) -> None:
             value = json.loads(BYTES[story])
             del value[section][place]
             with pytest.raises(VerificationError):
-                verify_bundle(dumps(value), HELD, checkers())
+                verify_bundle(dumps(value), HELD, CHECKERS)
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", CHECKERS)
 def test_nothing_is_said_twice(story: str) -> None:
     for section in SECTIONS:
         for place in range(len(json.loads(BYTES[story])[section])):
             value = json.loads(BYTES[story])
             value[section].insert(place, value[section][place])
             with pytest.raises(Malformed):
-                verify_bundle(dumps(value), HELD, checkers())
+                verify_bundle(dumps(value), HELD, CHECKERS)

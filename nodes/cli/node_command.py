@@ -1,6 +1,4 @@
-"""``qiaolian node``: what ``nodes.cli.node`` does, and the node's own keys, which a running node is
-asked about.
-"""
+"""``qiaolian node``: the actions of ``nodes.cli.node``, and ``key``, which calls the running node."""
 
 from __future__ import annotations
 

@@ -1,0 +1,251 @@
+"""The commands of the ``qiaolian`` command line: their summaries for the help, and the module of
+each, which is imported only when the command is chosen: a verifier's machine has few packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class CommandParser(Protocol):
+    """The arguments of a command, and what it does."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> Any:
+        """Add the command's own arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Carry the command out; the exit code."""
+
+
+@dataclass(frozen=True)
+class CommandEntry:
+    """One line of the help; ``load`` imports the command's module."""
+
+    summary: str
+    load: Callable[[], CommandParser]
+
+
+def _verify() -> CommandParser:
+    from nodes.cli import verify
+
+    return verify
+
+
+def _trust() -> CommandParser:
+    from nodes.cli import trust
+
+    return trust.GROUP
+
+
+def _asset() -> CommandParser:
+    from nodes.cli import asset
+
+    return asset.GROUP
+
+
+def _grant() -> CommandParser:
+    from nodes.cli import grant
+
+    return grant.GROUP
+
+
+def _offer() -> CommandParser:
+    from nodes.cli import offer
+
+    return offer.GROUP
+
+
+def _agreement() -> CommandParser:
+    from nodes.cli import agreement
+
+    return agreement.GROUP
+
+
+def _call() -> CommandParser:
+    from nodes.cli import call
+
+    return call.GROUP
+
+
+def _money() -> CommandParser:
+    from nodes.cli import money
+
+    return money.GROUP
+
+
+def _credit() -> CommandParser:
+    from nodes.cli import credit
+
+    return credit.GROUP
+
+
+def _subject() -> CommandParser:
+    from nodes.cli import subject
+
+    return subject.GROUP
+
+
+def _deal() -> CommandParser:
+    from nodes.cli import deal
+
+    return deal.GROUP
+
+
+def _unit() -> CommandParser:
+    from nodes.cli import unit
+
+    return unit.GROUP
+
+
+def _member() -> CommandParser:
+    from nodes.cli import member
+
+    return member.GROUP
+
+
+def _key() -> CommandParser:
+    from nodes.cli import key
+
+    return key.GROUP
+
+
+def _reconcile() -> CommandParser:
+    from nodes.cli import reconcile
+
+    return reconcile
+
+
+def _log() -> CommandParser:
+    from nodes.cli import log
+
+    return log.GROUP
+
+
+def _operation() -> CommandParser:
+    from nodes.cli import operation
+
+    return operation.GROUP
+
+
+def _node() -> CommandParser:
+    from nodes.cli import node_command
+
+    return node_command
+
+
+def _health() -> CommandParser:
+    from nodes.cli import health
+
+    return health
+
+
+def _network() -> CommandParser:
+    from nodes.cli import network
+
+    return network
+
+
+def _found() -> CommandParser:
+    from nodes.cli import found
+
+    return found
+
+
+def _federated() -> CommandParser:
+    from nodes.cli import federated
+
+    return federated
+
+
+def _demo() -> CommandParser:
+    from nodes.cli import checkout
+
+    return checkout.demo()
+
+
+def _bench() -> CommandParser:
+    from nodes.cli import checkout
+
+    return checkout.bench()
+
+
+GROUPS: dict[str, dict[str, CommandEntry]] = {
+    "verify": {
+        "verify": CommandEntry("check a bundle offline, with your own trust file", _verify),
+        "trust": CommandEntry("a verifier's trust file: make, change, show", _trust),
+    },
+    "data and its use": {
+        "asset": CommandEntry(
+            "the catalogue and own publications: list, search, show, publish, cancel, hold, release",
+            _asset,
+        ),
+        "grant": CommandEntry(
+            "rights to use data: list, show, request, approve, refuse, revoke, bundle", _grant
+        ),
+        "offer": CommandEntry("a provider's terms: list, show, make", _offer),
+        "agreement": CommandEntry(
+            "metered trades: list, show, open, resume, withdraw, closing, notice, claim, close, "
+            "books, bundle, lane-bundle",
+            _agreement,
+        ),
+        "call": CommandEntry("metered calls: one, or a file of subjects", _call),
+        "money": CommandEntry("deposit, withdraw, account, claims, payments", _money),
+    },
+    "credit and property": {
+        "credit": CommandEntry(
+            "reports, certificates, disputes: report, queries, bundle, certify, record, disputes, answer",
+            _credit,
+        ),
+        "subject": CommandEntry(
+            "a firm's or citizen's own keys: key, consent, register, deliver-consent, status, withdraw, dispute",
+            _subject,
+        ),
+        "deal": CommandEntry(
+            "property deals: list, show, draw, sign, step, taxes, expire, bundle", _deal
+        ),
+        "unit": CommandEntry("the registration centre's register: enter, title, hold, lift", _unit),
+    },
+    "governance and supervision": {
+        "member": CommandEntry(
+            "who is on the network: list, show, proposals, proposal, propose-..., approve, withdraw-approval",
+            _member,
+        ),
+        "key": CommandEntry(
+            "a chief data officer's or administrator's own key file: make, replace, show, passphrase",
+            _key,
+        ),
+        "reconcile": CommandEntry("gateway, buyer and chain compared", _reconcile),
+        "log": CommandEntry("evidence logs: show, anchor, forks", _log),
+        "operation": CommandEntry("promised contract calls: show, wait", _operation),
+    },
+    "running a node": {
+        "node": CommandEntry(
+            "an organisation's node: init, peer, tokens, key, certificate, run, outbox, migrate",
+            _node,
+        ),
+        "health": CommandEntry(
+            "how each part of a node is, and what to do about what fails", _health
+        ),
+        "network": CommandEntry(
+            "validators of a network on this machine: up, status, down, destroy, add, vote, proxy",
+            _network,
+        ),
+        "found": CommandEntry(
+            "a fresh chain's contracts, and its first members in the directory", _found
+        ),
+        "federated": CommandEntry(
+            "joint models: a party's daemon, its jobs, approvals and replays; their demo",
+            _federated,
+        ),
+    },
+    "trying it": {
+        "demo": CommandEntry("the network's main job, end to end, on real records", _demo),
+        "bench": CommandEntry("measure, each figure beside a baseline of the same run", _bench),
+    },
+}
+"""What people find in the help."""
+
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
