@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 Statement = dict[str, Any]
 """A signed statement's fields; docs/statements.md lists each type."""
 
-STATEMENT_BUNDLE: dict[int | str, dict[str, Any]] = {
+BUNDLE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bundle, for `qiaolian verify`",
         "content": {"application/json": {"schema": {"type": "object"}}},

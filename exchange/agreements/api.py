@@ -17,6 +17,7 @@ from chain.statements.trade import Agreement, MeteredUnit, Share
 from exchange.agreements import proposal_ends, rules, service
 from exchange.agreements.model import AgreementStage, Offer
 from exchange.metering import recovery
+from exchange.schemas import FinalTotals
 from exchange.settlement import closing
 from registry.access import (
     NonNegativeInt,
@@ -32,6 +33,7 @@ from registry.access import (
 )
 from registry.openapi import SIGNATURE, strict_body
 from registry.pages import ListAnswer, Page, PageRequest
+from registry.schemas import Statement
 
 router = APIRouter(tags=["agreements"])
 
@@ -126,7 +128,143 @@ def _unit(name: str) -> MeteredUnit:
     return MeteredUnit[name.upper()]
 
 
-@router.post("/v1/offers", status_code=201, summary="Offer an asset version on terms")
+class ShareAnswer(BaseModel):
+    """One part of a revenue split."""
+
+    member: str
+    basisPoints: int
+
+
+class OfferTerms(BaseModel):
+    """A provider's terms for one asset version; money in fen, windows and terms in seconds."""
+
+    assetId: str
+    assetVersion: int
+    unit: str
+    price: int
+    maxCap: int
+    maxUnits: int
+    maxPerCall: int
+    maxLanes: int
+    maxSeconds: int
+    closeWindowBlocks: int
+    closeWindowSeconds: int
+    shares: list[ShareAnswer]
+    buyers: list[str]
+
+
+class OfferRow(OfferTerms):
+    """An offer with the hash that an order names."""
+
+    offerHash: str
+
+
+class OfferList(ListAnswer):
+    """A page of offers."""
+
+    offers: list[OfferRow]
+
+
+class AgreementState(BaseModel):
+    """An agreement; fen as text, ``…At`` are heights, ``stateSince`` Unix seconds."""
+
+    agreementId: str
+    side: str
+    state: str
+    reason: str | None
+    reasonText: str | None
+    stateSince: int | None
+    provider: str
+    buyer: str
+    unit: str
+    agreement: dict[str, Any] = Field(description="`Agreement`; see docs/statements.md")
+    openedAt: int | None
+    noticeAt: int | None
+    closedAt: int | None
+    paid: str
+    refunded: str
+    openOperation: str
+    newerVersion: int | None
+    hint: str
+
+
+class AgreementRow(AgreementState):
+    """An agreement of a list."""
+
+    held: str | None = Field(description="Why nothing is signed under it since an old backup")
+    finalSettlement: FinalTotals | None
+
+
+class AgreementList(ListAnswer):
+    """A page of agreements."""
+
+    agreements: list[AgreementRow]
+
+
+class OfferWithKey(BaseModel):
+    """An offer, and the address of the key that will sign an agreement on it."""
+
+    offer: OfferTerms
+    providerKey: str
+
+
+class Opening(BaseModel):
+    """Where the contract call that opens an agreement stands."""
+
+    state: str
+    code: str | None
+    height: int | None
+
+
+class AgreementAnswer(AgreementState):
+    """An agreement, and its opening once that is queued."""
+
+    opening: Opening | None = Field(None, description="Left out until it is queued")
+
+
+class AgreementDetail(AgreementAnswer):
+    """One agreement with all that this node knows of it."""
+
+    held: str | None = Field(description="Why nothing is signed under it since an old backup")
+    finalSettlement: FinalTotals | None
+
+
+class ProposalRefusal(BaseModel):
+    """Why a provider does not sign."""
+
+    code: str
+    detail: str
+
+
+class CountersignAnswer(BaseModel):
+    """Either a signature or a refusal."""
+
+    agreementId: str
+    signature: str = ""
+    refusal: ProposalRefusal | None = Field(None, description="Final for this proposal")
+
+
+class ReportedEnd(BaseModel):
+    """The state in which this node has the agreement now."""
+
+    state: str
+
+
+class SignedAgreementAnswer(BaseModel):
+    """An agreement with both signatures."""
+
+    agreement: Statement = Field(description="`Agreement`; see docs/statements.md")
+    terms: Statement = Field(description="`GrantTerms`; see docs/statements.md")
+    providerSignature: str
+    buyerSignature: str
+
+
+@router.post(
+    "/v1/offers",
+    status_code=201,
+    summary="Offer an asset version on terms",
+    response_model=OfferRow,
+)
 def make_offer(
     body: OfferBody,
     context: Context = Depends(get_context),
@@ -150,80 +288,6 @@ def make_offer(
         buyers=tuple(body.buyers),
     )
     return service.offer(context, wanted)
-
-
-class ShareAnswer(BaseModel):
-    """One part of a revenue split."""
-
-    member: str
-    basisPoints: int
-
-
-class OfferRow(BaseModel):
-    """A provider's terms for one asset version; money in fen, windows and terms in seconds."""
-
-    assetId: str
-    assetVersion: int
-    unit: str
-    price: int
-    maxCap: int
-    maxUnits: int
-    maxPerCall: int
-    maxLanes: int
-    maxSeconds: int
-    closeWindowBlocks: int
-    closeWindowSeconds: int
-    shares: list[ShareAnswer]
-    buyers: list[str]
-    offerHash: str
-
-
-class OfferList(ListAnswer):
-    """A page of offers."""
-
-    offers: list[OfferRow]
-
-
-class FinalTotals(BaseModel):
-    """The totals of a cooperative closing; fen as text, ``at`` in Unix seconds."""
-
-    state: str
-    reason: str
-    units: int
-    amount: str
-    hash: str
-    at: int
-
-
-class AgreementRow(BaseModel):
-    """An agreement; fen as text, ``…At`` are heights, ``stateSince`` Unix seconds."""
-
-    agreementId: str
-    side: str
-    state: str
-    reason: str | None
-    reasonText: str | None
-    stateSince: int | None
-    provider: str
-    buyer: str
-    unit: str
-    agreement: dict[str, Any] = Field(description="`Agreement`; see docs/statements.md")
-    openedAt: int | None
-    noticeAt: int | None
-    closedAt: int | None
-    paid: str
-    refunded: str
-    openOperation: str
-    newerVersion: int | None
-    hint: str
-    held: str | None = Field(description="Why nothing is signed under it since an old backup")
-    finalSettlement: FinalTotals | None
-
-
-class AgreementList(ListAnswer):
-    """A page of agreements."""
-
-    agreements: list[AgreementRow]
 
 
 @router.get(
@@ -258,6 +322,7 @@ def peer_offers(
 @router.get(
     "/v1/peer/offers/{asset_id}/{version}",
     summary="The offer for one asset version, and the key that will sign",
+    response_model=OfferWithKey,
 )
 def peer_offer(
     asset_id: str,
@@ -269,7 +334,13 @@ def peer_offer(
     return {"offer": found.to_json(), "providerKey": context.signers[KeyPurpose.STATEMENT].address}
 
 
-@router.post("/v1/agreements", status_code=201, summary="Propose an agreement and open it")
+@router.post(
+    "/v1/agreements",
+    status_code=201,
+    summary="Propose an agreement and open it",
+    response_model=AgreementAnswer,
+    response_model_exclude_unset=True,
+)
 async def propose(
     body: ProposalBody,
     context: Context = Depends(get_context),
@@ -299,6 +370,8 @@ async def propose(
 @router.post(
     "/v1/agreements/{agreement_id}/resume",
     summary="Ask the provider again to sign a stored proposal",
+    response_model=AgreementAnswer,
+    response_model_exclude_unset=True,
 )
 async def resume(
     agreement_id: str,
@@ -309,7 +382,10 @@ async def resume(
 
 
 @router.post(
-    "/v1/agreements/{agreement_id}/withdrawal", summary="Take back a proposal before it is opened"
+    "/v1/agreements/{agreement_id}/withdrawal",
+    summary="Take back a proposal before it is opened",
+    response_model=AgreementAnswer,
+    response_model_exclude_unset=True,
 )
 async def withdraw(
     agreement_id: str,
@@ -337,7 +413,12 @@ def listing(
     return Page(_with_holds(context, found.rows), found.next).to_json("agreements")
 
 
-@router.get("/v1/agreements/{agreement_id}", summary="One agreement")
+@router.get(
+    "/v1/agreements/{agreement_id}",
+    summary="One agreement",
+    response_model=AgreementDetail,
+    response_model_exclude_unset=True,
+)
 def one(
     agreement_id: str,
     context: Context = Depends(get_context),
@@ -365,6 +446,8 @@ def _with_holds(context: Context, listed: Sequence[dict[str, Any]]) -> list[dict
     description="The answer holds this member's `signature`, or a `refusal` with `code` and `detail`, which is final. An error says nothing of "
     "the proposal: it may be sent again.",
     openapi_extra=strict_body(agreement=Agreement, terms=GrantTerms, signature=SIGNATURE, height=1),
+    response_model=CountersignAnswer,
+    response_model_exclude_unset=True,
 )
 async def countersign(
     request: Request,
@@ -393,6 +476,7 @@ async def countersign(
     "/v1/peer/agreements/{agreement_id}/end",
     summary="A buyer's node reports that its proposal was refused by the chain or withdrawn",
     openapi_extra=strict_body(state="failed", reason="not_enough_free"),
+    response_model=ReportedEnd,
 )
 async def take_end(
     agreement_id: str,
@@ -418,6 +502,7 @@ async def take_end(
 @router.get(
     "/v1/peer/agreements/{agreement_id}/signed",
     summary="What both signed, for the other party that lost it",
+    response_model=SignedAgreementAnswer,
 )
 def signed(
     agreement_id: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +31,7 @@ from registry.access import (
 )
 from registry.openapi import LARGE_BODY, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest, page_by_id
+from registry.schemas import RefusedByAnswer, SignedStatementAnswer, Statement
 
 router = APIRouter(tags=["calls"])
 _system = require_local("system")
@@ -105,75 +106,6 @@ class BatchBody(BaseModel):
     calls: Annotated[list[BatchCall], Field(min_length=1, max_length=MAX_BATCH_CALLS)]
 
 
-@router.post(
-    "/v1/calls",
-    summary="Make a metered call",
-    responses={
-        200: {
-            "content": {
-                "application/json": {
-                    "example": {
-                        "idempotencyKey": "order-117/1",
-                        "agreementId": "0x" + "33" * 32,
-                        "lane": 0,
-                        "seq": 17,
-                        "outcome": "served",
-                        "reason": "",
-                        "record": {"Seniority": "10-19", "Job": "fixed"},
-                        "units": 1,
-                        "amount": 50,
-                        "receipt": "0x" + "55" * 32,
-                    }
-                }
-            }
-        },
-        403: {"description": "Refused by the provider (unbilled) or not allowed; `code` says why."},
-        503: {
-            "description": "`call_outstanding`: the request is stored and unanswered; `idempotencyKey` names it, "
-            "`cause` says why. `lane_blocked` and others: nothing was asked."
-        },
-    },
-)
-async def call(
-    request: Request,
-    body: CallBody,
-    _caller: Principal = Depends(_system),
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-) -> Response:
-    context = await get_context(request)
-    result = await service.call(
-        context, hex_bytes(body.agreementId), body.query(), idempotency_key=idempotency_key
-    )
-    if result.status != CallStatus.SERVED:
-        raise _refused(result)
-    return _json(result.to_json())
-
-
-@router.post(
-    "/v1/calls/batch",
-    summary="Make several metered calls; each ends on its own",
-    openapi_extra=LARGE_BODY,
-)
-async def batch(
-    request: Request, body: BatchBody, _caller: Principal = Depends(_system)
-) -> Response:
-    context = await get_context(request)
-    gate = asyncio.Semaphore(MAX_CONCURRENT)
-
-    async def one(item: BatchCall) -> dict[str, Any]:
-        async with gate:
-            try:
-                agreement_id = hex_bytes(item.agreementId)
-                result = await service.call(
-                    context, agreement_id, item.query(), idempotency_key=item.key
-                )
-            except QiaolianError as error:
-                return _failed(item, error)
-        return result.to_json()
-
-    return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
-
-
 class CallRow(BaseModel):
     """A stored call without its content; ``askedAt`` in Unix seconds."""
 
@@ -191,48 +123,6 @@ class CallList(ListAnswer):
     """A page of stored calls."""
 
     calls: list[CallRow]
-
-
-@router.get(
-    "/v1/calls",
-    summary="Stored calls, the newest first: keys and outcomes, no content",
-    response_model=CallList,
-)
-def calls(
-    agreementId: str | None = None,
-    outcome: Annotated[
-        str | None, Query(pattern="^(outstanding|served|refused|void|conflict)$")
-    ] = None,
-    page: PageRequest = Depends(page_request),
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(_system),
-) -> dict[str, Any]:
-    agreement_id = None if agreementId is None else hex_bytes(agreementId)
-    return service.calls(context, page, agreement_id=agreement_id, outcome=outcome).to_json("calls")
-
-
-@router.get(
-    "/v1/calls/{key:path}",
-    summary="The result of the call under a key; an unanswered request is sent again",
-    responses={
-        404: {"description": "`call_unknown`"},
-        503: {"description": "`call_outstanding`: still unanswered."},
-    },
-)
-async def fetch(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
-    return _json((await service.fetch(await get_context(request), key)).to_json())
-
-
-@router.post(
-    "/v1/calls/{key:path}/withdraw",
-    summary="Withdraw an unanswered request: ends unbilled, or with the answer if it was served before",
-    responses={
-        404: {"description": "`call_unknown`"},
-        503: {"description": "`call_outstanding`: the withdrawal is stored and unanswered."},
-    },
-)
-async def withdraw(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
-    return _json((await service.withdraw(await get_context(request), key)).to_json())
 
 
 class UnknownSubjectRow(BaseModel):
@@ -262,6 +152,212 @@ class UnknownSubjectList(ListAnswer):
     grants: list[UnknownSubjectRow]
 
 
+class CallAnswer(BaseModel):
+    """The result of a call; the amount in fen."""
+
+    idempotencyKey: str | None
+    agreementId: str
+    lane: int
+    seq: int
+    outcome: str
+    reason: str
+    record: dict[str, Any] | None
+    units: int
+    amount: int
+    receipt: str = Field(description="Struct hash of the receipt")
+
+
+class FailedCall(BaseModel):
+    """A call of a batch without a result."""
+
+    outcome: Literal["failed"]
+    reason: str
+    detail: str
+    hint: str
+    refusedBy: RefusedByAnswer
+    idempotencyKey: str = Field("", description="Left out where the request is not stored")
+
+
+class BatchAnswer(BaseModel):
+    """A result for each call, in the order of the calls."""
+
+    results: list[CallAnswer | FailedCall]
+
+
+class ReceiptAnswer(BaseModel):
+    """A receipt, with the content of a served call."""
+
+    content: dict[str, Any] | None
+    receipt: Statement = Field(description="`UsageReceipt`; see docs/statements.md")
+    salt: str | None
+    signature: str
+
+
+class VoidAnswer(BaseModel):
+    """A receipt was voided: its call costs nothing."""
+
+    signature: str
+    void: Statement = Field(description="`ReceiptVoid`; see docs/statements.md")
+
+
+class CallError(BaseModel):
+    """A request that was refused before a receipt; an error may add members of its own."""
+
+    model_config = ConfigDict(extra="allow")
+    code: str
+    detail: str
+    status: int
+    hint: str
+
+
+class CallErrorAnswer(BaseModel):
+    """In place of a receipt."""
+
+    error: CallError
+
+
+class PeerCallAnswers(BaseModel):
+    """An answer for each request, in the order of the requests."""
+
+    answers: list[ReceiptAnswer | VoidAnswer | CallErrorAnswer]
+
+
+class VouchersAnswer(BaseModel):
+    """How many vouchers were accepted."""
+
+    taken: int
+
+
+class PositionAnswer(BaseModel):
+    """What this node stored of a sequence position."""
+
+    request: SignedStatementAnswer
+    receipt: SignedStatementAnswer | None
+    void: SignedStatementAnswer | None
+
+
+class PositionsAnswer(BaseModel):
+    """Positions of a lane, and its closing voucher."""
+
+    positions: list[PositionAnswer]
+    voucher: SignedStatementAnswer | None
+
+
+@router.post(
+    "/v1/calls",
+    summary="Make a metered call",
+    responses={
+        200: {
+            "model": CallAnswer,
+            "content": {
+                "application/json": {
+                    "example": {
+                        "idempotencyKey": "order-117/1",
+                        "agreementId": "0x" + "33" * 32,
+                        "lane": 0,
+                        "seq": 17,
+                        "outcome": "served",
+                        "reason": "",
+                        "record": {"Seniority": "10-19", "Job": "fixed"},
+                        "units": 1,
+                        "amount": 50,
+                        "receipt": "0x" + "55" * 32,
+                    }
+                }
+            },
+        },
+        403: {"description": "Refused by the provider (unbilled) or not allowed; `code` says why."},
+        503: {
+            "description": "`call_outstanding`: the request is stored and unanswered; `idempotencyKey` names it, "
+            "`cause` says why. `lane_blocked` and others: nothing was asked."
+        },
+    },
+)
+async def call(
+    request: Request,
+    body: CallBody,
+    _caller: Principal = Depends(_system),
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> Response:
+    context = await get_context(request)
+    result = await service.call(
+        context, hex_bytes(body.agreementId), body.query(), idempotency_key=idempotency_key
+    )
+    if result.status != CallStatus.SERVED:
+        raise _refused(result)
+    return _json(result.to_json())
+
+
+@router.post(
+    "/v1/calls/batch",
+    summary="Make several metered calls; each ends on its own",
+    openapi_extra=LARGE_BODY,
+    responses={200: {"model": BatchAnswer}},
+)
+async def batch(
+    request: Request, body: BatchBody, _caller: Principal = Depends(_system)
+) -> Response:
+    context = await get_context(request)
+    gate = asyncio.Semaphore(MAX_CONCURRENT)
+
+    async def one(item: BatchCall) -> dict[str, Any]:
+        async with gate:
+            try:
+                agreement_id = hex_bytes(item.agreementId)
+                result = await service.call(
+                    context, agreement_id, item.query(), idempotency_key=item.key
+                )
+            except QiaolianError as error:
+                return _failed(item, error)
+        return result.to_json()
+
+    return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
+
+
+@router.get(
+    "/v1/calls",
+    summary="Stored calls, the newest first: keys and outcomes, no content",
+    response_model=CallList,
+)
+def calls(
+    agreementId: str | None = None,
+    outcome: Annotated[
+        str | None, Query(pattern="^(outstanding|served|refused|void|conflict)$")
+    ] = None,
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(_system),
+) -> dict[str, Any]:
+    agreement_id = None if agreementId is None else hex_bytes(agreementId)
+    return service.calls(context, page, agreement_id=agreement_id, outcome=outcome).to_json("calls")
+
+
+@router.get(
+    "/v1/calls/{key:path}",
+    summary="The result of the call under a key; an unanswered request is sent again",
+    responses={
+        200: {"model": CallAnswer},
+        404: {"description": "`call_unknown`"},
+        503: {"description": "`call_outstanding`: still unanswered."},
+    },
+)
+async def fetch(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
+    return _json((await service.fetch(await get_context(request), key)).to_json())
+
+
+@router.post(
+    "/v1/calls/{key:path}/withdraw",
+    summary="Withdraw an unanswered request: ends unbilled, or with the answer if it was served before",
+    responses={
+        200: {"model": CallAnswer},
+        404: {"description": "`call_unknown`"},
+        503: {"description": "`call_outstanding`: the withdrawal is stored and unanswered."},
+    },
+)
+async def withdraw(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
+    return _json((await service.withdraw(await get_context(request), key)).to_json())
+
+
 @router.get(
     "/v1/unknown-subjects", summary="Grants under which unknown subjects were asked for (provider)"
 )
@@ -284,6 +380,7 @@ def unknown_subjects(
     "/v1/peer/calls",
     summary="Usage requests of another member's node",
     openapi_extra=strict_body(requests=[_ITEM, _WITHDRAWN]) | LARGE_BODY,
+    responses={200: {"model": PeerCallAnswers}},
 )
 async def serve(request: Request) -> Response:
     # Asked for by hand: the framework's way costs as much as both signatures.
@@ -299,6 +396,7 @@ async def serve(request: Request) -> Response:
     "/v1/peer/vouchers",
     summary="A buyer's closing vouchers",
     openapi_extra=strict_body(vouchers=[{"voucher": Voucher, "signature": SIGNATURE}]) | LARGE_BODY,
+    response_model=VouchersAnswer,
 )
 async def vouchers(
     request: Request,
@@ -318,6 +416,7 @@ async def vouchers(
 @router.get(
     "/v1/peer/agreements/{agreement_id}/positions",
     summary="A lane's positions after one, for the other party that lost them",
+    response_model=PositionsAnswer,
 )
 def positions(
     agreement_id: str,

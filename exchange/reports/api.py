@@ -43,8 +43,19 @@ class ReportBody(BaseModel):
     parts: Annotated[list[PartBody], Field(min_length=1, max_length=32)]
 
 
+class ReportAnswer(BaseModel):
+    """A report, and the contract call that anchors its query."""
+
+    queryId: str
+    report: dict[str, Any]
+    operation: str
+
+
 @router.post(
-    "/v1/reports", status_code=201, summary="One-stop credit report over several departments"
+    "/v1/reports",
+    status_code=201,
+    summary="One-stop credit report over several departments",
+    response_model=ReportAnswer,
 )
 async def make(
     body: ReportBody,
