@@ -22,6 +22,7 @@ from registry.access import (
 from registry.assets import catalogue, changes, incidents, peers, publication, serving, status
 from registry.pages import ListAnswer, PageRequest
 from registry.reasons import reason_code
+from registry.schemas import QueuedCall, Statement
 
 router = APIRouter(tags=["assets"])
 
@@ -115,62 +116,6 @@ class CancelBody(BaseModel):
     reason: str
 
 
-@router.post("/v1/assets", status_code=201, summary="Publish an asset from a source")
-async def publish(
-    body: PublishBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    wanted = publication.Publication(
-        name=body.name,
-        source=body.source,
-        description=body.description.model_dump(),
-        masking=body.masking,
-        data_item=body.dataItem,
-        parents=tuple(hex_bytes(parent) for parent in body.parents),
-        purposes=_consents(body.purposes),
-        types=body.types,
-    )
-    return await run_in_threadpool(publication.publish, context, wanted)
-
-
-def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:
-    return {code: demands.consent for code, demands in purposes.items()}
-
-
-@router.post(
-    "/v1/assets/{asset_id}/changes",
-    summary="How the source departs from the latest version; nothing is published",
-)
-async def source_changes(
-    asset_id: str,
-    body: ChangesBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    found = await run_in_threadpool(changes.compare, context, hex_bytes(asset_id), body.wanted())
-    return found.to_json()
-
-
-@router.post(
-    "/v1/assets/{asset_id}/republish",
-    status_code=201,
-    summary="Publish the changed source as the next version",
-)
-async def republish(
-    asset_id: str,
-    body: RepublishBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    def run() -> dict[str, Any]:
-        return changes.republish(
-            context, hex_bytes(asset_id), body.wanted(), fingerprint=hex_bytes(body.fingerprint)
-        )
-
-    return await run_in_threadpool(run)
-
-
 class IncidentRow(BaseModel):
     """A way in which a source departs from a published version; times in Unix seconds."""
 
@@ -231,6 +176,125 @@ class AssetList(ListAnswer):
     assets: list[AssetRow]
 
 
+class PublishedVersion(BaseModel):
+    """The version to be registered, and its contract call."""
+
+    assetId: str
+    assetVersion: int
+    rowCount: int
+    record: Statement = Field(description="`AssetRecord`; see docs/statements.md")
+    metadata: dict[str, Any]
+    operation: str
+
+
+class RowSampleAnswer(BaseModel):
+    """How many rows, and the source's lines of the first ones."""
+
+    count: int
+    lines: list[int]
+
+
+class SourceChangesAnswer(BaseModel):
+    """How the source departs from the latest version."""
+
+    assetId: str
+    latestVersion: int
+    nextVersion: int
+    added: RowSampleAnswer
+    changed: RowSampleAnswer
+    removed: int
+    unchanged: int
+    columnsAdded: list[str]
+    columnsRemoved: list[str]
+    typesChanged: dict[str, dict[str, str]] = Field(description="`from` and `to` by column")
+    repaired: int
+    masking: dict[str, str]
+    purposes: dict[str, bool]
+    fingerprint: str
+
+
+class AssetWithMetadata(AssetRow):
+    """An asset with the metadata that its holder publishes."""
+
+    metadata: dict[str, Any]
+
+
+class MetadataAnswer(BaseModel):
+    """The metadata of the latest version."""
+
+    metadata: dict[str, Any]
+
+
+class VersionAnswer(BaseModel):
+    """A version's metadata and record."""
+
+    metadata: dict[str, Any]
+    record: Statement = Field(description="`AssetRecord`; see docs/statements.md")
+
+
+@router.post(
+    "/v1/assets",
+    status_code=201,
+    summary="Publish an asset from a source",
+    response_model=PublishedVersion,
+)
+async def publish(
+    body: PublishBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    wanted = publication.Publication(
+        name=body.name,
+        source=body.source,
+        description=body.description.model_dump(),
+        masking=body.masking,
+        data_item=body.dataItem,
+        parents=tuple(hex_bytes(parent) for parent in body.parents),
+        purposes=_consents(body.purposes),
+        types=body.types,
+    )
+    return await run_in_threadpool(publication.publish, context, wanted)
+
+
+def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:
+    return {code: demands.consent for code, demands in purposes.items()}
+
+
+@router.post(
+    "/v1/assets/{asset_id}/changes",
+    summary="How the source departs from the latest version; nothing is published",
+    response_model=SourceChangesAnswer,
+)
+async def source_changes(
+    asset_id: str,
+    body: ChangesBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    found = await run_in_threadpool(changes.compare, context, hex_bytes(asset_id), body.wanted())
+    return found.to_json()
+
+
+@router.post(
+    "/v1/assets/{asset_id}/republish",
+    status_code=201,
+    summary="Publish the changed source as the next version",
+    response_model=PublishedVersion,
+)
+async def republish(
+    asset_id: str,
+    body: RepublishBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    def run() -> dict[str, Any]:
+        return changes.republish(
+            context, hex_bytes(asset_id), body.wanted(), fingerprint=hex_bytes(body.fingerprint)
+        )
+
+    return await run_in_threadpool(run)
+
+
 @router.get(
     "/v1/incidents",
     summary="Where this node's sources depart from what it published, and the calls refused for it",
@@ -274,7 +338,9 @@ def search(
     )
 
 
-@router.get("/v1/assets/{asset_id}", summary="One asset with its metadata")
+@router.get(
+    "/v1/assets/{asset_id}", summary="One asset with its metadata", response_model=AssetWithMetadata
+)
 async def describe(
     asset_id: str,
     context: Context = Depends(get_context),
@@ -283,7 +349,12 @@ async def describe(
     return await peers.describe(context, hex_bytes(asset_id))
 
 
-@router.post("/v1/assets/{asset_id}/cancel", status_code=202, summary="Cancel an own asset")
+@router.post(
+    "/v1/assets/{asset_id}/cancel",
+    status_code=202,
+    summary="Cancel an own asset",
+    response_model=QueuedCall,
+)
 def cancel(
     asset_id: str,
     body: CancelBody,
@@ -301,6 +372,7 @@ def cancel(
     "/v1/assets/{asset_id}/hold",
     status_code=202,
     summary="As a supervisor, put an asset on dispute hold",
+    response_model=QueuedCall,
 )
 def hold(
     asset_id: str,
@@ -319,6 +391,7 @@ def hold(
     "/v1/assets/{asset_id}/release",
     status_code=202,
     summary="As a supervisor, release an asset from its hold",
+    response_model=QueuedCall,
 )
 def release(
     asset_id: str,
@@ -328,7 +401,11 @@ def release(
     return {"operation": status.set_hold(context, hex_bytes(asset_id), reason=None)}
 
 
-@router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")
+@router.get(
+    "/v1/peer/assets/{asset_id}",
+    summary="Metadata of an asset this node publishes",
+    response_model=MetadataAnswer,
+)
 def metadata(
     asset_id: str,
     context: Context = Depends(get_context),
@@ -340,6 +417,7 @@ def metadata(
 @router.get(
     "/v1/peer/assets/{asset_id}/versions/{version}",
     summary="Metadata and record of a version this node publishes",
+    response_model=VersionAnswer,
 )
 def version_metadata(
     asset_id: str,

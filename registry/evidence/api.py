@@ -29,8 +29,81 @@ from registry.pages import ListAnswer, PageRequest
 router = APIRouter(tags=["evidence"])
 
 
+class ForkRow(BaseModel):
+    """Two signed heads of one log that cannot both be true; ``foundAt`` in Unix seconds."""
+
+    origin: str
+    first: str
+    second: str
+    foundAt: int
+
+
+class ForkList(ListAnswer):
+    """A page of forks."""
+
+    forks: list[ForkRow]
+
+
+class LogHeads(BaseModel):
+    """The newest checkpoint as a signed note, null before the first, and those to be cosigned."""
+
+    note: str | None
+    cosignatures: str = ""
+    size: int = 0
+    anchored: list[str]
+
+
+class WitnessedHead(BaseModel):
+    """The last head of the caller's log, as a signed note."""
+
+    note: str | None
+
+
+class ConsistencyPath(BaseModel):
+    """Hashes that prove that one head continues another (RFC 6962, 2.1.2)."""
+
+    path: list[str]
+
+
+class Taken(BaseModel):
+    """The cosignature is stored."""
+
+    taken: bool
+
+
+class LogEntries(BaseModel):
+    """Leaves of the log, in order."""
+
+    entries: list[dict[str, Any]]
+
+
+class CopiedEntries(BaseModel):
+    """The size of the copy, and leaves of it."""
+
+    size: int
+    entries: list[dict[str, Any]]
+
+
+class LogState(BaseModel):
+    """The log's origin and size, and its newest checkpoint as a signed note."""
+
+    origin: str
+    size: int
+    note: str | None
+    cosignatures: str = ""
+
+
+class AnchoredSize(BaseModel):
+    """The size of the checkpoint; 0 if there was nothing new."""
+
+    size: int
+
+
 @router.get(
-    "/v1/peer/log/head", summary="Newest checkpoint, and anchored ones the caller has not cosigned"
+    "/v1/peer/log/head",
+    summary="Newest checkpoint, and anchored ones the caller has not cosigned",
+    response_model=LogHeads,
+    response_model_exclude_unset=True,
 )
 def head(
     context: Context = Depends(get_context), caller: Principal = Depends(require_member)
@@ -39,7 +112,9 @@ def head(
 
 
 @router.get(
-    "/v1/peer/log/seen", summary="The last head of the caller's own log that this node witnessed"
+    "/v1/peer/log/seen",
+    summary="The last head of the caller's own log that this node witnessed",
+    response_model=WitnessedHead,
 )
 def seen(
     context: Context = Depends(get_context), caller: Principal = Depends(require_member)
@@ -47,7 +122,11 @@ def seen(
     return witness.last_witnessed(context, caller.member)
 
 
-@router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
+@router.get(
+    "/v1/peer/log/consistency",
+    summary="Path from an older head to a newer one",
+    response_model=ConsistencyPath,
+)
 def consistency(
     old: NonNegativeInt,
     new: NonNegativeInt,
@@ -61,6 +140,7 @@ def consistency(
     "/v1/peer/log/cosignatures",
     summary="A witness hands back its cosignature",
     openapi_extra=strict_body(size=12, line="— 11440703QL00000177 AAAA\n"),
+    response_model=Taken,
 )
 async def cosignatures(
     request: Request,
@@ -74,7 +154,9 @@ async def cosignatures(
 
 
 @router.get(
-    "/v1/peer/log/entries", summary="A range of the log's leaves, for members that may audit it"
+    "/v1/peer/log/entries",
+    summary="A range of the log's leaves, for members that may audit it",
+    response_model=LogEntries,
 )
 def entries(
     start: NonNegativeInt,
@@ -92,6 +174,7 @@ def entries(
 @router.get(
     "/v1/peer/log/copied",
     summary="What this supervisor holds of the caller's own log, for a caller that lost it",
+    response_model=CopiedEntries,
 )
 def copied(
     start: NonNegativeInt,
@@ -102,21 +185,6 @@ def copied(
     return copies.copied_leaves(
         context, log_origin(caller.member, evidence_log.LOG_EPOCH), start, end
     )
-
-
-class ForkRow(BaseModel):
-    """Two signed heads of one log that cannot both be true; ``foundAt`` in Unix seconds."""
-
-    origin: str
-    first: str
-    second: str
-    foundAt: int
-
-
-class ForkList(ListAnswer):
-    """A page of forks."""
-
-    forks: list[ForkRow]
 
 
 @router.get(
@@ -132,7 +200,12 @@ def forks(
     return witness.forks(context, page).to_json("forks")
 
 
-@router.get("/v1/log", summary="State of this node's own log")
+@router.get(
+    "/v1/log",
+    summary="State of this node's own log",
+    response_model=LogState,
+    response_model_exclude_unset=True,
+)
 def state(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("auditor", "administrator", "clerk")),
@@ -144,7 +217,7 @@ def state(
     }
 
 
-@router.post("/v1/log/anchor", summary="Checkpoint and anchor now")
+@router.post("/v1/log/anchor", summary="Checkpoint and anchor now", response_model=AnchoredSize)
 def anchor(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator", "auditor")),

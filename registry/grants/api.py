@@ -25,6 +25,7 @@ from registry.access import (
 from registry.grants import export, service
 from registry.openapi import SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
+from registry.schemas import BUNDLE, QueuedCall
 
 router = APIRouter(tags=["grants"])
 
@@ -61,7 +62,61 @@ class RequestBody(BaseModel):
     maxUses: int
 
 
-@router.post("/v1/grants", status_code=202, summary="Request a grant from an asset's owner")
+class GrantRow(BaseModel):
+    """A grant; the heights are those the chain gave it."""
+
+    grantId: str
+    state: str = Field(description="`sent`, `requested`, `approved`, `refused` or `revoked`")
+    reason: str
+    terms: dict[str, Any] = Field(description="`GrantTerms`; see docs/statements.md")
+    scope: dict[str, Any] | None = Field(description="null where this node was not told the scope")
+    requestedAt: int | None
+    approvedAt: int | None
+    refusedAt: int | None
+    revokedAt: int | None
+
+
+class GrantList(ListAnswer):
+    """A page of grants."""
+
+    grants: list[GrantRow]
+
+
+class RequestedGrant(BaseModel):
+    """The grant's id, and the contract call that requests it."""
+
+    grantId: str
+    operation: str
+
+
+class GrantDetail(GrantRow):
+    """A grant with what its officer needs to decide."""
+
+    scopeSalt: str | None
+    asset: dict[str, Any] | None = Field(
+        description="`record` and `metadata` where this node publishes the asset"
+    )
+
+
+class GrantName(BaseModel):
+    """The grant's id."""
+
+    grantId: str
+
+
+class ScopeAnswer(BaseModel):
+    """A grant's scope and the salt of its commitment."""
+
+    scope: dict[str, Any]
+    salt: str
+
+
+@router.post(
+    "/v1/grants",
+    status_code=202,
+    summary="Request a grant from an asset's owner",
+    response_model=RequestedGrant,
+)
 async def request(
     body: RequestBody,
     context: Context = Depends(get_context),
@@ -83,26 +138,6 @@ async def request(
     return await service.request(context, wanted, idempotency_key=idempotency_key)
 
 
-class GrantRow(BaseModel):
-    """A grant; the heights are those the chain gave it."""
-
-    grantId: str
-    state: str = Field(description="`sent`, `requested`, `approved`, `refused` or `revoked`")
-    reason: str
-    terms: dict[str, Any] = Field(description="`GrantTerms`; see docs/statements.md")
-    scope: dict[str, Any] | None = Field(description="null where this node was not told the scope")
-    requestedAt: int | None
-    approvedAt: int | None
-    refusedAt: int | None
-    revokedAt: int | None
-
-
-class GrantList(ListAnswer):
-    """A page of grants."""
-
-    grants: list[GrantRow]
-
-
 @router.get(
     "/v1/grants", summary="Grants this node gave or got, the latest first", response_model=GrantList
 )
@@ -115,7 +150,7 @@ def listing(
     return service.listing(context, page, state=state).to_json("grants")
 
 
-@router.get("/v1/grants/{grant_id}", summary="One grant")
+@router.get("/v1/grants/{grant_id}", summary="One grant", response_model=GrantDetail)
 def describe(
     grant_id: str,
     context: Context = Depends(get_context),
@@ -129,6 +164,7 @@ def describe(
     status_code=202,
     summary="The chief data officer's signed decision",
     openapi_extra=strict_body(decision=GrantDecision, signature=SIGNATURE),
+    response_model=QueuedCall,
 )
 async def decide(
     grant_id: str,
@@ -151,6 +187,7 @@ async def decide(
     status_code=202,
     summary="Take a grant back, at once",
     openapi_extra=strict_body(revocation=GrantRevocation, signature=SIGNATURE),
+    response_model=QueuedCall,
 )
 async def revoke(
     grant_id: str,
@@ -173,6 +210,7 @@ async def revoke(
     status_code=201,
     summary="A grantee's node sends the scope it asks for",
     openapi_extra=strict_body(terms=GrantTerms, scope={"columns": ["Seniority", "Job"]}, salt=SALT),
+    response_model=GrantName,
 )
 async def receive_request(
     request: Request,
@@ -187,7 +225,9 @@ async def receive_request(
 
 
 @router.get(
-    "/v1/peer/grants/{grant_id}/scope", summary="A grant's scope, for the other side that lost it"
+    "/v1/peer/grants/{grant_id}/scope",
+    summary="A grant's scope, for the other side that lost it",
+    response_model=ScopeAnswer,
 )
 def scope(
     grant_id: str,
@@ -198,7 +238,9 @@ def scope(
 
 
 @router.get(
-    "/v1/grants/{grant_id}/bundle", summary="The grant's life as a bundle, to be verified offline"
+    "/v1/grants/{grant_id}/bundle",
+    summary="The grant's life as a bundle, to be verified offline",
+    responses=BUNDLE,
 )
 async def bundle(
     grant_id: str,
@@ -211,6 +253,7 @@ async def bundle(
 @router.get(
     "/v1/peer/grants/{grant_id}/bundle",
     summary="The grant's bundle, for its grantee and supervisors",
+    responses=BUNDLE,
 )
 def peer_bundle(
     grant_id: str,

@@ -130,6 +130,12 @@ class ProposalList(ListAnswer):
     proposals: list[ProposalAnswer]
 
 
+class SharedProposal(ProposalAnswer):
+    """A proposal, and the members whose nodes it did not reach."""
+
+    notReached: list[str]
+
+
 @router.get("/v1/members", summary="All members of the network, by code", response_model=MemberList)
 def listing(
     page: PageRequest = Depends(page_request),
@@ -165,7 +171,10 @@ def find(
 
 
 @router.post(
-    "/v1/governance/proposals", status_code=201, summary="Propose a change of the directory"
+    "/v1/governance/proposals",
+    status_code=201,
+    summary="Propose a change of the directory",
+    response_model=SharedProposal,
 )
 async def propose(
     body: ProposalBody,
@@ -205,6 +214,7 @@ def proposal(
     "/v1/governance/proposals/{proposal_id}/approvals",
     status_code=202,
     summary="Hand in an approval",
+    response_model=SharedProposal,
 )
 async def approve(
     proposal_id: str,
@@ -221,6 +231,7 @@ async def approve(
     "/v1/governance/proposals/{proposal_id}/withdrawals",
     status_code=202,
     summary="Hand in the withdrawal of an approval",
+    response_model=SharedProposal,
 )
 async def withdraw(
     proposal_id: str,
@@ -238,6 +249,7 @@ async def withdraw(
     status_code=201,
     summary="Another governor's node hands over a proposal",
     openapi_extra=strict_body(**_PROPOSAL),
+    response_model=ProposalAnswer,
 )
 async def receive_proposal(
     request: Request,

@@ -32,6 +32,7 @@ from registry.property import deals as deal_deals
 from registry.property import export, model, register
 from registry.property import steps as deal_steps
 from registry.property.rules import STEP_NAMES, members_of
+from registry.schemas import BUNDLE, QueuedCall, Statement
 
 router = APIRouter(tags=["property"])
 READERS = ("clerk", "system", "officer", "auditor")
@@ -198,39 +199,6 @@ class StepBody(BaseModel):
 # --- Registration centre --------------------------------------------------------------------------
 
 
-@router.post(
-    "/v1/units", status_code=201, summary="Enter units into the register", openapi_extra=LARGE_BODY
-)
-def register_units(
-    body: UnitsBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    return {"units": register.register_units(context, [unit.model_dump() for unit in body.units])}
-
-
-@router.post("/v1/titles", status_code=201, summary="State that a certified key may sell a unit")
-def issue_title(
-    body: TitleBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return register.issue_title(
-        context, body.unit, owner_key=require_address(body.ownerKey), not_after=body.notAfter
-    )
-
-
-@router.post("/v1/holds", status_code=202, summary="Place or lift a hold on a unit")
-def set_hold(
-    body: HoldBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return register.set_hold(
-        context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt
-    )
-
-
 class HoldRow(BaseModel):
     """A hold in force; ``placedAt`` is a height, ``endsAt`` Unix seconds."""
 
@@ -245,55 +213,6 @@ class HoldList(ListAnswer):
     """A page of holds."""
 
     holds: list[HoldRow]
-
-
-@router.get(
-    "/v1/holds",
-    summary="This centre's holds in force, the next to end first",
-    response_model=HoldList,
-)
-def list_holds(
-    page: PageRequest = Depends(page_request),
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local(*READERS)),
-) -> dict[str, Any]:
-    return register.holds(context, page).to_json("holds")
-
-
-@router.post(
-    "/v1/holds/end",
-    status_code=202,
-    summary="End a hold whose order has ended without a further one",
-)
-def end_hold(
-    body: HoldEndBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return {"operation": register.end_hold(context, body.registrar, hex_bytes(body.unit))}
-
-
-# --- Deals ----------------------------------------------------------------------------------------
-
-
-@router.post("/v1/deals", status_code=201, summary="Draw up a deal")
-async def create(
-    body: DealBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    wanted = model.NewDeal(
-        title=TitleStatement.from_json(body.title),
-        title_signature=hex_bytes(body.titleSignature, length=65),
-        seller=model.CertifiedKey.from_json(body.seller.model_dump()),
-        buyer=model.CertifiedKey.from_json(body.buyer.model_dump()),
-        bank=body.bank,
-        tax_authority=body.taxAuthority,
-        notary=body.notary,
-        content=body.content,
-        expires_at=body.expiresAt,
-    )
-    return await deal_deals.create(context, wanted)
 
 
 class StepRow(BaseModel):
@@ -327,6 +246,197 @@ class DealList(ListAnswer):
     deals: list[DealRow]
 
 
+class UnitAnswer(BaseModel):
+    """A unit's number and its pseudonym."""
+
+    number: str
+    unit: str
+
+
+class UnitsAnswer(BaseModel):
+    """The units as they were entered."""
+
+    units: list[UnitAnswer]
+
+
+class TitleAnswer(BaseModel):
+    """A title with its signature."""
+
+    title: Statement = Field(description="`TitleStatement`; see docs/statements.md")
+    signature: str
+
+
+class HoldAnswer(BaseModel):
+    """A hold with its signature, the salt of its order, and its contract call."""
+
+    hold: Statement = Field(description="`UnitHold`; see docs/statements.md")
+    signature: str
+    salt: str
+    operation: str
+
+
+class DealAnswer(BaseModel):
+    """The terms that were drawn up, and the salt of the content's commitment."""
+
+    dealId: str
+    terms: Statement = Field(description="`DealTerms`; see docs/statements.md")
+    contentSalt: str
+
+
+class TaxLine(BaseModel):
+    """One tax; fen as text, the rate in basis points."""
+
+    tax: str
+    payer: str
+    base: str
+    rate: int
+    amount: str
+    ground: str
+
+
+class TaxSheet(BaseModel):
+    """The taxes of a deal and the sums by payer; fen as text."""
+
+    rules: str
+    price: str
+    lines: list[TaxLine]
+    buyer: str
+    seller: str
+    total: str
+
+
+class SignatureAnswer(BaseModel):
+    """The step that was signed, and its contract call once one is queued."""
+
+    dealId: str
+    step: str
+    operation: str | None
+
+
+class StepAnswer(BaseModel):
+    """A step's statement with what it commits to; null where this node does not have it."""
+
+    statement: Statement | None = Field(description="`DealStep`; see docs/statements.md")
+    signature: str | None
+    record: dict[str, Any] | None
+    salt: str | None
+
+
+class SignedStep(StepAnswer):
+    """A signed step, and its contract call."""
+
+    operation: str | None
+
+
+class DealName(BaseModel):
+    """The deal's id."""
+
+    dealId: str
+
+
+class StepTaken(BaseModel):
+    """The step is stored."""
+
+    taken: bool
+
+
+@router.post(
+    "/v1/units",
+    status_code=201,
+    summary="Enter units into the register",
+    openapi_extra=LARGE_BODY,
+    response_model=UnitsAnswer,
+)
+def register_units(
+    body: UnitsBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    return {"units": register.register_units(context, [unit.model_dump() for unit in body.units])}
+
+
+@router.post(
+    "/v1/titles",
+    status_code=201,
+    summary="State that a certified key may sell a unit",
+    response_model=TitleAnswer,
+)
+def issue_title(
+    body: TitleBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return register.issue_title(
+        context, body.unit, owner_key=require_address(body.ownerKey), not_after=body.notAfter
+    )
+
+
+@router.post(
+    "/v1/holds",
+    status_code=202,
+    summary="Place or lift a hold on a unit",
+    response_model=HoldAnswer,
+)
+def set_hold(
+    body: HoldBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return register.set_hold(
+        context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt
+    )
+
+
+@router.get(
+    "/v1/holds",
+    summary="This centre's holds in force, the next to end first",
+    response_model=HoldList,
+)
+def list_holds(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> dict[str, Any]:
+    return register.holds(context, page).to_json("holds")
+
+
+@router.post(
+    "/v1/holds/end",
+    status_code=202,
+    summary="End a hold whose order has ended without a further one",
+    response_model=QueuedCall,
+)
+def end_hold(
+    body: HoldEndBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return {"operation": register.end_hold(context, body.registrar, hex_bytes(body.unit))}
+
+
+# --- Deals ----------------------------------------------------------------------------------------
+
+
+@router.post("/v1/deals", status_code=201, summary="Draw up a deal", response_model=DealAnswer)
+async def create(
+    body: DealBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    wanted = model.NewDeal(
+        title=TitleStatement.from_json(body.title),
+        title_signature=hex_bytes(body.titleSignature, length=65),
+        seller=model.CertifiedKey.from_json(body.seller.model_dump()),
+        buyer=model.CertifiedKey.from_json(body.buyer.model_dump()),
+        bank=body.bank,
+        tax_authority=body.taxAuthority,
+        notary=body.notary,
+        content=body.content,
+        expires_at=body.expiresAt,
+    )
+    return await deal_deals.create(context, wanted)
+
+
 @router.get(
     "/v1/deals", summary="Deals this node knows, the latest drawn up first", response_model=DealList
 )
@@ -338,7 +448,7 @@ def listing(
     return deal_deals.listing(context, page).to_json("deals")
 
 
-@router.get("/v1/deals/{deal_id}", summary="One deal with its steps")
+@router.get("/v1/deals/{deal_id}", summary="One deal with its steps", response_model=DealRow)
 def describe(
     deal_id: str,
     context: Context = Depends(get_context),
@@ -347,7 +457,11 @@ def describe(
     return deal_deals.describe(context, hex_bytes(deal_id))
 
 
-@router.get("/v1/deals/{deal_id}/taxes", summary="The tax sheet the rules give for a deal")
+@router.get(
+    "/v1/deals/{deal_id}/taxes",
+    summary="The tax sheet the rules give for a deal",
+    response_model=TaxSheet,
+)
 def taxes(
     deal_id: str,
     context: Context = Depends(get_context),
@@ -361,6 +475,7 @@ def taxes(
     status_code=202,
     summary="Seller or buyer hands in its own signature",
     openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE) | OPEN_TO_STRANGERS,
+    response_model=SignatureAnswer,
 )
 async def receive_signature(
     deal_id: str, request: Request, context: Context = Depends(get_context)
@@ -373,7 +488,10 @@ async def receive_signature(
 
 
 @router.post(
-    "/v1/deals/{deal_id}/steps/{step}", status_code=202, summary="Sign this organisation's step"
+    "/v1/deals/{deal_id}/steps/{step}",
+    status_code=202,
+    summary="Sign this organisation's step",
+    response_model=SignedStep,
 )
 async def sign(
     deal_id: str,
@@ -389,6 +507,7 @@ async def sign(
     "/v1/deals/{deal_id}/expiry",
     status_code=202,
     summary="Free the unit of a deal that was not registered in time",
+    response_model=QueuedCall,
 )
 def expire(
     deal_id: str,
@@ -398,7 +517,11 @@ def expire(
     return {"operation": deal_deals.expire(context, hex_bytes(deal_id))}
 
 
-@router.get("/v1/deals/{deal_id}/bundle", summary="The deal's bundle, to be verified offline")
+@router.get(
+    "/v1/deals/{deal_id}/bundle",
+    summary="The deal's bundle, to be verified offline",
+    responses=BUNDLE,
+)
 async def bundle(
     deal_id: str,
     context: Context = Depends(get_context),
@@ -415,6 +538,7 @@ async def bundle(
     status_code=201,
     summary="An agent hands a deal to its parties",
     openapi_extra=strict_body(**_DEAL),
+    response_model=DealName,
 )
 async def receive_deal(
     request: Request,
@@ -435,6 +559,7 @@ async def receive_deal(
     openapi_extra=strict_body(
         statement=DealStep, signature=SIGNATURE, record={"certificate": "1"}, salt=SALT
     ),
+    response_model=StepTaken,
 )
 async def receive_step(
     deal_id: str,
@@ -450,7 +575,9 @@ async def receive_step(
 
 
 @router.get(
-    "/v1/peer/deals/{deal_id}/steps/{step}", summary="A signed step, for a party that missed it"
+    "/v1/peer/deals/{deal_id}/steps/{step}",
+    summary="A signed step, for a party that missed it",
+    response_model=StepAnswer,
 )
 def step_of(
     deal_id: str,
@@ -462,7 +589,9 @@ def step_of(
 
 
 @router.get(
-    "/v1/peer/deals/{deal_id}/bundle", summary="The deal's bundle, for its parties and supervisors"
+    "/v1/peer/deals/{deal_id}/bundle",
+    summary="The deal's bundle, for its parties and supervisors",
+    responses=BUNDLE,
 )
 async def peer_bundle(
     deal_id: str,
