@@ -120,7 +120,8 @@ class BundleBuilder:
             raise Conflict(
                 "bundle_too_large",
                 f"The story takes {len(data):,} bytes; verifiers read {MAX_BYTES:,}.",
-                hint="Export its calls one by one, and use more lanes or shorter agreements from now on.",
+                hint="Export its calls one by one, and use more lanes or shorter agreements "
+                "from now on.",
             )
         return data
 

@@ -277,7 +277,8 @@ class Report:
     time: int
     """That block's time, Unix seconds."""
     limits: Sequence[str] = (
-        "It proves what was said, when it was anchored and what was paid; it cannot prove that nobody looked earlier.",
+        "It proves what was said, when it was anchored and what was paid; "
+        "it cannot prove that nobody looked earlier.",
     )
 
 
@@ -297,7 +298,10 @@ def storage_slot(base: int, *keys: Key, offset: int = 0) -> bytes:
 
 
 def proved_at_older_block(what: str) -> Inconsistent:
-    sentence = f"The bundle proves {what} under an older header than its newest: what ended since would not show."
+    sentence = (
+        f"The bundle proves {what} under an older header than its newest: "
+        "what ended since would not show."
+    )
     return Inconsistent(
         "state_at_two_heights",
         sentence,

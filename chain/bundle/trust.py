@@ -63,7 +63,8 @@ class Trust:
         if last.to_height is not None or from_height <= last.from_height:
             raise WrongTrust(
                 "trust_height",
-                f"Validators change after block {last.from_height}, where the last set of the file begins.",
+                f"Validators change after block {last.from_height}, "
+                "where the last set of the file begins.",
             )
         ended = replace(last, to_height=from_height - 1)
         return replace(

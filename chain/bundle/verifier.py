@@ -2,7 +2,8 @@
 
 A bundle is exactly its RFC 8785 bytes, with a closed schema::
 
-    {"format": "qiaolian-bundle/1", "story": the proof profile, "subject": {what the proof is about},
+    {"format": "qiaolian-bundle/1", "story": the proof profile,
+     "subject":     {what the proof is about},
      "chain":       {"chainId": n, "genesisHash": 0x…},
      "headers":     [0x… RLP with seals],
      "storage":     [{"header": i, "address": 0x…, "slot": 0x…, "value": 0x…,
@@ -10,8 +11,8 @@ A bundle is exactly its RFC 8785 bytes, with a closed schema::
      "keys":        [{"fingerprint": 0x…, "storage": i}],
      "statements":  [{"type": …, "message": {…}, "signature": 0x…}],
      "structs":     [{"type": …, "message": {…}}],
-     "logs":        [{"member": …, "incarnation": n, "key": 0x…, "note": …, "size": i, "root": i,
-                      "entries": [{"index": n, "leaf": {…}, "path": [0x…]}]}],
+     "logs":        [{"member": …, "incarnation": n, "key": 0x…, "note": …, "size": i,
+                      "root": i, "entries": [{"index": n, "leaf": {…}, "path": [0x…]}]}],
      "disclosures": [{"commitment": 0x…, "salt": 0x…, "domain": …, "record": …}]}
 
 ``verify`` checks, in this order:

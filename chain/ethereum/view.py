@@ -1,19 +1,19 @@
-"""The node's own view of the chain: sealed headers it checked itself, and contract words proved
-under them.
+"""The node's own view of the chain: checked headers, and storage values proved under them.
 
-A thread follows the headers. Each new one is checked by the engine's ``FinalityRule``, linked to
-the one before it, and then every word that was used lately is proved again under it, so that the
-next look-up is a dictionary read. A word is never older than the head: head and words are published
-together. What is read here may allow something; what a plain ``eth_call`` says may not.
+A thread follows the headers. Each new header is checked by the engine's ``FinalityRule`` and linked
+to the one before it (``header_chain``). Then every recently used storage value is proved again
+under it (``storage_prover``), so that the next read is a dictionary look-up. Head and values are
+published together, so a value is never older than the head. Permissions rest on these values, never
+on a plain ``eth_call``.
 
-A contract whose storage root did not change keeps its words; only where it changed are they proved
-again, so an idle chain costs one account proof a contract and block.
+A contract whose storage root did not change keeps its values. An idle chain therefore costs one
+account proof for each contract and block.
 
-What is refused: a header without enough seals or with a wrong hash, a header that does not follow
-from the last one, another header at a height already seen, a proof that does not hold. Then the
-head stays where it is and, after the stale bound, nothing is allowed any more
-(``chain_view_stale``, or ``chain_header_refused`` with the reason). Another node is asked after a
-refusal, and where a node shows no new block for long though its engine makes empty ones.
+A header is refused if it lacks seals, has a wrong hash, does not follow the last header or differs
+from a header already seen at its height; a proof is refused if it does not hold. The head then
+stays where it is. After the stale bound nothing is allowed any more (``chain_view_stale``, or
+``chain_header_refused`` with the reason). The view switches to another node after a refusal, and
+when a node shows no new block for long although its engine makes empty ones.
 """
 
 from __future__ import annotations
@@ -25,45 +25,32 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import contracts
 from chain.core.errors import (
     BadInput,
     ChainUnavailable,
-    Malformed,
     QiaolianError,
     Unavailable,
-    VerificationError,
 )
-from chain.ethereum import storage_proofs
 from chain.ethereum.deployment import Deployment
-from chain.ethereum.eip712 import encode_member
 from chain.ethereum.finality import CheckedHeader, FinalityRule, header_refused
+from chain.ethereum.header_chain import HeaderChain
+from chain.ethereum.log_prover import LogProver
 from chain.ethereum.proved_records import Key, ProvedRecords, StorageKey
-from chain.ethereum.receipts import BlockLogs, ProvedLogs, bloom_bits, may_have_logs, receipts_root
-from chain.ethereum.rpc import Call, Rpc, RpcRefused
+from chain.ethereum.receipts import ProvedLogs
+from chain.ethereum.rpc import Rpc, RpcRefused
 from chain.ethereum.storage_proofs import StorageProof
+from chain.ethereum.storage_prover import StorageProver, by_contract, proof_refused
 
 log = logging.getLogger("qiaolian.view")
 
-MAX_LINKED_HEADERS = 64
-"""Up to so many missed headers are fetched to check the links; after a longer absence the seals
-alone decide.
-"""
 MAX_WATCHED_KEYS = 4096
-MAX_SLOTS_PER_CALL = 100
-MAX_STORED_HEADERS = 512
-LAGS_KEPT = 16
-"""How many blocks the clock is compared with: the one that was seen soonest counts."""
+MAX_LAGS = 16
+"""Blocks whose time the clock is compared with; the smallest difference counts."""
 CLOCK_SECONDS = 5.0
-"""A clock that is further from the time of the blocks is named as the cause of a stale view."""
-MAX_LOGS = 5_000
-"""Once so many logs are read, the range of blocks ends."""
+"""A clock further ahead of the blocks' time is reported as the cause of a stale view."""
 MAX_ATTEMPTS = 5
-"""So often a proof is asked for, each time under the chain's latest block, before its refusal
-stands.
-"""
+"""Requests for a proof, each under the chain's latest block, before a refusal is raised."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ class ChainHead:
 
 @dataclass(frozen=True, slots=True)
 class ProvedValue:
-    """A storage word and the block it was proved in."""
+    """A storage value and the block it was proved under."""
 
     value: int
     height: int
@@ -90,7 +77,7 @@ class ProvedValue:
 
 @dataclass(frozen=True)
 class ProvedStorage:
-    """What a bundle carries of one word: the proof, and the header it hangs on."""
+    """A storage proof for a bundle, and the header it is proved under."""
 
     proof: StorageProof
     header: CheckedHeader
@@ -98,7 +85,7 @@ class ProvedStorage:
 
 @dataclass
 class _Snapshot:
-    """One head and what is proved under it."""
+    """A head and the values proved under it."""
 
     header: CheckedHeader
     head: ChainHead
@@ -127,9 +114,9 @@ class ChainView:
         Args:
             clock: this machine's clock, in Unix seconds.
             rule: ``KaiaIbft(validators)``; in tests on anvil ``UnsealedForTestsOnly()``.
-            watch_seconds: words used within this time are proved again at each block.
-            stall_seconds: a node that shows no new block for so long is left for the next, on a
-                chain that makes empty blocks.
+            watch_seconds: values read within this time are proved again at each block.
+            stall_seconds: without a new block for so long, the view switches to the next node
+                (only on a chain that makes empty blocks).
         """
         urls = (rpc_urls,) if isinstance(rpc_urls, str) else tuple(rpc_urls)
         self.deployment = deployment
@@ -141,18 +128,18 @@ class ChainView:
             timeout=timeout,
         )
         self._rule = rule
-        self._poll = poll_seconds
-        self._watch = watch_seconds
-        self._still = stall_seconds
+        self._poll_seconds = poll_seconds
+        self._watch_seconds = watch_seconds
+        self._stall_seconds = stall_seconds
         self._clock = clock
-        self._lags: deque[float] = deque(maxlen=LAGS_KEPT)
+        self._lags: deque[float] = deque(maxlen=MAX_LAGS)
         self._snapshot: _Snapshot | None = None
-        self._headers: dict[int, CheckedHeader] = {}
+        self._headers = HeaderChain(self._rpc, rule)
+        self._prover = StorageProver(self._rpc, deployment)
+        self._logs = LogProver(self._rpc, rule, deployment)
         self._used: dict[StorageKey, float] = {}
-        self._slots: dict[StorageKey, bytes] = {}
-        self._bloom_bits = [bloom_bits(address) for address in deployment.contracts.values()]
-        self._problem: QiaolianError | None = None
-        self._stepping = threading.Lock()
+        self._last_error: QiaolianError | None = None
+        self._polling = threading.Lock()
         self._advanced = threading.Condition()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -160,8 +147,8 @@ class ChainView:
     # --- lifecycle --------------------------------------------------------------------------------
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
-        """Begin to follow; with ``wait_seconds``, return once the view is fresh or raise what
-        stands in the way.
+        """Start following; with ``wait_seconds``, wait until the view is fresh or raise the error
+        that prevents it.
         """
         self._thread = threading.Thread(target=self._follow, name="chain-view", daemon=True)
         self._thread.start()
@@ -177,10 +164,10 @@ class ChainView:
         self._rpc.close()
 
     def wait_for_height(self, height: int, timeout: float) -> ChainHead:
-        """Wait until the head is at least that high; raises what stands in the way after
-        ``timeout`` seconds.
+        """Wait until the head is at least that high; after ``timeout`` seconds raise the error that
+        prevents it.
 
-        The view looks at once instead of after its poll interval.
+        The view polls at once instead of after its interval.
         """
         with self._advanced:
             if self._snapshot is None or self._snapshot.head.height < height:
@@ -193,7 +180,7 @@ class ChainView:
             raise _stale(f"The chain view is at block {head.height} and waits for {height}.", None)
         return head
 
-    # --- what may be believed ---------------------------------------------------------------------
+    # --- proved reads -----------------------------------------------------------------------------
 
     @property
     def head(self) -> ChainHead:
@@ -202,27 +189,27 @@ class ChainView:
 
     @property
     def age(self) -> float:
-        """Seconds since the head: by this node's sight of it and, on a chain that makes empty
-        blocks, by its own timestamp.
+        """Seconds since the head was first seen; on a chain that makes empty blocks also since its
+        timestamp, whichever is longer.
         """
         return self._age(self._require_snapshot().head)
 
     @property
     def clock_offset(self) -> float | None:
-        """This node's clock minus the time of the blocks, in seconds, as far as the way of a block
-        to this node does not explain it; None before the first blocks, and on a chain that makes no
-        empty ones.
+        """This node's clock minus the blocks' time, in seconds: the smallest difference lately, so
+        that network delay counts least. None before the first blocks, and on a chain that makes
+        no empty ones.
         """
         lags = list(self._lags)
         return min(lags) if lags and self._rule.makes_empty_blocks else None
 
     @property
     def last_error(self) -> QiaolianError | None:
-        """Why the last look at the chain failed, or None."""
-        return self._problem
+        """Why the last poll failed, or None."""
+        return self._last_error
 
     def require_fresh(self) -> ChainHead:
-        """The head, if it is within the stale bound.
+        """The head, if it is no older than the stale bound.
 
         Raises:
             Unavailable: ``chain_view_stale``, or what kept the view from advancing
@@ -233,14 +220,14 @@ class ChainView:
     def proved_value(
         self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
     ) -> ProvedValue:
-        """One word of a mapping, proved under the head; a dictionary read when it was used lately,
+        """One value of a mapping, proved under the head: a look-up if it was read lately,
         else one request.
 
         Args:
             variable: the state variable's name without its leading underscore.
             key: ``bytes32`` or ``bytes18`` as bytes, a member id as text, or an integer;
                 ``more_keys`` for nested mappings.
-            offset: which word, for a value that takes several.
+            offset: the slot within a struct.
 
         Raises:
             Unavailable: as ``require_fresh``; ``chain_proof_refused`` when the node's proof does
@@ -251,11 +238,10 @@ class ChainView:
     def proved_values(
         self, wanted: Sequence[StorageKey], *, watch: bool = True
     ) -> list[ProvedValue]:
-        """Several words, all proved under one head; what is not known yet is fetched in one
-        exchange.
+        """Several values proved under one head; missing ones are fetched in one exchange.
 
         Args:
-            watch: prove them again at each block while they are in use; without it they are proved
+            watch: prove them again at each block while they are read; otherwise they are proved
                 under this head only.
         """
         snapshot = self._snapshot_with(wanted, watch=watch)
@@ -266,8 +252,9 @@ class ChainView:
         ]
 
     def proved(self, wanted: Iterable[StorageKey], *, watch: bool = True) -> ProvedRecords:
-        """Records proved under one block, for a decision that reads nothing else; raises and
-        watches as ``proved_values``.
+        """Records proved under one block, for a decision that reads nothing else.
+
+        Raises and watches as ``proved_values``.
         """
         records = tuple(dict.fromkeys(wanted))
         snapshot = self._snapshot_with(records, watch=watch)
@@ -280,8 +267,8 @@ class ChainView:
         )
 
     async def aproved(self, wanted: Iterable[StorageKey]) -> ProvedRecords:
-        """``proved`` for coroutines: leaves the event loop free while a record that is not known
-        yet is fetched.
+        """``proved`` for coroutines: leaves the event loop free while a missing record is
+        fetched.
         """
         records = tuple(dict.fromkeys(wanted))
         snapshot = self._fresh()
@@ -292,8 +279,8 @@ class ChainView:
     async def aproved_value(
         self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
     ) -> ProvedValue:
-        """``proved_value`` for coroutines: leaves the event loop free while a word that is not
-        known yet is fetched.
+        """``proved_value`` for coroutines: leaves the event loop free while a missing value is
+        fetched.
         """
         return (
             await self.aproved_values([StorageKey(contract, variable, (key, *more_keys), offset)])
@@ -315,75 +302,42 @@ class ChainView:
         offset: int = 0,
         height: int | None = None,
     ) -> ProvedStorage:
-        """A word and its header for a bundle: at the head, or at ``height`` where the engine keeps
-        that state.
+        """A storage proof and its header for a bundle: at the head, or at ``height`` if the engine
+        stores that state.
         """
         storage_key = StorageKey(contract, variable, (key, *more_keys), offset)
         for attempt in range(MAX_ATTEMPTS):
             try:
                 if attempt:
-                    self._step()
+                    self._poll_once()
                 header = self._fresh().header if height is None else self.header(height)
-                return ProvedStorage(
-                    self._prove(header, contract, [self._slot(storage_key)])[1][0], header
-                )
+                return ProvedStorage(self._prover.proof(header, storage_key), header)
             except QiaolianError as error:
-                # At a height asked for, looking again cannot help.
+                # At a given height another attempt cannot help.
                 if height is not None or not _may_retry(error, attempt):
                     raise
-        raise _proof_refused("The chain node gives no proof for its latest block.")
+        raise proof_refused("The chain node gives no proof for its latest block.")
 
     def header(self, height: int) -> CheckedHeader:
         """A checked header at or below the head.
 
         Raises:
-            Unavailable: ``chain_header_refused`` when it does not check.
+            Unavailable: ``chain_header_refused`` when it does not check, or the nodes' failures.
             BadInput: ``height_ahead`` for a height the chain has not reached.
         """
-        stored = self._headers.get(height)
-        if stored is not None:
-            return stored
-        if height > self.head.height:
-            raise BadInput("height_ahead", f"The chain view has not reached block {height}.")
-        return self._checked(self._rpc.call(*_spread(self._rule.request(height))), height)
+        return self._headers.header(height, head=self.head.height)
 
     def headers(self, first: int, last: int) -> list[CheckedHeader]:
-        """The headers of consecutive blocks at or below the head.
-
-        The last one's seals are checked. Each other is the parent that the next one names, which
-        proves it as well and costs a tenth.
-
-        Raises:
-            Unavailable: ``chain_header_refused`` when one does not check, or the nodes' own
-                failures.
-            BadInput: ``height_ahead`` for a height the chain has not reached.
-        """
-        later = self.header(last)
-        below = range(last - 1, first - 1, -1)
-        known = {
-            height: header for height in below if (header := self._headers.get(height)) is not None
-        }
-        missing = [height for height in below if height not in known]
-        answers = self._batch([self._rule.request(height) for height in missing])
-        known.update(
-            (height, self._read(answer)) for height, answer in zip(missing, answers, strict=True)
-        )
-        found = [later]
-        for height in below:
-            if known[height].height != height or known[height].block_hash != found[-1].parent_hash:
-                raise header_refused(
-                    f"The chain node's block {height} does not lead to block {height + 1}."
-                )
-            found.append(known[height])
-        return found[::-1]
+        """The checked headers of consecutive blocks at or below the head; raises as ``header``."""
+        return self._headers.headers(first, last, head=self.head.height)
 
     def logs(self, first: int, last: int) -> ProvedLogs:
-        """What the network's contracts logged in consecutive blocks at or below the head, proved to
-        be all of it.
+        """All logs of the network's contracts in consecutive blocks at or below the head, proved to
+        be complete.
 
-        A header's bloom proves that a block has no log of ours; the logs of any other come from its
-        receipts, all of them, whose root is the header's. Covers at least one block, and stops
-        early where there are many logs. A node whose answer does not hold is left for the next one.
+        A header's bloom proves that a block has no such log; the logs of other blocks come from
+        all their receipts, whose root is the header's. Covers at least one block and stops early
+        after many logs. If a node's answer does not hold, the next node is asked.
 
         Raises:
             Unavailable: ``chain_receipts_refused`` when no node's receipts hold; as ``headers``.
@@ -391,7 +345,7 @@ class ChainView:
         """
         for remaining in reversed(range(len(self._rpc.urls))):
             try:
-                return self._logs(first, last)
+                return self._logs.logs(self.headers(first, last))
             except BadInput:
                 raise
             except QiaolianError as error:
@@ -406,7 +360,7 @@ class ChainView:
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
-                self._step()
+                self._poll_once()
                 if self._is_stalled():
                     self._rpc.switch_node()
             except QiaolianError as error:
@@ -417,37 +371,35 @@ class ChainView:
                 ):
                     self._rpc.switch_node()
             except Exception:
-                # Whatever a node answers, the following goes on: with another node.
+                # The view goes on with another node, whatever this one answers.
                 log.exception("view: an answer of the chain node could not be read")
                 self._report(header_refused("What the chain node answered cannot be read."))
                 self._rpc.switch_node()
-            self._wake.wait(self._poll)
+            self._wake.wait(self._poll_seconds)
             self._wake.clear()
 
     def _is_stalled(self) -> bool:
-        """Whether blocks should have come by now: the node asked may have stopped, and still
-        answer.
-        """
+        """Whether new blocks are overdue: the node may have stopped following and still answer."""
         return (
             self._rule.makes_empty_blocks
-            and self._clock() - self._require_snapshot().head.seen_at > self._still
+            and self._clock() - self._require_snapshot().head.seen_at > self._stall_seconds
         )
 
     def _report(self, error: QiaolianError) -> None:
-        if self._problem is None or self._problem.code != error.code:
+        if self._last_error is None or self._last_error.code != error.code:
             log.warning("view: %s (%s)", error.sentence, error.code)
-        self._problem = error
+        self._last_error = error
 
-    def _step(self) -> None:
-        """Look once: take the latest header if it is new, and prove the words in use under it."""
-        with self._stepping:
-            header = self._checked(self._rpc.call(*_spread(self._rule.request(None))), None)
+    def _poll_once(self) -> None:
+        """Poll once: take the latest header if it is new, and prove the values in use under it."""
+        with self._polling:
+            header = self._headers.latest()
             before = self._snapshot
             if before is not None and header.height <= before.header.height:
                 self._same_or_older(before, header)
                 return
             if before is not None:
-                self._require_linked(before.header, header)
+                self._headers.require_linked(before.header, header)
             head = ChainHead(header.height, header.block_hash, header.timestamp, self._clock())
             if before is not None:
                 self._lags.append(head.seen_at - head.timestamp)
@@ -456,65 +408,35 @@ class ChainView:
             self._publish(snapshot)
 
     def _publish(self, snapshot: _Snapshot) -> None:
-        self._headers[snapshot.header.height] = snapshot.header
-        while len(self._headers) > MAX_STORED_HEADERS:
-            del self._headers[next(iter(self._headers))]
+        self._headers.store(snapshot.header)
         self._snapshot = snapshot
-        self._problem = None
+        self._last_error = None
         with self._advanced:
             self._advanced.notify_all()
 
     def _same_or_older(self, before: _Snapshot, header: CheckedHeader) -> None:
-        known = self._headers.get(header.height)
+        known = self._headers.stored(header.height)
         if known is not None and known.block_hash != header.block_hash:
             raise header_refused(f"The chain node gave a second, different block {header.height}.")
         if header.height == before.header.height:
-            self._problem = None
+            self._last_error = None
             if not self._rule.makes_empty_blocks:
                 head = ChainHead(header.height, header.block_hash, header.timestamp, self._clock())
                 self._snapshot = _Snapshot(before.header, head, before.roots, before.values)
 
-    def _require_linked(self, old: CheckedHeader, new: CheckedHeader) -> None:
-        """Check the chain of parent hashes from the last head to the new one."""
-        missing = range(old.height + 1, new.height)
-        if len(missing) > MAX_LINKED_HEADERS:
-            return
-        answers = self._rpc.batch([self._rule.request(height) for height in missing])
-        between = [
-            self._checked(answer, height) for answer, height in zip(answers, missing, strict=True)
-        ]
-        for parent, child in zip([old, *between], [*between, new], strict=True):
-            if child.parent_hash != parent.block_hash:
-                raise header_refused(
-                    f"The chain node's block {child.height} does not follow block {parent.height}."
-                )
-        self._headers.update((header.height, header) for header in between)
-
-    def _checked(self, answer: Any, height: int | None) -> CheckedHeader:
-        if isinstance(answer, RpcRefused):
-            raise answer
-        if not isinstance(answer, dict):
-            raise header_refused("The chain node gave no header.")
-        header = self._rule.check(answer)
-        if height is not None and header.height != height:
-            raise header_refused(f"The chain node gave block {header.height} for block {height}.")
-        return header
-
     def _renew(self, before: _Snapshot | None, snapshot: _Snapshot) -> None:
-        """Carry the words in use over to a new head, proved again where their contract changed."""
+        """Carry the values in use over to a new head; prove those of changed contracts again."""
         if before is None:
             return
-        since = time.monotonic() - self._watch
+        since = time.monotonic() - self._watch_seconds
         if len(self._used) > MAX_WATCHED_KEYS:
             newest = sorted(self._used.items(), key=lambda item: item[1])[-MAX_WATCHED_KEYS:]
             self._used = dict(newest)
         watched = [storage_key for storage_key, used in list(self._used.items()) if used >= since]
         self._used = {storage_key: self._used[storage_key] for storage_key in watched}
-        by_contract: dict[str, list[StorageKey]] = {}
-        for storage_key in watched:
-            by_contract.setdefault(storage_key.contract, []).append(storage_key)
-        changed = self._contracts_changed(before, snapshot, list(by_contract))
-        for contract, storage_keys in by_contract.items():
+        groups = by_contract(watched)
+        changed = self._contracts_changed(before, snapshot, list(groups))
+        for contract, storage_keys in groups.items():
             if contract not in changed:
                 snapshot.values.update(
                     (storage_key, before.values[storage_key])
@@ -522,56 +444,14 @@ class ChainView:
                     if storage_key in before.values
                 )
         self._prove_into(
-            snapshot, [storage_key for contract in changed for storage_key in by_contract[contract]]
+            snapshot, [storage_key for contract in changed for storage_key in groups[contract]]
         )
 
     def _contracts_changed(
         self, before: _Snapshot, snapshot: _Snapshot, names: Sequence[str]
     ) -> list[str]:
-        calls = [self._proof_call(snapshot.header, name, []) for name in names]
-        for name, answer in zip(names, self._batch(calls), strict=True):
-            snapshot.roots[name] = self._storage_root(snapshot.header, name, answer)
+        snapshot.roots.update(self._prover.storage_roots(snapshot.header, names))
         return [name for name in names if before.roots.get(name) != snapshot.roots[name]]
-
-    # --- logs -------------------------------------------------------------------------------------
-
-    def _logs(self, first: int, last: int) -> ProvedLogs:
-        headers = self.headers(first, last)
-        ours = [header for header in headers if may_have_logs(header.logs_bloom, self._bloom_bits)]
-        blocks: list[BlockLogs] = []
-        for header in ours:
-            # One block an exchange: what members can put into a block is bounded, and fits into an
-            # answer.
-            (answer,) = self._rpc.batch([self._rule.receipts_request(header.height)])
-            blocks.append(self._block_logs(header, answer))
-            if sum(len(block.logs) for block in blocks) >= MAX_LOGS:
-                return ProvedLogs(header.height, header.block_hash, tuple(blocks))
-        return ProvedLogs(headers[-1].height, headers[-1].block_hash, tuple(blocks))
-
-    def _block_logs(self, header: CheckedHeader, answer: Any) -> BlockLogs:
-        """A block's logs, once its receipts have the root that the header names."""
-        if isinstance(answer, RpcRefused) or not isinstance(answer, list):
-            raise _receipts_refused(f"The chain node gives no receipts of block {header.height}.")
-        try:
-            receipts = [self._rule.receipt(item) for item in answer]
-        except (Malformed, AttributeError) as error:
-            raise _receipts_refused(
-                f"The chain node's receipts of block {header.height} cannot be read."
-            ) from error
-        if receipts_root([receipt.encoding for receipt in receipts]) != header.receipts_root:
-            raise _receipts_refused(
-                f"The chain node's receipts of block {header.height} are not that block's."
-            )
-        return BlockLogs(
-            header.height,
-            header.block_hash,
-            tuple(found for receipt in receipts for found in receipt.logs),
-        )
-
-    def _read(self, answer: Any) -> CheckedHeader:
-        if not isinstance(answer, dict):
-            raise header_refused("The chain node gave no header.")
-        return self._rule.read(answer)
 
     def _snapshot_with(self, wanted: Sequence[StorageKey], *, watch: bool) -> _Snapshot:
         """A fresh snapshot that has every record wanted."""
@@ -585,11 +465,11 @@ class ChainView:
     # --- proving ----------------------------------------------------------------------------------
 
     def _fetch(self, wanted: Sequence[StorageKey]) -> _Snapshot:
-        """Prove what is missing under the head, and give the snapshot that has it all."""
+        """Prove what is missing under the head; returns the snapshot that has everything."""
         for attempt in range(MAX_ATTEMPTS):
             try:
                 if attempt:
-                    self._step()
+                    self._poll_once()
                 snapshot = self._fresh()
                 self._prove_into(
                     snapshot,
@@ -604,109 +484,33 @@ class ChainView:
                 if not _may_retry(error, attempt):
                     raise
                 log.debug("view: %s", error.sentence)
-        raise _proof_refused("The chain node gives no proof for its latest block.")
+        raise proof_refused("The chain node gives no proof for its latest block.")
 
     def _prove_into(self, snapshot: _Snapshot, storage_keys: Sequence[StorageKey]) -> None:
-        by_contract: dict[str, list[StorageKey]] = {}
-        for storage_key in storage_keys:
-            by_contract.setdefault(storage_key.contract, []).append(storage_key)
-        parts = [
-            (contract, group[start : start + MAX_SLOTS_PER_CALL])
-            for contract, group in by_contract.items()
-            for start in range(0, len(group), MAX_SLOTS_PER_CALL)
-        ]
-        calls = [
-            self._proof_call(
-                snapshot.header, contract, [self._slot(storage_key) for storage_key in part]
-            )
-            for contract, part in parts
-        ]
-        for (contract, part), answer in zip(parts, self._batch(calls), strict=True):
-            root, found = self._read_proof(
-                snapshot.header, contract, [self._slot(storage_key) for storage_key in part], answer
-            )
+        for contract, root, values in self._prover.prove(snapshot.header, storage_keys):
             snapshot.roots[contract] = root
-            snapshot.values.update(
-                (storage_key, proof.value) for storage_key, proof in zip(part, found, strict=True)
-            )
-
-    def _prove(
-        self, header: CheckedHeader, contract: str, slots: Sequence[bytes]
-    ) -> tuple[bytes, list[StorageProof]]:
-        answer = self._batch([self._proof_call(header, contract, slots)])[0]
-        return self._read_proof(header, contract, slots, answer)
-
-    def _proof_call(self, header: CheckedHeader, contract: str, slots: Sequence[bytes]) -> Call:
-        address = self.deployment.address(contract)
-        return "eth_getProof", (address, ["0x" + slot.hex() for slot in slots], hex(header.height))
-
-    def _batch(self, calls: Sequence[Call]) -> list[Any]:
-        answers = self._rpc.batch(calls)
-        for answer in answers:
-            if isinstance(answer, RpcRefused):
-                raise answer
-        return answers
-
-    def _storage_root(self, header: CheckedHeader, contract: str, answer: Any) -> bytes:
-        try:
-            nodes = [bytes.fromhex(item[2:]) for item in answer["accountProof"]]
-            return storage_proofs.account_storage_root(
-                header.state_root, self.deployment.address(contract), nodes
-            )
-        except (VerificationError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise _proof_refused(f"The chain node's proof of {contract} does not hold.") from error
-
-    def _read_proof(
-        self, header: CheckedHeader, contract: str, slots: Sequence[bytes], answer: Any
-    ) -> tuple[bytes, list[StorageProof]]:
-        """Check every slot of an answer under the header: the account once, then each slot under
-        its storage root.
-        """
-        root = self._storage_root(header, contract, answer)
-        address = self.deployment.address(contract)
-        try:
-            found = [StorageProof.from_rpc(answer, place) for place in range(len(slots))]
-            for slot, proof in zip(slots, found, strict=True):
-                if proof.slot != slot or proof.address != address:
-                    raise _proof_refused(
-                        f"The chain node proved another word of {contract} than the one asked for."
-                    )
-                if storage_proofs.storage_value(root, slot, proof.storage_proof) != proof.value:
-                    raise _proof_refused(
-                        f"The chain node's proof of {contract} shows another value."
-                    )
-        except (VerificationError, IndexError) as error:
-            raise _proof_refused(f"The chain node's proof of {contract} does not hold.") from error
-        return root, found
-
-    def _slot(self, storage_key: StorageKey) -> bytes:
-        known = self._slots.get(storage_key)
-        if known is None:
-            if len(self._slots) > 4 * MAX_WATCHED_KEYS:
-                self._slots.clear()
-            known = self._slots[storage_key] = storage_slot(storage_key)
-        return known
+            snapshot.values.update(values)
 
     # --- freshness --------------------------------------------------------------------------------
 
     def _require_snapshot(self) -> _Snapshot:
         snapshot = self._snapshot
         if snapshot is None:
-            raise self._problem_or(_stale("The chain view has not seen a block yet.", None))
+            raise self._last_error_or(_stale("The chain view has not seen a block yet.", None))
         return snapshot
 
     def _fresh(self) -> _Snapshot:
         snapshot = self._require_snapshot()
         age = self._age(snapshot.head)
         if age > self.stale_seconds:
-            raise self._problem_or(
+            raise self._last_error_or(
                 self._clock_ahead()
                 or _stale(f"The chain view is {age:.0f} s old.", snapshot.head.height)
             )
         return snapshot
 
     def _clock_ahead(self) -> Unavailable | None:
-        """A stale view that comes of this node's clock: blocks arrive, and all of them look old."""
+        """The error if this node's clock makes the view stale: new blocks arrive and look old."""
         offset = self.clock_offset
         if (
             offset is None
@@ -716,13 +520,15 @@ class ChainView:
             return None
         return Unavailable(
             "chain_view_stale",
-            f"This node's clock is {offset:.0f} s ahead of the time of new blocks, so each counts as old.",
-            hint="Set this machine's clock by a time server. If it is right, the chain node lags behind: use another.",
+            f"This node's clock is {offset:.0f} s ahead of the time of new blocks, "
+            "so each counts as old.",
+            hint="Set this machine's clock by a time server. "
+            "If it is right, the chain node lags behind: use another.",
         )
 
-    def _problem_or(self, stale: Unavailable) -> QiaolianError:
-        problem = self._problem
-        return problem if isinstance(problem, Unavailable) else stale
+    def _last_error_or(self, stale: Unavailable) -> QiaolianError:
+        error = self._last_error
+        return error if isinstance(error, Unavailable) else stale
 
     def _age(self, head: ChainHead) -> float:
         now = self._clock()
@@ -732,8 +538,7 @@ class ChainView:
 
 
 def _may_retry(error: QiaolianError, attempt: int) -> bool:
-    """Whether the refusal may come of a block that was made meanwhile, and looking again is worth
-    it.
+    """Whether a new block may have caused the refusal, so that another attempt can succeed.
 
     An engine that keeps no old state refuses the question; one that is just making a block may
     prove by the new block's state already. A proof that does not hold is never taken, and the last
@@ -744,53 +549,11 @@ def _may_retry(error: QiaolianError, attempt: int) -> bool:
     )
 
 
-def storage_slot(storage_key: StorageKey) -> bytes:
-    """The storage slot of a word, by the compiler's layout (Solidity: mappings and structs in
-    storage).
-    """
-    try:
-        base: int | bytes = contracts.artifact(storage_key.contract).storage[storage_key.variable]
-    except KeyError:
-        raise BadInput(
-            "variable_unknown",
-            f"{storage_key.contract} keeps no variable named {storage_key.variable}.",
-        ) from None
-    for key in storage_key.keys:
-        base = storage_proofs.mapping_slot(_key_bytes(key), base)
-    number = base if isinstance(base, int) else int.from_bytes(base, "big")
-    return ((number + storage_key.offset) % (1 << 256)).to_bytes(32, "big")
-
-
-def _key_bytes(key: Key) -> bytes:
-    if isinstance(key, int):
-        return key.to_bytes(32, "big")
-    return encode_member(key) if isinstance(key, str) else key
-
-
-def _spread(call: Call) -> tuple[Any, ...]:
-    return (call[0], *call[1])
-
-
 def _stale(sentence: str, height: int | None) -> Unavailable:
     return ChainUnavailable(
         "chain_view_stale",
         sentence + " Nothing is allowed on an old view.",
-        hint="Check that the validators make blocks and that this node reaches one; the request can be repeated.",
+        hint="Check that the validators make blocks and that this node reaches one; "
+        "the request can be repeated.",
         height=height,
-    )
-
-
-def _receipts_refused(sentence: str) -> Unavailable:
-    return ChainUnavailable(
-        "chain_receipts_refused",
-        sentence,
-        hint="The chain node is faulty, keeps no old receipts, or lies: use another one and tell its operator.",
-    )
-
-
-def _proof_refused(sentence: str) -> Unavailable:
-    return ChainUnavailable(
-        "chain_proof_refused",
-        sentence,
-        hint="The chain node is faulty or lies: use another one and tell its operator.",
     )

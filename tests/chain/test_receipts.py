@@ -176,7 +176,7 @@ def test_proved_logs_are_the_chain_s_events(
         ]
 
     assert proved(0) == events
-    monkeypatch.setattr("chain.ethereum.view.MAX_LOGS", 1)
+    monkeypatch.setattr("chain.ethereum.log_prover.MAX_LOGS", 1)
     assert proved(0) == events
     view.stop()
 
