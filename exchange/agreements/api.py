@@ -14,7 +14,9 @@ from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.statements.grants import GrantTerms
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import Agreement, MeteredUnit, Share
-from exchange.agreements import proposal_ends, rules, service
+from exchange.agreements import countersigning, proposal_ends, proposals, rules, service
+from exchange.agreements import offers as published_offers
+from exchange.agreements import recovery as agreement_recovery
 from exchange.agreements.model import AgreementStage, Offer
 from exchange.metering import recovery
 from exchange.schemas import FinalTotals
@@ -287,7 +289,7 @@ def make_offer(
         shares=tuple(share.share() for share in body.shares),
         buyers=tuple(body.buyers),
     )
-    return service.offer(context, wanted)
+    return published_offers.offer(context, wanted)
 
 
 @router.get(
@@ -304,8 +306,8 @@ async def offers(
     ),
 ) -> dict[str, Any]:
     if provider is None or provider == context.member:
-        return (await run_in_threadpool(service.offers, context, page)).to_json("offers")
-    return (await service.offers_of(context, provider, page)).to_json("offers")
+        return (await run_in_threadpool(published_offers.offers, context, page)).to_json("offers")
+    return (await published_offers.offers_of(context, provider, page)).to_json("offers")
 
 
 @router.get(
@@ -316,7 +318,7 @@ def peer_offers(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return service.offers(context, page, buyer=caller.member).to_json("offers")
+    return published_offers.offers(context, page, buyer=caller.member).to_json("offers")
 
 
 @router.get(
@@ -330,7 +332,7 @@ def peer_offer(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    found = service.find_offer(context, hex_bytes(asset_id), version, buyer=caller.member)
+    found = published_offers.find_offer(context, hex_bytes(asset_id), version, buyer=caller.member)
     return {"offer": found.to_json(), "providerKey": context.signers[KeyPurpose.STATEMENT].address}
 
 
@@ -347,7 +349,7 @@ async def propose(
     _caller: Principal = Depends(require_local("clerk", "system")),
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> dict[str, Any]:
-    wanted = service.ProposalRequest(
+    wanted = proposals.ProposalRequest(
         grant_id=hex_bytes(body.grantId),
         cap=body.cap,
         max_units=body.maxUnits,
@@ -364,7 +366,7 @@ async def propose(
         shares=None if body.shares is None else [share.share() for share in body.shares],
         offer_hash=None if body.offerHash is None else hex_bytes(body.offerHash),
     )
-    return await service.propose(context, wanted, idempotency_key=idempotency_key)
+    return await proposals.propose(context, wanted, idempotency_key=idempotency_key)
 
 
 @router.post(
@@ -378,7 +380,7 @@ async def resume(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    return await service.resume(context, hex_bytes(agreement_id))
+    return await proposals.resume(context, hex_bytes(agreement_id))
 
 
 @router.post(
@@ -462,7 +464,7 @@ async def countersign(
 
     def decide() -> dict[str, Any]:
         try:
-            return service.countersign(
+            return countersigning.countersign(
                 context, caller.member, agreement, terms, signature, height=height
             )
         except (BadInput, Conflict, Forbidden, NotFound) as error:
@@ -509,4 +511,4 @@ def signed(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return service.signed_by_both(context, caller.member, hex_bytes(agreement_id))
+    return agreement_recovery.signed_by_both(context, caller.member, hex_bytes(agreement_id))

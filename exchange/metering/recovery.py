@@ -30,6 +30,7 @@ from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianE
 from chain.ethereum.eip712 import Statement, domain_separator
 from chain.ethereum.records import LaneRecord
 from chain.statements.trade import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from exchange.agreements import recovery as agreement_recovery
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering import rules
@@ -140,7 +141,7 @@ def hold(session: Session, context: Context, log_size: int) -> None:
     """Hold every agreement of this member until its places are recovered, in the transaction that
     takes the log's entries back.
     """
-    for agreement_id in agreements.of_member(session, context.member):
+    for agreement_id in agreement_recovery.of_member(session, context.member):
         if session.get(UnrecoveredAgreementRow, agreement_id) is None:
             session.add(
                 UnrecoveredAgreementRow(
@@ -165,7 +166,7 @@ async def recover_all(context: Context) -> list[AgreementRecovery]:
     again is released.
     """
     own = await context.database.aread(
-        lambda session: agreements.of_member(session, context.member)
+        lambda session: agreement_recovery.of_member(session, context.member)
     )
     reported = await fanout.for_each(
         own, lambda agreement_id: _recover(context, agreement_id), seconds=AGREEMENT_SECONDS
@@ -182,7 +183,7 @@ async def recover_all(context: Context) -> list[AgreementRecovery]:
 async def _recover(context: Context, agreement_id: bytes) -> AgreementRecovery:
     taken = 0
     try:
-        signed = await agreements.recover(context, agreement_id)
+        signed = await agreement_recovery.recover(context, agreement_id)
         await grants.recover_scope(context, signed.agreement.grant_id)
         for lane in range(signed.agreement.lanes):
             taken += await _LaneRecovery(context, signed, lane).recover()
@@ -199,7 +200,9 @@ def _released(
     agreements held.
     """
     sides = {
-        outcome.agreement_id: agreements.side_of(session, context.member, outcome.agreement_id)
+        outcome.agreement_id: agreement_recovery.side_of(
+            session, context.member, outcome.agreement_id
+        )
         for outcome in outcomes
     }
     held = {row.agreement_id: row for row in session.scalars(sa.select(UnrecoveredAgreementRow))}

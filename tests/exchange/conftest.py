@@ -24,9 +24,9 @@ from chain.statements.members import Role
 from chain.statements.trade import MeteredUnit, Share
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
-from exchange.agreements import service as agreements
+from exchange.agreements import offers, proposals
 from exchange.agreements.model import Offer
-from exchange.agreements.service import ProposalRequest
+from exchange.agreements.proposals import ProposalRequest
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
@@ -189,13 +189,13 @@ class Market:
             "shares": (Share(self.department.member, 9000), Share(self.operator.member, 1000)),
         }
         offered = Offer(**(terms | changes))
-        agreements.offer(self.department.context, offered)
+        offers.offer(self.department.context, offered)
         return offered
 
     def seen(self) -> bytes:
         """The hash of the department's offer as the bank's people are shown it now."""
         shown = self.run(
-            agreements.offers_of(self.bank.context, self.department.member, PageRequest(200))
+            offers.offers_of(self.bank.context, self.department.member, PageRequest(200))
         ).rows
         ours = ("0x" + self.asset_id.hex(), 1)
         return next(
@@ -210,7 +210,7 @@ class Market:
             wanted["offer_hash"] = self.seen()
         terms: dict[str, Any] = {"cap": 1000} | wanted
         return self.run(
-            agreements.propose(
+            proposals.propose(
                 self.bank.context, ProposalRequest(grant_id=grant_id, **terms), idempotency_key=key
             )
         )

@@ -19,6 +19,7 @@ from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError, Unav
 from chain.services import Services
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import UsageRequest, Voucher
+from exchange.agreements import countersigning
 from exchange.agreements import service as agreements
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
@@ -561,7 +562,7 @@ def test_a_proposal_is_signed_by_the_node_that_sends_it(
     stored = agreements.load(market.bank.context, agreement_id)
     assert stored.terms is not None
     with pytest.raises(Forbidden) as refused:
-        agreements.countersign(
+        countersigning.countersign(
             market.department.context,
             market.operator.member,
             stored.agreement,

@@ -16,7 +16,7 @@ import pytest
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.outbox import enqueue, is_known, outcome
 from chain.statements.trade import Share
-from exchange.agreements import proposal_ends
+from exchange.agreements import countersigning, offers, proposal_ends, proposals
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementStage
 from exchange.agreements.proposal_ends import ProposalWorker
@@ -201,14 +201,14 @@ def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(
     general = market.seen()
     market.offer(buyers=(market.bank.member, market.supervisor.member))
     (shown,) = market.run(
-        agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))
+        offers.offers_of(market.bank.context, market.department.member, PageRequest(200))
     ).rows
     assert shown["buyers"] == [market.bank.member]
     assert market.seen() == general, "whom it is made to is no term of an offer"
     market.offer(buyers=(market.supervisor.member,))
     assert (
         market.run(
-            agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))
+            offers.offers_of(market.bank.context, market.department.member, PageRequest(200))
         ).rows
         == []
     )
@@ -298,13 +298,13 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     assert "new idempotency key" in refused.value.hint
     # A buyer whose own node does not look is refused by the provider's.
     terms = agreements.grants.load(market.bank.context, grant_id).terms  # type: ignore[attr-defined]
-    wanted = agreements.ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
-    offer, key = market.run(agreements._current_offer(market.bank.context, terms))
-    agreement = agreements._draft(
+    wanted = proposals.ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
+    offer, key = market.run(proposals._current_offer(market.bank.context, terms))
+    agreement = proposals._draft(
         market.bank.context, wanted, terms, offer, key, bytes(32), chain_time=0
     )
     with pytest.raises(Conflict) as also:
-        agreements.countersign(
+        countersigning.countersign(
             market.department.context,
             market.bank.member,
             agreement,
@@ -320,16 +320,16 @@ def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahea
 ) -> None:
     bank, department = market.bank.context, market.department.context
     terms = agreements.grants.load(bank, grant_id).terms  # type: ignore[attr-defined]
-    wanted = agreements.ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
-    offer, key = market.run(agreements._current_offer(bank, terms))
+    wanted = proposals.ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
+    offer, key = market.run(proposals._current_offer(bank, terms))
     years = 10 * 365 * 86_400
 
     def asked(chain_time: int, height: int) -> str:
-        agreement = agreements._draft(
+        agreement = proposals._draft(
             bank, wanted, terms, offer, key, bytes(31) + b"\1", chain_time=chain_time
         )
         with pytest.raises(QiaolianError) as refused:
-            agreements.countersign(
+            countersigning.countersign(
                 department, bank.member, agreement, terms, bank.sign(agreement), height=height
             )
         return refused.value.code
@@ -353,14 +353,14 @@ def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(
     assert states(market, agreement_id) == [("proposed", None), ("unknown", None)]
     market.offer(price=500, max_per_call=500)
     with pytest.raises(Conflict) as refused:
-        market.run(agreements.resume(market.bank.context, agreement_id))
+        market.run(proposals.resume(market.bank.context, agreement_id))
     assert refused.value.code == "offer_not_met"
     view = agreements.view(market.bank.context, agreement_id)
     assert (view["state"], view["reason"]) == ("failed", "offer_not_met")
     assert "price" in view["reasonText"]
     assert view["stateSince"] is not None
     with pytest.raises(Conflict) as ended:
-        market.run(agreements.resume(market.bank.context, agreement_id))
+        market.run(proposals.resume(market.bank.context, agreement_id))
     assert (ended.value.code, ended.value.context["reason"]) == ("proposal_ended", "offer_not_met")
     with pytest.raises(Conflict) as again:
         market.propose(grant_id, key="refused-order", offer_hash=seen)
@@ -373,7 +373,7 @@ def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_
     agreement_id = answer_lost(market, grant_id)
     assert states(market, agreement_id) == [("proposed", None), ("signed", None)]
     market.offer(price=500, max_per_call=500)
-    made = market.run(agreements.resume(market.bank.context, agreement_id))
+    made = market.run(proposals.resume(market.bank.context, agreement_id))
     market.bank.done(made["openOperation"])
     market.settle()
     assert states(market, agreement_id) == [("open", None), ("open", None)]
@@ -404,7 +404,7 @@ def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_c
     work(market)
     assert states(market, agreement_id) == [("failed", "grant_not_live")] * 2
     with pytest.raises(Conflict) as ended:
-        market.run(agreements.resume(market.bank.context, agreement_id))
+        market.run(proposals.resume(market.bank.context, agreement_id))
     assert ended.value.code == "proposal_ended"
 
 
@@ -439,7 +439,7 @@ def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(
     assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
     assert bank.ledger.settlement.agreement(agreement_id).opened_at == 0
     with pytest.raises(Conflict) as ended:
-        market.run(agreements.resume(bank, agreement_id))
+        market.run(proposals.resume(bank, agreement_id))
     assert ended.value.code == "proposal_ended"
 
 
@@ -530,7 +530,7 @@ def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(
     market.bank.peers.altered = withdraw_first
     try:
         with pytest.raises(Conflict) as ended:
-            market.run(agreements.resume(bank, agreement_id))
+            market.run(proposals.resume(bank, agreement_id))
     finally:
         market.bank.peers.altered = None
     assert ended.value.code == "proposal_ended"
@@ -557,7 +557,7 @@ def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(
             )
         assert refused.value.code == code
     assert states(market, agreement_id)[1] == ("signed", None)
-    made = market.run(agreements.resume(market.bank.context, agreement_id))
+    made = market.run(proposals.resume(market.bank.context, agreement_id))
     market.bank.done(made["openOperation"])
     market.settle()
     # A buyer that lies about an open agreement changes nothing.
@@ -612,14 +612,14 @@ def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(
     work(market)
     assert states(market, signed) == [("proposed", None), ("signed", None)], "not yet"
     assert _reported(market, withdrawn) is None, "the provider could still get it and sign"
-    market.mine(1, agreements.OPEN_SECONDS + 60)
+    market.mine(1, proposals.OPEN_SECONDS + 60)
     work(market)
     assert states(market, signed) == [("expired", "not_opened_in_time")] * 2
     assert states(market, never_arrived) == [("expired", "not_opened_in_time"), ("unknown", None)]
     assert states(market, withdrawn) == [("withdrawn", "withdrawn_by_buyer"), ("unknown", None)]
     assert _reported(market, withdrawn) is not None, "nothing is left to report"
     with pytest.raises(Conflict) as ended:
-        market.run(agreements.resume(market.bank.context, signed))
+        market.run(proposals.resume(market.bank.context, signed))
     assert ended.value.code == "proposal_ended"
 
 

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
 from chain.statements.grants import GrantDecision, Operation
+from exchange.agreements import countersigning, proposals
 from exchange.agreements import service as agreements
-from exchange.agreements.service import ProposalRequest
+from exchange.agreements.proposals import ProposalRequest
 from exchange.metering import rules
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
@@ -266,13 +267,13 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_ca
     assert signed.terms is not None
     bank, another = shop.market.bank, replace(signed.agreement, nonce=b"\x07" * 32)
     with pytest.raises(Forbidden) as refused:
-        agreements.countersign(
+        countersigning.countersign(
             shop.context, bank.member, another, signed.terms, bank.context.sign(another)
         )
     assert refused.value.code == "purpose_not_listed"
     with pytest.raises(Conflict) as shown:
         shop.market.run(
-            agreements.propose(
+            proposals.propose(
                 bank.context,
                 ProposalRequest(grant_id=another.grant_id, cap=1000, offer_hash=bytes(32)),
             )

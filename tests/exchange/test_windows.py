@@ -13,7 +13,7 @@ from chain.core.errors import BadInput, QiaolianError
 from chain.ethereum.deployment import CloseWindow
 from chain.ethereum.ledger import Reverted
 from chain.statements.trade import Agreement, Share
-from exchange.agreements import rules
+from exchange.agreements import countersigning, rules
 from exchange.agreements import service as agreements
 from tests.exchange.conftest import Market
 
@@ -89,7 +89,7 @@ def test_a_proposal_below_the_networks_windows_is_not_countersigned(
     terms, agreement = proposal(market, grant_id, close_window_blocks=0, close_window_seconds=0)
     signature = market.bank.context.sign(agreement)
     with pytest.raises(QiaolianError) as refused:
-        agreements.countersign(
+        countersigning.countersign(
             market.department.context, market.bank.member, agreement, terms, signature
         )
     assert refused.value.code == "window_too_short"
@@ -123,7 +123,7 @@ def test_a_buyer_has_no_share_in_what_it_pays(market: Market, grant_id: bytes) -
     terms, agreement = proposal(market, grant_id, shares=shares)
     signature = market.bank.context.sign(agreement)
     with pytest.raises(BadInput) as refused:
-        agreements.countersign(
+        countersigning.countersign(
             market.department.context, market.bank.member, agreement, terms, signature
         )
     assert refused.value.code == "buyer_has_share"

@@ -19,6 +19,7 @@ from chain.core.database import Base, Database
 from chain.statements.examples import example
 from chain.statements.members import Role
 from chain.statements.trade import Agreement, MeteredUnit
+from exchange.agreements import offers
 from exchange.agreements import service as agreements
 from exchange.agreements.store import AgreementRow, Fen, OfferRow
 from exchange.metering import service as metering
@@ -241,7 +242,7 @@ LISTS = {
         {"added": 1},
     ),
     "offers": List(
-        agreements.offers,
+        offers.offers,
         OfferRow,
         "assetId",
         lambda number: {"asset_id": hashed(number), "offer": _offer(number)},
@@ -364,7 +365,7 @@ def test_a_buyer_is_shown_no_trace_of_offers_made_to_others(database: Database) 
     add(database, shown, range(30))
     context, cursor, seen = node(database), "", []
     while True:
-        page = agreements.offers(context, PageRequest(4, cursor), buyer=OTHER)
+        page = offers.offers(context, PageRequest(4, cursor), buyer=OTHER)
         seen += [row["assetId"] for row in page.rows]
         if page.next is None:
             break
@@ -379,7 +380,7 @@ def _cursor_after(database: Database, asset_id: str) -> str:
     """The cursor that the provider's own list gives after a row."""
     context, cursor = node(database), ""
     while True:
-        page = agreements.offers(context, PageRequest(1, cursor))
+        page = offers.offers(context, PageRequest(1, cursor))
         assert page.next is not None
         if page.rows[0]["assetId"] == asset_id:
             return page.next
