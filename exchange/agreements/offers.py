@@ -71,10 +71,10 @@ def _is_made_to(row: OfferRow, buyer: str) -> bool:
 
 
 async def offers_of(context: Context, provider: str, page: PageRequest) -> Page[dict[str, Any]]:
-    """What another member offers to this one, asked of its node; ``peer_unknown``,
+    """Another member's offers to this one, fetched from its node; ``peer_unknown``,
     ``offer_malformed``, ``cursor_malformed``.
 
-    What is shown is stored, so that an order that names it later can be told what changed.
+    The offers are stored, so that a later order can be compared with the offer it names.
     """
     asked = {"limit": page.limit} | ({"cursor": page.cursor} if page.cursor else {})
     answer = await context.peers.get(provider, f"/v1/peer/offers?{urlencode(asked)}")
@@ -126,7 +126,7 @@ def find_offer(
 
 
 def _made_to(found: Offer, buyer: str) -> Offer:
-    """The offer as one buyer reads it: who else it is made to is the provider's business."""
+    """The offer as one buyer sees it, without the other buyers' names."""
     return replace(found, buyers=(buyer,) if found.buyers else ())
 
 

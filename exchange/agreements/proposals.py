@@ -50,14 +50,14 @@ from registry.idempotency import KeyScope, bind, content_of, key_reused, nonce_f
 OPEN_SECONDS = 3600
 DEFAULT_SECONDS = 30 * DAY
 VIEW_SECONDS = 2.0
-"""How long a buyer's node waits for its view, up to a block behind, to show a new balance or grant."""
+"""How long a buyer's node waits for its view, up to a block behind, to show a balance or grant."""
 PEER_VIEW_SECONDS = 5.0
 """How long it repeats a proposal while the provider's view is behind the block it rests on."""
 
 
 @dataclass(frozen=True)
 class ProposalRequest:
-    """What a buyer's clerk asks for.
+    """A buyer's order.
 
     It names the offer it was made on (``offer_hash``) or states the terms in ``rules.STATED_TERMS``
     in full; what else is left out is taken from the offer.
@@ -170,7 +170,7 @@ def _bound(
     new = bind(session, KeyScope.AGREEMENT, key, content_of(request), now=now)
     known = _with_nonce(session, nonce)
     if new and known is not None:
-        # Made before keys were bound to whole orders: what it asked for is not known any more.
+        # Made before keys were bound to whole orders: its order is unknown.
         raise key_reused(KeyScope.AGREEMENT)
     return known
 
@@ -231,7 +231,7 @@ def _require_as_seen(context: Context, request: ProposalRequest, offered: Offer)
 
 
 async def _openable(context: Context, agreement: Agreement) -> int:
-    """Wait a moment until this node's proved view shows that the chain would open an agreement; the
+    """Wait until this node's proved view shows that the chain would open an agreement; returns the
     view's height.
 
     Raises:
@@ -283,7 +283,7 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
             at=context.now(),
         )
         if stored.state in ENDED:
-            # It ended here while the provider was signing, which is therefore told once more.
+            # It ended here while the provider was signing, so the end is reported again.
             stored.reported_at = None
         elif stored.state in PENDING:
             stored.state, stored.state_since = AgreementStage.SIGNED, context.now()
@@ -306,7 +306,7 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
 async def _countersigned_by_provider(
     context: Context, row: AgreementRow, height: int
 ) -> Mapping[str, Any]:
-    """The provider's answer to a proposal; a provider whose view is a moment behind is asked again."""
+    """The provider's answer to a proposal; repeated while the provider's view is behind."""
     signature = "0x" + (row.buyer_signature or b"").hex()
     body = {
         "agreement": row.agreement,
@@ -327,7 +327,7 @@ async def _countersigned_by_provider(
 
 
 async def _refused(context: Context, agreement_id: bytes, refusal: Any) -> None:
-    """End a proposal that the provider refused for good, and raise why."""
+    """End a proposal that the provider refused, and raise the refusal."""
     code, sentence = (
         ("", "")
         if not isinstance(refusal, dict)

@@ -1,4 +1,4 @@
-"""Agreements that a restored database lost: what the chain and the other party have of them."""
+"""Recovers agreements that a restored database lost from the chain and the other party."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from registry.evidence.log import append_if_missing
 
 
 def of_member(session: Session, member: str) -> list[bytes]:
-    """Agreements the member is a party of, also those that only the chain has told a restored
-    database of.
-    """
+    """Opened agreements of the member, including those a restored database knows only by events."""
     query = sa.select(AgreementRow.agreement_id).where(
         sa.or_(AgreementRow.provider == member, AgreementRow.buyer == member)
     )
@@ -38,7 +36,7 @@ def of_member(session: Session, member: str) -> list[bytes]:
 
 
 def side_of(session: Session, member: str, agreement_id: bytes) -> AgreementSide:
-    """Which side of an agreement the member is on, whatever its database still holds of it."""
+    """The member's side of an agreement, by the agreement's own terms."""
     row = session.get_one(AgreementRow, agreement_id)
     return AgreementSide.PROVIDER if row.provider == member else AgreementSide.BUYER
 
@@ -61,8 +59,8 @@ def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[s
 
 
 async def recover(context: Context, agreement_id: bytes) -> SignedAgreement:
-    """An agreement of this member, asked back of the other party where the database holds no more
-    of it than the chain told.
+    """An agreement of this member, recovered from the other party if the database has only the
+    chain's event.
 
     Raises:
         BadInput: ``other_agreement``, ``other_grant``, ``grant_mismatch``, ``field_malformed``;

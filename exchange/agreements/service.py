@@ -53,7 +53,7 @@ def load(context: Context, agreement_id: bytes) -> SignedAgreement:
 
 
 def proved_state(context: Context, agreement_id: bytes) -> AgreementRecord:
-    """The agreement's books and heights, proved under one head of the node's own view of the chain."""
+    """The agreement's on-chain record, proved under one block of the node's own view."""
     return context.view.proved(agreement_records(agreement_id)).agreement(agreement_id)
 
 
@@ -88,8 +88,8 @@ _ORDER = (AgreementRow.added, AgreementRow.agreement_id)
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """One agreement with how its opening stands; a refusal by the chain shows at once, also before
-    the worker has recorded it.
+    """One agreement with the state of its opening; a refusal by the chain is shown before the
+    worker records it.
     """
     row = find(context, agreement_id)
     with context.database.read() as session:
@@ -143,9 +143,7 @@ def _listed(row: AgreementRow, newest: Mapping[bytes, int]) -> dict[str, Any]:
 
 
 def apply(session: Session, event: Event) -> None:
-    """Take one of TradeSettlement's events into the agreements; agreements of others are kept as
-    the chain tells them.
-    """
+    """Apply an event of TradeSettlement; agreements of other members are stored for display."""
     agreement_id = event.arguments.get("agreementId")
     if agreement_id is None:
         return
@@ -189,8 +187,8 @@ def _opened(session: Session, row: AgreementRow | None, event: Event) -> None:
 
 
 def require_openable(context: Context, agreement: Agreement) -> int:
-    """The chain would open the agreement, as far as grant, balance and time say; the height that
-    shows it.
+    """The chain would open the agreement, judged by grant, balance and time; returns the height of
+    the proof.
 
     Raises:
         Conflict: ``agreement_open``, ``not_enough_free``; Forbidden: ``grant_not_live``; BadInput:
@@ -228,7 +226,7 @@ def open_operation(agreement_id: bytes) -> str:
 
 
 def pinned_to(context: Context, address: str) -> int:
-    """How many proposals and agreements that are not over pin this STATEMENT key of the node's own."""
+    """Number of unfinished proposals and agreements that pin this STATEMENT key of the node."""
     mine = sa.or_(AgreementRow.provider == context.member, AgreementRow.buyer == context.member)
     query = sa.select(AgreementRow).where(
         mine, AgreementRow.state.not_in((AgreementStage.CLOSED, *ENDED))

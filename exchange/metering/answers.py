@@ -38,7 +38,7 @@ class CompletedCall:
 
     @classmethod
     def conflict(cls, request: OutgoingRequest, error: QiaolianError, answer: Any) -> CompletedCall:
-        """An answer that contradicts this node's records: it is stored unchanged, and the lane halts."""
+        """An answer that contradicts the records: it is stored unchanged, and the lane halts."""
         values = {
             "status": CallStatus.CONFLICT,
             "reason": error.code[:31],

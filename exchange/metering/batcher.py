@@ -29,7 +29,7 @@ log = logging.getLogger("qiaolian.calls")
 MAX_EXCHANGE_REQUESTS = 64
 MAX_CONCURRENT_EXCHANGES = 2
 MAX_BATCH_BYTES = MIN_BODY_BYTES - 100_000
-"""The requests of one exchange together; the rest of the body is reserved for what encloses them."""
+"""Size of all requests of one exchange; the rest of the body is for what encloses them."""
 _SPLIT_STATUSES = frozenset({400, 413, 422})
 """Statuses that refuse an exchange as a whole for one of its requests."""
 

@@ -140,7 +140,7 @@ class Buyer:
             yield trade
 
     async def close_lanes(self, agreement_id: bytes) -> list[dict[str, Any]]:
-        """Sign and store a closing voucher for every used lane; returns what the provider is sent."""
+        """Sign and store a closing voucher for every used lane; returns what to send."""
         trade = await self.trade(agreement_id)
         vouchers = []
         for lane in trade.lanes:
@@ -308,7 +308,7 @@ class Buyer:
         return self.context.pinned_signer(trade.agreement.buyer_key).sign_digest(digest)
 
     async def _clear(self, lane: BuyerLane) -> None:
-        """Before another request: withdraw the one that an earlier call, or an earlier process, left
+        """Before another request: withdraw the one that an earlier call or process left
         unanswered. Its caller has the key.
 
         Raises:
@@ -452,5 +452,5 @@ def _set_withdrawn_by_caller(session: Session, key: str) -> None:
 
 
 async def _uncancelled(work: Awaitable[T]) -> T:
-    """Complete a call even if its caller disconnects: the lane must not change during an exchange."""
+    """Complete a call even if its caller disconnects: its lane must not change meanwhile."""
     return await asyncio.shield(asyncio.ensure_future(work))

@@ -1,8 +1,8 @@
-"""What both ends of a lane speak of.
+"""Values shared by both ends of a lane.
 
-A **lane** is a sequence of places of one agreement, each a usage request and its receipt; at most
-one request is under way in it. Its **head** is what both ends must agree on before the next place.
-The **books** are an agreement's totals over all its lanes.
+A **lane** is a numbered sequence of calls of one agreement. Each **position** holds one usage
+request and its receipt; at most one request of a lane is in progress. Both ends must agree on the
+**lane state** before the next position. The **totals** of an agreement add up all its lanes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MAX_TEXT = 256
 MAX_REQUEST_BYTES = 500_000
 """Largest request with its query, salt and consent, in JSON: checked before it is signed."""
 MIN_BODY_BYTES = 1_000_000
-"""What every node takes as a request body; an exchange's requests together stay below it."""
+"""Every node accepts a request body of this size; the requests of one exchange stay below it."""
 MAX_ANSWER_BYTES = 32_000_000
-"""Highest value of a gateway's own answer limit."""
+"""Upper bound of a gateway's configured answer limit."""
 MAX_EXCHANGE_BYTES = 48_000_000
 """Answers of one exchange together; below what a node's HTTP client reads."""
 WITHDRAWN = "withdrawn"
@@ -52,25 +52,25 @@ class GatewayLimits:
 
 
 class CallStatus(StrEnum):
-    """How a place of a lane ended."""
+    """How the call at a position ended."""
 
     ASKED = "asked"
     SERVED = "served"
     REFUSED = "refused"
     VOID = "void"
     CONFLICT = "conflict"
-    """The answer contradicts the books; the lane stops and both statements are kept as evidence."""
+    """The answer contradicts the buyer's records; the lane halts; both statements are stored."""
 
 
 class FinalState(StrEnum):
-    """How far the cooperative closing of an agreement has come."""
+    """State of the cooperative closing of an agreement."""
 
     PROPOSED = "proposed"
     """The buyer signed the final totals; the provider's answer is not known."""
     REFUSED = "refused"
     """The provider did not sign; the buyer's lanes are open again."""
     SIGNED = "signed"
-    """Both sides signed: nothing more is served or asked for."""
+    """Both sides signed: no more calls are made or served."""
     SETTLED = "settled"
     """The chain has paid, refunded and closed by these totals."""
     LAPSED = "lapsed"
@@ -79,22 +79,22 @@ class FinalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """Where a lane stands after its last place."""
+    """State of a lane after its last position."""
 
     seq: int = 0
     units: int = 0
-    """Delivered in all, what was voided left out."""
+    """Total units delivered, without voided ones."""
     amount: int = 0
-    """Fen owed in all, what was voided left out."""
+    """Total fen owed, without voided calls."""
     receipt: bytes = ZERO32
-    """Struct hash of the last place's receipt."""
+    """Struct hash of the last position's receipt."""
     request: bytes = ZERO32
-    """Struct hash of the last place's request."""
+    """Struct hash of the last position's request."""
 
 
 @dataclass(slots=True)
 class AgreementTotals:
-    """An agreement's totals over its lanes, and what is reserved by calls under way."""
+    """An agreement's totals over its lanes, and the reservations of calls in progress."""
 
     units: int = 0
     amount: int = 0
@@ -104,19 +104,17 @@ class AgreementTotals:
 
 @dataclass(slots=True)
 class GrantQuota:
-    """Calls under a grant, over all its agreements: what its ``max_uses`` bounds."""
+    """Calls under a grant over all its agreements, bounded by its ``max_uses``."""
 
     served: int = 0
-    """Those voided since among them."""
+    """Voided calls included."""
     reserved: int = 0
-    """Under way."""
+    """In progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """What a call asks. Its canonical JSON is what the request commits to; only the two nodes ever
-    see it.
-    """
+    """The query of a call. The request commits to its canonical JSON; only the two nodes see it."""
 
     subject: str
     columns: tuple[str, ...]
@@ -194,7 +192,7 @@ def _malformed(what: str) -> BadInput:
 
 @dataclass(frozen=True, slots=True)
 class MeteredContent:
-    """What the source gave for a query, masked, and how much of it is metered."""
+    """The masked content for a query, and its metered units."""
 
     content: dict[str, Any]
     canonical: bytes
@@ -214,7 +212,7 @@ class ViewReference:
 class CallOutstanding(Unavailable):
     """A stored request has no answer of the gateway: it may still be served, and billed then.
 
-    What a transport, a proxy or the peer's token check says is the ``cause``, never the call's
+    An error of the transport, a proxy or the peer's token check is the ``cause``, never the call's
     refusal.
     """
 
@@ -232,7 +230,7 @@ class CallOutstanding(Unavailable):
 
 @dataclass(frozen=True)
 class CallResult:
-    """A finished call, as the buyer's own systems get it."""
+    """A completed call, as returned to the buyer's own systems."""
 
     key: str
     """The idempotency key it was made under."""

@@ -1,15 +1,15 @@
-"""Getting lost places back from the other side of an agreement, and showing it those it lost.
+"""Recovers lost calls from the other side of an agreement, and presents to it those it lost.
 
-Each side keeps what the other signed, so either can show a lane place by place: the request under
-the buyer's key, the receipt under the provider's, each naming the one before it. What is shown is
-checked as both sides once did (``rules.replayed``) and taken; the lane goes on after its last
-place. Answers are not shown again: the buyer had them, and the provider has erased them.
+Each side stores what the other signed, so either can present a lane call by call: the request under
+the buyer's key and the receipt under the provider's, each naming the one before it. The recovering
+side repeats the checks of the original call (``rules.replayed``) and stores the calls; the lane
+continues after the last one. Answers are not recovered: the buyer had them, the provider erased
+them.
 
-The other side could show less than it holds and have a place signed twice. What this node signed is
-named in its own evidence log, and the log came back first: every entry of a request, receipt or
-void must be matched by a place on record. While one is not, and while a party does not answer or
-shows what does not hold, the agreements it may belong to stay as they are: nothing is signed under
-them (``agreement_unrecovered``).
+The other side could present too little, so that a position is signed twice. This node's evidence
+log, which is recovered first, names all it signed: every entry of a request, receipt or void must
+match a stored call. While an entry is unmatched, or a party does not answer or fails a check,
+nothing is signed under the agreements it may belong to (``agreement_unrecovered``).
 """
 
 from __future__ import annotations
@@ -55,25 +55,23 @@ from registry.grants import service as grants
 CONTRACT = "TradeSettlement"
 MAX_POSITIONS = 200
 AGREEMENT_SECONDS = 300.0
-"""How long one agreement's recovery may take; what was taken by then stays, and a further recovery
-goes on from there.
-"""
+"""Time limit for one agreement's recovery; a later recovery continues from what was stored."""
 LOST = '{"query":null,"salt":null,"consent":null}'
-"""What stands for a recovered call's query: only the provider's source ever saw it."""
+"""Stored in place of a recovered call's query, which the other side does not have."""
 _SIGNED_BY: dict[AgreementSide, tuple[str, ...]] = {
     AgreementSide.BUYER: ("UsageRequest",),
     AgreementSide.PROVIDER: ("UsageReceipt", "ReceiptVoid", "FinalSettlement"),
 }
 
 
-# --- At the side that shows -----------------------------------------------------------------------
+# --- At the presenting side -----------------------------------------------------------------------
 
 
 def positions(
     context: Context, caller: str, agreement_id: bytes, lane: int, after: int
 ) -> dict[str, Any]:
-    """Finished places of a lane after one, at most ``MAX_POSITIONS``, and the lane's closing
-    voucher; for the other party alone.
+    """Completed calls of a lane after one position, at most ``MAX_POSITIONS``, and the lane's
+    closing voucher; only for the other party.
     """
     signed = agreements.load(context, agreement_id)
     if signed.side == AgreementSide.OBSERVER or caller not in (
@@ -111,11 +109,11 @@ def _statement(text: str, signature: bytes) -> dict[str, Any]:
     return {"statement": json.loads(text), "signature": "0x" + signature.hex()}
 
 
-# --- At the side that lost ------------------------------------------------------------------------
+# --- At the recovering side ------------------------------------------------------------------------
 
 
 def require_recovered(session: Session, agreement_id: bytes) -> None:
-    """Nothing is signed under an agreement of which places may be lost: ``agreement_unrecovered``."""
+    """Nothing is signed under an agreement that may lack calls: ``agreement_unrecovered``."""
     row = session.get(UnrecoveredAgreementRow, agreement_id)
     if row is not None:
         raise Unavailable(
@@ -127,9 +125,7 @@ def require_recovered(session: Session, agreement_id: bytes) -> None:
 
 
 def held(context: Context, agreement_ids: Sequence[bytes]) -> dict[bytes, str]:
-    """Those of some agreements that are held, each with the code for which the last recovery left
-    it.
-    """
+    """Which of some agreements are held, with the error code of their last recovery."""
     query = sa.select(UnrecoveredAgreementRow).where(
         UnrecoveredAgreementRow.agreement_id.in_(agreement_ids)
     )
@@ -138,8 +134,8 @@ def held(context: Context, agreement_ids: Sequence[bytes]) -> dict[bytes, str]:
 
 
 def hold(session: Session, context: Context, log_size: int) -> None:
-    """Hold every agreement of this member until its places are recovered, in the transaction that
-    takes the log's entries back.
+    """Hold every agreement of this member until its calls are recovered, in the transaction that
+    restores the log's entries.
     """
     for agreement_id in agreement_recovery.of_member(session, context.member):
         if session.get(UnrecoveredAgreementRow, agreement_id) is None:
@@ -152,18 +148,18 @@ def hold(session: Session, context: Context, log_size: int) -> None:
 
 @dataclass(frozen=True)
 class AgreementRecovery:
-    """What recovering an agreement came to."""
+    """The result of recovering one agreement."""
 
     agreement_id: bytes
     positions: int
-    """Places taken."""
+    """Number of recovered calls."""
     refusal: QiaolianError | None = None
-    """Why it is left as it is."""
+    """Why it remains held."""
 
 
 async def recover_all(context: Context) -> list[AgreementRecovery]:
-    """Ask the other side of each of this member's agreements for what is lost here; what is whole
-    again is released.
+    """Recover the lost calls of each of this member's agreements from its other side, and release
+    the complete ones.
     """
     own = await context.database.aread(
         lambda session: agreement_recovery.of_member(session, context.member)
@@ -196,9 +192,7 @@ async def _recover(context: Context, agreement_id: bytes) -> AgreementRecovery:
 def _released(
     session: Session, context: Context, outcomes: Sequence[AgreementRecovery]
 ) -> list[AgreementRecovery]:
-    """Release what is recovered; a side with an entry that no place matches keeps all its
-    agreements held.
-    """
+    """Release recovered agreements; a side with an unmatched entry holds all of its."""
     sides = {
         outcome.agreement_id: agreement_recovery.side_of(
             session, context.member, outcome.agreement_id
@@ -234,7 +228,7 @@ def _missing(count: int) -> Conflict:
 
 
 def _unmatched(session: Session, context: Context, side: AgreementSide, held: Any) -> int:
-    """How many statements of places the log names since the backup that are on no record here."""
+    """Number of statements in the log since the backup that match no stored call."""
     start = min(row.log_size for row in held)
     recorded = {
         digest for kind, digest in entries_since(session, start) if kind in _SIGNED_BY[side]
@@ -260,7 +254,7 @@ def _unmatched(session: Session, context: Context, side: AgreementSide, held: An
 
 
 class _LaneRecovery:
-    """One lane of an agreement, taken back page by page."""
+    """Recovers one lane of an agreement, page by page."""
 
     def __init__(self, context: Context, signed: SignedAgreement, lane: int) -> None:
         self._context = context
@@ -276,7 +270,7 @@ class _LaneRecovery:
         self._digest = _digester(context)
 
     async def recover(self) -> int:
-        """Take what the other side shows after this side's head; how many places.
+        """Store the calls that the other side presents after this side's state; returns how many.
 
         Raises:
             Conflict: what ``rules.replayed`` raises, ``wrong_signer``, ``lane_halted``,
@@ -316,7 +310,7 @@ class _LaneRecovery:
         return taken
 
     def _stand(self) -> tuple[LaneState, Any]:
-        """This side's head, and its own request without an answer."""
+        """This side's lane state, and its own request without an answer."""
         with self._context.database.read() as session:
             row = last_calls(session, self._table, self._id).get(self._lane)
             if row is None:

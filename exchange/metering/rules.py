@@ -1,27 +1,25 @@
-"""The lane's rules, for both ends. Pure: values in, values or an error out.
+"""The rules of a lane, for both ends. Pure: values in, values or an error out.
 
-At the gateway, in this order for every place:
+At the gateway, in this order for every request:
 
-1. *Place*: the request is the next of its lane, or a repetition of the last one byte for byte;
-   anything else is a conflict and takes no place.
-2. *Acknowledgement*: what it acknowledges is exactly what the gateway's own books say was
-   delivered.
-3. From here on the place is taken: whatever speaks against serving it makes a signed receipt of
-   zero units.
-4. *Reserve* its most against the agreement's caps, over all lanes, and one use against the grant's
-   count, over all its agreements.
-5. *Meter and price* what the source gave, within what was reserved.
+1. *Position*: the request takes the next position of its lane, or repeats the last request byte
+   for byte; anything else is a conflict and takes no position.
+2. *Acknowledgement*: the request acknowledges exactly the lane state in the gateway's records.
+3. From here on the request takes its position: a refusal is a signed receipt of zero units.
+4. *Reserve* its maximum against the agreement's caps over all lanes, and one use against the
+   grant's count over all its agreements.
+5. *Meter and price* the content, within the reservation.
 
-A repetition of a served place is not decided again: it gets the stored answer, or a void if a right
-was withdrawn since (``consents``).
+A repeated request that was served is not authorised again: it gets the stored answer, or a void if
+a right was withdrawn since (``authorisation``).
 
-A request that its buyer withdrew is a refusal of the next place (`withdrawn`), whatever the chain
-says; a served place stays served.
+A request that its buyer withdrew is refused (`withdrawn`) at the next position, independently of
+the chain; a served request remains served.
 
-At the buyer: the receipt answers this very request, its amount is the price times the units and
-within the request's most, its totals are the former totals plus that.
+At the buyer: the receipt answers the request that was sent, its amount is the price times the units
+and within the request's maximum, and its totals continue the lane state.
 
-A side that lost places takes them back from the other by the same checks.
+A side that lost calls recovers them from the other side by the same checks.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ from exchange.metering.model import (
 
 
 class PositionKind(Enum):
-    """What a request is to its lane."""
+    """A request's position in relation to its lane."""
 
     NEXT = 1
     REPEATED = 2
@@ -65,42 +63,42 @@ class PositionKind(Enum):
 
 
 def position_kind(
-    agreement: Agreement, head: LaneState, request: UsageRequest, request_hash: bytes
+    agreement: Agreement, state: LaneState, request: UsageRequest, request_hash: bytes
 ) -> PositionKind:
-    """The request's place in its lane.
+    """Whether the request takes the lane's next position or repeats the last.
 
     Raises:
-        BadInput: ``wrong_version``, ``wrong_lane``; Conflict: ``position_taken`` (other bytes for a
-            used place), ``position_settled`` (an old place, acknowledged since); Unavailable:
-            ``sequence_gap``, which a buyer outlives: a provider put back from an old backup sees
-            one too.
+        BadInput: ``wrong_version``, ``wrong_lane``; Conflict: ``position_taken`` (another
+            request has the position), ``position_settled`` (an old position, acknowledged since);
+            Unavailable: ``sequence_gap``, which a buyer retries: a provider restored from an old
+            backup raises it too.
     """
     if request.version != 1:
         raise BadInput("wrong_version", "The request is of a version this node does not know.")
     if request.lane >= agreement.lanes:
         raise BadInput("wrong_lane", "The agreement has no such lane.")
-    if request.seq == head.seq + 1:
+    if request.seq == state.seq + 1:
         return PositionKind.NEXT
-    if request.seq > head.seq:
+    if request.seq > state.seq:
         raise Unavailable(
             "sequence_gap",
             "The request is for a later place of its lane than the provider's next.",
             hint="If the provider's database was put back from an old backup, its operator stops the node and runs `qiaolian node recover`.",
-            expected=head.seq + 1,
+            expected=state.seq + 1,
         )
-    if request.seq == head.seq and request_hash == head.request:
+    if request.seq == state.seq and request_hash == state.request:
         return PositionKind.REPEATED
-    if request.seq == head.seq or request.seq == 0:
-        raise Conflict("position_taken", "Another request took this place.", expected=head.seq + 1)
+    if request.seq == state.seq or request.seq == 0:
+        raise Conflict("position_taken", "Another request took this place.", expected=state.seq + 1)
     raise Conflict(
         "position_settled",
         "This place was acknowledged; its answer is gone.",
-        expected=head.seq + 1,
+        expected=state.seq + 1,
     )
 
 
 def require_not_final(final: bool) -> None:
-    """Nothing is asked for or served once the final totals are signed: ``agreement_final``."""
+    """No call is made or served once the final totals are signed: ``agreement_final``."""
     if final:
         raise Forbidden(
             "agreement_final",
@@ -109,27 +107,27 @@ def require_not_final(final: bool) -> None:
         )
 
 
-def require_acknowledged(head: LaneState, request: UsageRequest) -> None:
-    """The acknowledgement equals the gateway's own books: ``acknowledgement_differs``."""
+def require_acknowledged(state: LaneState, request: UsageRequest) -> None:
+    """The acknowledgement equals the gateway's lane state: ``acknowledgement_differs``."""
     acknowledged = (
         request.acknowledged_units,
         request.acknowledged_amount,
         request.previous_receipt,
     )
-    if acknowledged != (head.units, head.amount, head.receipt):
+    if acknowledged != (state.units, state.amount, state.receipt):
         raise Conflict(
             "acknowledgement_differs",
             "The request does not acknowledge exactly what was delivered before it.",
             hint="Compare the lane's last receipt; the supervisor's reconciliation shows where the books part.",
-            units=head.units,
-            amount=head.amount,
+            units=state.units,
+            amount=state.amount,
         )
 
 
 def require_withdrawal(
     request: UsageRequest, request_hash: bytes, withdrawal: RequestWithdrawal
 ) -> None:
-    """The withdrawal is of this very request: ``wrong_version``, ``withdrawal_of_other``."""
+    """The withdrawal names this request: ``wrong_version``, ``withdrawal_of_other``."""
     if withdrawal.version != 1:
         raise BadInput("wrong_version", "The withdrawal is of a version this node does not know.")
     named = (withdrawal.agreement_id, withdrawal.lane, withdrawal.seq, withdrawal.request)
@@ -137,17 +135,17 @@ def require_withdrawal(
         raise BadInput("withdrawal_of_other", "The withdrawal names another request.")
 
 
-def require_voucher(agreement: Agreement, head: LaneState, voucher: Voucher) -> None:
-    """A closing voucher acknowledges exactly the lane's head: ``voucher_not_higher`` when it is
-    behind, ``acknowledgement_differs`` else.
+def require_voucher(agreement: Agreement, state: LaneState, voucher: Voucher) -> None:
+    """A closing voucher acknowledges exactly the lane state: ``voucher_not_higher`` if it is
+    behind, else ``acknowledgement_differs``.
     """
     if voucher.version != 1:
         raise BadInput("wrong_version", "The voucher is of a version this node does not know.")
     if voucher.lane >= agreement.lanes:
         raise BadInput("wrong_lane", "The agreement has no such lane.")
-    if voucher.seq < head.seq:
+    if voucher.seq < state.seq:
         raise Conflict(
-            "voucher_not_higher", "The voucher acknowledges less than was delivered.", seq=head.seq
+            "voucher_not_higher", "The voucher acknowledges less than was delivered.", seq=state.seq
         )
     acknowledged = (
         voucher.seq,
@@ -155,7 +153,7 @@ def require_voucher(agreement: Agreement, head: LaneState, voucher: Voucher) -> 
         voucher.acknowledged_amount,
         voucher.receipt,
     )
-    if acknowledged != (head.seq, head.units, head.amount, head.receipt):
+    if acknowledged != (state.seq, state.units, state.amount, state.receipt):
         raise Conflict(
             "acknowledgement_differs",
             "The voucher does not acknowledge exactly what was delivered.",
@@ -165,7 +163,7 @@ def require_voucher(agreement: Agreement, head: LaneState, voucher: Voucher) -> 
 def require_servable(
     agreement: Agreement, request: UsageRequest, *, opened: bool, ended: bool, now: int
 ) -> None:
-    """The call may be made at all: ``agreement_not_open``, ``agreement_in_notice``,
+    """The agreement allows the call: ``agreement_not_open``, ``agreement_in_notice``,
     ``agreement_ended``, ``request_expired``, ``over_max_per_call``, ``max_amount_too_low``."""
     if not opened:
         raise Forbidden("agreement_not_open", "The agreement is not open on the chain.")
@@ -192,10 +190,10 @@ def reserve(
     *,
     max_uses: int,
 ) -> tuple[int, int]:
-    """Set the request's most aside against the agreement's caps, over all its lanes, and one use
-    against the grant's count, over all its agreements; what was set aside (units, fen).
+    """Reserve the request's maximum against the agreement's caps over all its lanes, and one use
+    against the grant's count over all its agreements; returns the reserved units and fen.
 
-    Under the caps' rest the most is cut to it, as long as one unit still fits.
+    The maximum is reduced to what remains of the caps, as long as one unit still fits.
 
     Raises:
         Forbidden: ``cap_reached``, ``unit_cap_reached``, ``grant_used_up``.
@@ -217,7 +215,7 @@ def reserve(
 
 
 def release(totals: AgreementTotals, quota: GrantQuota, reserved: tuple[int, int]) -> None:
-    """Give a reservation back."""
+    """Release a reservation."""
     totals.reserved_units -= reserved[0]
     totals.reserved_amount -= reserved[1]
     quota.reserved -= 1
@@ -233,28 +231,28 @@ def require_deliverable(content: bytes, limits: GatewayLimits) -> None:
 class UnknownSubjects:
     """The latest refusals with ``subject_unknown`` under one grant, over all its agreements.
 
-    Absence is information about a subject and costs nothing: without a limit a grant would list who
-    is on record.
+    Such a refusal reveals that a subject is absent and costs nothing. Without a limit, a grant
+    could be used to list all subjects.
     """
 
     limits: GatewayLimits
     times: deque[int]
-    """When they were, in Unix seconds, oldest first; at most as many as the limit."""
+    """Their times in Unix seconds, oldest first; at most as many as the limit."""
 
     @classmethod
     def of(cls, limits: GatewayLimits, times: Iterable[int] = ()) -> UnknownSubjects:
-        """From the times on record."""
+        """From the stored times."""
         return cls(limits, deque(sorted(times), maxlen=limits.unknown_subjects))
 
     def refused_until(self, now: int) -> int:
-        """When calls are served again; 0 while they are."""
+        """The time from which calls are served again; 0 if they are served now."""
         if len(self.times) < self.limits.unknown_subjects:
             return 0
         until = self.times[0] + self.limits.unknown_seconds
         return until if until > now else 0
 
     def require_below(self, now: int) -> None:
-        """``too_many_unknown_subjects`` once the limit is reached, for known subjects as well."""
+        """``too_many_unknown_subjects`` once the limit is reached, for known subjects too."""
         if self.refused_until(now):
             raise Forbidden(
                 "too_many_unknown_subjects",
@@ -262,20 +260,18 @@ class UnknownSubjects:
             )
 
     def add(self, now: int) -> None:
-        """One more refusal."""
+        """Add a refusal."""
         self.times.append(now)
 
 
 def units_of(unit: int, canonical: bytes) -> int:
-    """How much of the agreement's unit a served content is, given its canonical bytes: one call,
-    one row, or those bytes.
-    """
+    """The units of a content in its canonical form: one call, one row, or its bytes."""
     return len(canonical) if unit == MeteredUnit.BYTE else 1
 
 
 def price_of(agreement: Agreement, units: int, *, reserved: tuple[int, int]) -> int:
-    """What the units cost: ``over_max_units`` or ``over_max_amount`` when it is more than was
-    reserved.
+    """The price of the units in fen; ``over_max_units`` or ``over_max_amount`` beyond the
+    reservation.
     """
     amount = units * agreement.price
     if units > reserved[0]:
@@ -294,7 +290,7 @@ def price_of(agreement: Agreement, units: int, *, reserved: tuple[int, int]) -> 
 def receipt_for(
     request: UsageRequest,
     request_hash: bytes,
-    head: LaneState,
+    state: LaneState,
     view_reference: ViewReference,
     *,
     issued_at: int,
@@ -303,7 +299,7 @@ def receipt_for(
     units: int = 0,
     amount: int = 0,
 ) -> UsageReceipt:
-    """The receipt of the next place; with a ``reason`` a refusal of zero units."""
+    """The receipt of the next position; with a ``reason`` a refusal of zero units."""
     return UsageReceipt(
         version=1,
         agreement_id=request.agreement_id,
@@ -315,9 +311,9 @@ def receipt_for(
         response_commitment=response_commitment,
         units=units,
         amount=amount,
-        total_units=head.units + units,
-        total_amount=head.amount + amount,
-        previous_receipt=head.receipt,
+        total_units=state.units + units,
+        total_amount=state.amount + amount,
+        previous_receipt=state.receipt,
         view_height=view_reference.height,
         view_block=view_reference.block_hash,
         policy_version=view_reference.policy_version,
@@ -332,14 +328,14 @@ def next_request(
     agreement: Agreement,
     agreement_id: bytes,
     lane: int,
-    head: LaneState,
+    state: LaneState,
     *,
     commitment: bytes,
     now: int,
     seconds: int,
 ) -> UsageRequest:
-    """The request for the next place, acknowledging everything before it and allowing what the
-    agreement allows a call.
+    """The request for the next position: it acknowledges everything before it, and its maximum is
+    what the agreement allows for one call.
     """
     price = agreement.price
     max_units = agreement.max_per_call // price if price else max(1, agreement.max_units)
@@ -347,27 +343,27 @@ def next_request(
         version=1,
         agreement_id=agreement_id,
         lane=lane,
-        seq=head.seq + 1,
+        seq=state.seq + 1,
         max_units=1 if agreement.unit != MeteredUnit.BYTE else max_units,
         max_amount=agreement.price
         if agreement.unit != MeteredUnit.BYTE
         else agreement.max_per_call,
-        acknowledged_units=head.units,
-        acknowledged_amount=head.amount,
-        previous_receipt=head.receipt,
+        acknowledged_units=state.units,
+        acknowledged_amount=state.amount,
+        previous_receipt=state.receipt,
         request_commitment=commitment,
         expiry=now + seconds,
     )
 
 
-def require_sendable(beside: str) -> None:
-    """What goes beside a request (query, salt, consent) fits every limit on the way.
+def require_sendable(opening: str) -> None:
+    """The opening of a request (query, salt, consent) fits every size limit of the two nodes.
 
     Raises:
         BadInput: ``request_too_large``, ``query_malformed`` (a text that UTF-8 cannot hold).
     """
     try:
-        size = len(beside.encode())
+        size = len(opening.encode())
     except UnicodeEncodeError as error:
         raise BadInput("query_malformed", "The query holds half a surrogate pair.") from error
     if size > MAX_REQUEST_BYTES - _REQUEST_OVERHEAD:
@@ -379,21 +375,21 @@ def require_sendable(beside: str) -> None:
 
 
 _REQUEST_OVERHEAD = 4_000
-"""The signed request itself, its signature and a withdrawal, generously."""
+"""More than the signed request, its signature and a withdrawal take."""
 
 
 def require_receipt(
     agreement: Agreement,
-    head: LaneState,
+    state: LaneState,
     request: UsageRequest,
     request_hash: bytes,
     receipt: UsageReceipt,
 ) -> None:
-    """The receipt accounts for this request and nothing else: ``receipt_of_other``,
+    """The receipt answers this request and continues the lane state: ``receipt_of_other``,
     ``receipt_wrong_amount``, ``receipt_wrong_totals``.
     """
-    place = (receipt.version, receipt.agreement_id, receipt.lane, receipt.seq, receipt.request)
-    if place != (1, request.agreement_id, request.lane, request.seq, request_hash):
+    position = (receipt.version, receipt.agreement_id, receipt.lane, receipt.seq, receipt.request)
+    if position != (1, request.agreement_id, request.lane, request.seq, request_hash):
         raise Conflict("receipt_of_other", "The receipt answers another request.")
     served = receipt.outcome == UsageOutcome.SERVED
     if receipt.outcome not in (UsageOutcome.SERVED, UsageOutcome.REFUSED) or served == bool(
@@ -409,29 +405,29 @@ def require_receipt(
     if receipt.units > request.max_units or receipt.amount > request.max_amount:
         raise Conflict("receipt_wrong_amount", "The receipt is for more than the request allowed.")
     totals = (receipt.total_units, receipt.total_amount, receipt.previous_receipt)
-    if totals != (head.units + receipt.units, head.amount + receipt.amount, head.receipt):
+    if totals != (state.units + receipt.units, state.amount + receipt.amount, state.receipt):
         raise Conflict(
             "receipt_wrong_totals", "The receipt's totals do not continue the lane's books."
         )
 
 
 def require_void(request: UsageRequest, void: ReceiptVoid) -> None:
-    """The void is of this request's place: ``receipt_of_other``."""
-    place = (void.version, void.agreement_id, void.lane, void.seq)
-    if place != (1, request.agreement_id, request.lane, request.seq) or not void.reason:
+    """The void names this request's position: ``receipt_of_other``."""
+    position = (void.version, void.agreement_id, void.lane, void.seq)
+    if position != (1, request.agreement_id, request.lane, request.seq) or not void.reason:
         raise Conflict("receipt_of_other", "The voided receipt is of another place.")
 
 
-def closing_voucher(agreement_id: bytes, lane: int, head: LaneState) -> Voucher:
+def closing_voucher(agreement_id: bytes, lane: int, state: LaneState) -> Voucher:
     """The acknowledgement of everything delivered on a lane."""
     return Voucher(
         version=1,
         agreement_id=agreement_id,
         lane=lane,
-        seq=head.seq,
-        acknowledged_units=head.units,
-        acknowledged_amount=head.amount,
-        receipt=head.receipt,
+        seq=state.seq,
+        acknowledged_units=state.units,
+        acknowledged_amount=state.amount,
+        receipt=state.receipt,
     )
 
 
@@ -444,7 +440,7 @@ _HINTS = {
 
 
 def refusal_hint(reason: str) -> str:
-    """What the buyer does next about a provider's refusal; empty where its code says it all."""
+    """What the buyer does next about a refusal; empty if its code is sufficient."""
     return _HINTS.get(reason, "")
 
 
@@ -452,42 +448,42 @@ def refusal_hint(reason: str) -> str:
 
 
 def state_after(receipt: UsageReceipt, receipt_hash: bytes) -> LaneState:
-    """The lane's head once a receipt is written."""
+    """The lane state after a receipt."""
     return LaneState(
         receipt.seq, receipt.total_units, receipt.total_amount, receipt_hash, receipt.request
     )
 
 
-def state_after_void(before: LaneState, receipt_hash: bytes, request_hash: bytes) -> LaneState:
-    """The head once the last place is voided: the place stays taken, nothing is owed for it."""
-    return LaneState(before.seq + 1, before.units, before.amount, receipt_hash, request_hash)
+def state_after_void(previous: LaneState, receipt_hash: bytes, request_hash: bytes) -> LaneState:
+    """The lane state after the last receipt is voided: the position is used, nothing is owed."""
+    return LaneState(previous.seq + 1, previous.units, previous.amount, receipt_hash, request_hash)
 
 
 def replayed(
     agreement: Agreement,
-    head: LaneState,
+    state: LaneState,
     request: UsageRequest,
     receipt: UsageReceipt | None,
     void: ReceiptVoid | None,
 ) -> tuple[CallStatus, LaneState]:
-    """A place as one side shows it to the other that lost it: how it ended, and the lane's head
-    after it.
+    """Check a call that the other side presents to the side that lost it; returns its status and
+    the lane state after it.
 
-    It is checked as both sides once did, in the same order: place, acknowledgement, receipt, void.
-    Signatures are the caller's.
+    The checks are those of the original call, in the same order: position, acknowledgement,
+    receipt, void. The caller checks the signatures.
 
     Raises:
         Conflict: ``position_taken`` and others of ``position_kind``, ``acknowledgement_differs``,
             ``receipt_of_other``, ``receipt_wrong_amount``, ``receipt_wrong_totals``,
-            ``receipt_missing`` (only its void is shown); Unavailable: ``sequence_gap``.
+            ``receipt_missing`` (only its void is presented); Unavailable: ``sequence_gap``.
     """
     request_hash = request.struct_hash()
-    if position_kind(agreement, head, request, request_hash) is not PositionKind.NEXT:
+    if position_kind(agreement, state, request, request_hash) is not PositionKind.NEXT:
         raise Conflict("position_taken", "The place is on record already.")
-    require_acknowledged(head, request)
+    require_acknowledged(state, request)
     if receipt is None:
         raise Conflict("receipt_missing", "The place is shown without its receipt.")
-    require_receipt(agreement, head, request, request_hash, receipt)
+    require_receipt(agreement, state, request, request_hash, receipt)
     receipt_hash = receipt.struct_hash()
     if void is None:
         return (
@@ -496,4 +492,4 @@ def replayed(
     require_void(request, void)
     if void.receipt != receipt_hash:
         raise Conflict("receipt_of_other", "The void is of another receipt.")
-    return CallStatus.VOID, state_after_void(head, receipt_hash, request_hash)
+    return CallStatus.VOID, state_after_void(state, receipt_hash, request_hash)

@@ -1,4 +1,4 @@
-"""Tables of places: one row a call at each end, written once (gateway) or twice (buyer)."""
+"""Tables of calls: one row for each call at each end, written once (gateway) or twice (buyer)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _UNKNOWN = sa.text("reason = 'subject_unknown'")
 
 
 class GatewayCallRow(Base):
-    """A place as the gateway served or refused it. ``units`` and ``amount`` are totals after it,
-    what was voided left out.
+    """A call that the gateway served or refused. ``units`` and ``amount`` are the lane's totals
+    after it, without voided calls.
     """
 
     __tablename__ = "exchange_gateway_call"
@@ -56,7 +56,7 @@ class GatewayCallRow(Base):
 
 
 class StoredAnswerRow(Base):
-    """The unacknowledged last answer of a lane, word for word; the next one takes its place, a
+    """The unacknowledged last answer of a lane, byte for byte. The next answer replaces it; a
     closing voucher erases it.
     """
 
@@ -68,7 +68,7 @@ class StoredAnswerRow(Base):
 
 
 class VoucherRow(Base):
-    """A buyer's closing voucher, at both ends; one a lane, the last."""
+    """A buyer's closing voucher, at both ends; the last one of each lane."""
 
     __tablename__ = "exchange_voucher"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
@@ -81,7 +81,7 @@ class VoucherRow(Base):
 
 
 class BuyerCallRow(Base):
-    """A place as the buyer asked for it and was answered."""
+    """A call as the buyer sent it, with its answer."""
 
     __tablename__ = "exchange_buyer_call"
     __table_args__ = (
@@ -98,42 +98,40 @@ class BuyerCallRow(Base):
     request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     request_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
     query: Mapped[str] = mapped_column(sa.Text)
-    """The wire's ``query``, ``salt`` and ``consent`` as JSON."""
+    """``query``, ``salt`` and ``consent`` as JSON."""
     receipt: Mapped[str | None] = mapped_column(sa.Text)
     receipt_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     receipt_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
     answer: Mapped[str | None] = mapped_column(sa.Text)
-    """The wire's ``content`` and ``salt`` as JSON; what contradicted the books, for a conflict."""
+    """``content`` and ``salt`` as JSON; for a conflict, the answer that contradicts the records."""
     units: Mapped[int] = mapped_column(sa.BigInteger)
     amount: Mapped[int] = mapped_column(sa.BigInteger)
     asked_at: Mapped[int] = mapped_column(sa.BigInteger)
     void: Mapped[str | None] = mapped_column(sa.Text)
     void_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
     withdrawal: Mapped[str | None] = mapped_column(sa.Text)
-    """The withdrawal this organisation signed; from then on nothing else is sent for the place."""
+    """The withdrawal this organisation signed; after it nothing else is sent for the position."""
     withdrawal_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
     withdrawn_by: Mapped[str | None] = mapped_column(sa.String(8))
     """``caller``, or ``node`` before the lane's next call; only the latter frees the key."""
 
 
 class UnrecoveredAgreementRow(Base):
-    """An agreement whose places may be lost since an old backup: nothing is signed under it while
-    its row stands.
+    """An agreement whose calls may be missing since an old backup was restored: nothing is signed
+    under it while this row exists.
     """
 
     __tablename__ = "exchange_recovery"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     log_size: Mapped[int] = mapped_column(sa.BigInteger)
-    """The backup's size of this node's evidence log: the entries from here on name what was signed
-    since.
-    """
+    """Size of this node's evidence log in the backup; later entries name what was signed since."""
     code: Mapped[str] = mapped_column(sa.String(63))
-    """Why the last recovery left it."""
+    """The error code of the last recovery."""
 
 
 class FinalSettlementRow(Base):
-    """The final totals at which an agreement ends, as far as both sides signed them; one an
-    agreement, at both ends.
+    """The final totals of an agreement with the signatures so far, at both ends; one for each
+    agreement.
     """
 
     __tablename__ = "exchange_final_settlement"
@@ -155,9 +153,7 @@ BUYER = cast(sa.Table, BuyerCallRow.__table__)
 
 
 def last_calls(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, sa.Row[Any]]:
-    """The last row of every lane of an agreement, by one look-up a lane however many calls there
-    were.
-    """
+    """The last row of every lane of an agreement, by one index look-up for each lane."""
     here = table.c.agreement_id == agreement_id
     used = (
         sa.select(sa.func.min(table.c.lane).label("lane")).where(here).cte("used", recursive=True)
@@ -174,7 +170,7 @@ def last_calls(session: Session, table: sa.Table, agreement_id: bytes) -> dict[i
 
 
 def lane_state_of(row: sa.Row[Any]) -> LaneState:
-    """The lane's head after a finished row."""
+    """The lane's state after a completed row."""
     return LaneState(row.seq, row.units, row.amount, row.receipt_hash, row.request_hash)
 
 
@@ -189,7 +185,7 @@ def unknown_subject_times(
 
 
 def unknown_subjects_by_grant(session: Session, *, since: int) -> list[Any]:
-    """Grants with such refusals: ``grant_id``, how many, the time of the latest."""
+    """Grants with such refusals: ``grant_id``, their number, the time of the latest."""
     columns = (
         GATEWAY.c.grant_id,
         sa.func.count().label("refusals"),
@@ -211,7 +207,7 @@ _LISTED = (
 
 
 def calls(*, agreement_id: bytes | None, status: str | None) -> sa.Select[BuyerCallRow]:
-    """The buyer's calls as lists show them: queries and answers, which can be large, are not read."""
+    """The buyer's calls as lists show them: queries and answers, which can be large, are left out."""
     query = sa.select(BuyerCallRow).options(load_only(*_LISTED, raiseload=True))
     if agreement_id is not None:
         query = query.where(BuyerCallRow.agreement_id == agreement_id)
@@ -223,7 +219,7 @@ def calls(*, agreement_id: bytes | None, status: str | None) -> sa.Select[BuyerC
 def call_at(
     session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int
 ) -> sa.Row[Any] | None:
-    """One row."""
+    """The row at one position."""
     return session.execute(
         sa.select(table).where(
             table.c.agreement_id == agreement_id, table.c.lane == lane, table.c.seq == seq
@@ -232,7 +228,7 @@ def call_at(
 
 
 def store_answers(session: Session, rows: list[dict[str, Any]]) -> None:
-    """Put the lanes' last answers in place of the ones before."""
+    """Replace the lanes' last answers."""
     (
         _STORE_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _STORE_SQLITE
     ).execute(session, rows)
@@ -258,7 +254,7 @@ def is_final(session: Session, agreement_id: bytes) -> bool:
 
 
 def store_voucher(session: Session, row: dict[str, Any]) -> None:
-    """Put a lane's closing voucher in place of an earlier one."""
+    """Replace a lane's closing voucher."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = insert(VOUCHERS)
     stored = {

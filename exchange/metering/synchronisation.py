@@ -1,4 +1,4 @@
-"""Whether this node's books of a lane are as new as the other side's: asked when an agreement is
+"""Whether this node's records of a lane are as new as the other side's: checked when an agreement is
 first used after a start.
 
 A buyer whose database was put back from an old backup would sign another request for a place it has
@@ -29,7 +29,7 @@ async def require_synchronised(
     """Refuse an agreement of which the provider holds later requests than this node does.
 
     Args:
-        last: the last place this node has asked for in each lane.
+        last: the last position this node has requested in each lane.
         digest: what is signed of a statement's struct hash.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the three tellers say of a lane: the gateway's books, the buyer's books, the chain."""
+"""A lane as three sources report it: the gateway, the buyer and the chain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LaneCount:
     units: int
     amount: int
     acknowledged_seq: int = 0
-    """Highest place a signature of the buyer acknowledges."""
+    """Highest position that a signature of the buyer acknowledges."""
     acknowledged_amount: int = 0
     served: int = 0
     refused: int = 0
@@ -29,7 +29,7 @@ class LaneCount:
 
 @dataclass(frozen=True)
 class Finding:
-    """A place where the tellers part."""
+    """A position at which the sources differ."""
 
     kind: str
     """``gap``, ``conflict``, ``unreachable``, ``unclaimed`` or ``lost``."""
@@ -114,7 +114,7 @@ class Comparison:
 
     agreement_id: bytes
     money: AgreementMoney | None = None
-    """None where neither side told its counts."""
+    """None if neither side reported its counts."""
     lanes: dict[int, dict[str, Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 

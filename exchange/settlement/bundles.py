@@ -29,7 +29,7 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
 
     Raises:
         NotFound: ``position_unknown``; Conflict: ``not_acknowledged``, ``not_claimed``,
-            ``entry_not_anchored`` while the story is not over, ``key_ended`` when a key ended
+            ``entry_not_anchored`` while the trade is not complete, ``key_ended`` when a key ended
             before an anchor showed what it had signed.
     """
     signed = _provided(context, agreement_id)
@@ -103,7 +103,7 @@ def _claim(bundle: _TradeExporter, lane: int, seq: int) -> None:
 
 
 def _acknowledgement(bundle: _TradeExporter, session: Session, row: Any) -> bool:
-    """Add the buyer's signature that names this very receipt: its request of the next place, or the
+    """Add the buyer's signature that names this receipt: its request of the next position, or the
     voucher that closed the lane here.
 
     Whether there is one that a verifier would take.
@@ -150,7 +150,7 @@ def _provided(context: Context, agreement_id: bytes) -> SignedAgreement:
 
 
 class _TradeExporter(Exporter):
-    """A story of one agreement under construction."""
+    """Builds the bundle of one agreement."""
 
     def __init__(
         self, context: Context, signed: SignedAgreement, story: str, subject: dict[str, Any]
@@ -192,7 +192,7 @@ class _TradeExporter(Exporter):
         return not end or self.is_anchored(statement, end)
 
     def add_call(self, row: Any) -> None:
-        """Add a place: request, receipt with its log entry, and the void if there is one."""
+        """Add a call: request, receipt with its log entry, and the void if there is one."""
         receipt = _receipt(row)
         self.add_member_statement(_request(row), row.request_signature, named_by=receipt)
         self._receipt(row)
@@ -202,7 +202,7 @@ class _TradeExporter(Exporter):
             )
 
     def add_next_request(self, row: Any) -> None:
-        """Add the next place's request, for what it acknowledges; its receipt only where that has
+        """Add the next position's request, for what it acknowledges; its receipt only where that has
         to date it.
         """
         self.add_member_statement(_request(row), row.request_signature, named_by=_receipt(row))

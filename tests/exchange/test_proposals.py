@@ -21,6 +21,7 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementStage
 from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.settlement import service as settlement
+from registry.grants import service as grants
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market, Node
 
@@ -291,13 +292,13 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
 ) -> None:
     market.offer(max_cap=10**9)
     before = stored(market)
-    monkeypatch.setattr(agreements, "VIEW_SECONDS", 0.0)
+    monkeypatch.setattr(proposals, "VIEW_SECONDS", 0.0)
     with pytest.raises(Conflict) as refused:
         market.propose(grant_id, cap=10**9)
     assert refused.value.code == "not_enough_free"
     assert "new idempotency key" in refused.value.hint
     # A buyer whose own node does not look is refused by the provider's.
-    terms = agreements.grants.load(market.bank.context, grant_id).terms  # type: ignore[attr-defined]
+    terms = grants.load(market.bank.context, grant_id).terms
     wanted = proposals.ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
     offer, key = market.run(proposals._current_offer(market.bank.context, terms))
     agreement = proposals._draft(
@@ -319,7 +320,7 @@ def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahea
     market: Market, grant_id: bytes
 ) -> None:
     bank, department = market.bank.context, market.department.context
-    terms = agreements.grants.load(bank, grant_id).terms  # type: ignore[attr-defined]
+    terms = grants.load(bank, grant_id).terms
     wanted = proposals.ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
     offer, key = market.run(proposals._current_offer(bank, terms))
     years = 10 * 365 * 86_400
