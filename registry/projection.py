@@ -1,6 +1,6 @@
-"""What the chain's events mean to the registry's books.
+"""The registry's projection of the chain's events, for lists and searches.
 
-Runs in the projector's transaction; an event applied again changes nothing.
+It runs in the projector's transaction. Applying an event again changes nothing.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.ethereum.ledger import Event
-from registry.assets import projection
-from registry.credit import projection as credit_projection
-from registry.grants import service as grants
-from registry.members import service as members
-from registry.property import projection as deal_projection
+from registry.assets import projection as assets
+from registry.credit import projection as credit
+from registry.grants import projection as grants
+from registry.members import projection as members
+from registry.property import projection as deals
 
 CONTRACTS = ("MemberDirectory", "AssetRegistry", "GrantRegistry", "CreditLedger", "PropertyLedger")
 
 
 def apply(session: Session, events: Sequence[Event], context: Context) -> None:
-    """Take events in chain order; those of other contracts are passed over."""
+    """Take events in chain order; events of other contracts are ignored."""
     for event in events:
         if event.contract == "MemberDirectory":
             members.apply(session, event)
         elif event.contract == "AssetRegistry":
-            projection.apply(session, event)
+            assets.apply(session, event)
         elif event.contract == "GrantRegistry":
             grants.apply(session, event, member=context.member, roles=context.roles)
         elif event.contract == "CreditLedger":
-            credit_projection.apply(session, event, roles=context.roles)
+            credit.apply(session, event, roles=context.roles)
         elif event.contract == "PropertyLedger":
-            deal_projection.apply(session, event, member=context.member, roles=context.roles)
+            deals.apply(session, event, member=context.member, roles=context.roles)

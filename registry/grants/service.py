@@ -19,16 +19,15 @@ from chain.context import Context
 from chain.core import schema
 from chain.core.database import PreparedStatement
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.ethereum.ledger import Event, code_text
 from chain.outbox import Priority, enqueue, is_known, next_attempt
 from chain.statements.commitment import commit, opens
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
-from chain.statements.members import KeyPurpose, Role
+from chain.statements.members import KeyPurpose
 from registry import proved
 from registry.assets import peers, serving
 from registry.evidence.log import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_terms
-from registry.grants.store import GrantRow
+from registry.grants.store import GrantRow, grant_row
 from registry.idempotency import KeyScope, bind, content_of, nonce_for
 from registry.pages import Page, PageRequest, page_of
 from registry.purposes import listed_in
@@ -102,7 +101,7 @@ async def request(
 
     def change(session: Session) -> None:
         if session.get(GrantRow, grant_id) is None:
-            session.add(_row(grant_id, terms, scope, salt))
+            session.add(grant_row(grant_id, terms, scope, salt))
         enqueue(
             session,
             sender=context.transaction_address,
@@ -130,7 +129,7 @@ def receive_request(
         grant_id = terms.struct_hash()
         row = session.get(GrantRow, grant_id)
         if row is None:
-            session.add(_row(grant_id, terms, scope, salt))
+            session.add(grant_row(grant_id, terms, scope, salt))
         else:
             row.scope, row.scope_salt = scope, salt
 
@@ -409,30 +408,6 @@ def _published_asset(context: Context, terms: GrantTerms) -> dict[str, Any] | No
     return None if own is None else {"record": own.record, "metadata": own.asset_metadata}
 
 
-def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:
-    """Take one of GrantRegistry's events that concerns this member; a supervisor keeps all."""
-    grant_id: bytes = event.arguments["grantId"]
-    row = session.get(GrantRow, grant_id)
-    if event.name == "GrantRequested":
-        terms: GrantTerms = event.arguments["terms"]
-        if member not in (terms.owner, terms.grantee) and not roles & Role.SUPERVISOR:
-            return
-        if row is None:
-            row = _row(grant_id, terms, None, None)
-            session.add(row)
-        row.requested_at = event.height
-        return
-    if row is None:
-        return
-    if event.name == "GrantApproved":
-        row.approved_at = event.height
-    elif event.name == "GrantRefused":
-        row.refused_at = event.height
-    elif event.name == "GrantRevoked":
-        row.revoked_at, row.stopped = event.height, True
-    row.reason = code_text(event.arguments["reason"])
-
-
 def _require_may_revoke(context: Context, revocation: GrantRevocation, signature: bytes) -> None:
     """A suspended owner may still revoke, so only the key is asked for."""
     signer = signing_member(
@@ -442,19 +417,6 @@ def _require_may_revoke(context: Context, revocation: GrantRevocation, signature
         raise Forbidden(
             "wrong_signer", "The revocation is not signed with a live key of this organisation."
         )
-
-
-def _row(
-    grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None
-) -> GrantRow:
-    return GrantRow(
-        grant_id=grant_id,
-        owner=terms.owner,
-        grantee=terms.grantee,
-        terms=terms.to_json(),
-        scope=scope,
-        scope_salt=salt,
-    )
 
 
 def _listed(row: GrantRow) -> dict[str, Any]:

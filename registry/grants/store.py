@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from sqlalchemy import JSON, BigInteger, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.core.database import Base
+from chain.statements.grants import GrantTerms
 
 
 class GrantRow(Base):
@@ -35,3 +37,17 @@ class GrantRow(Base):
     decision_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
     revocation: Mapped[dict[str, object] | None] = mapped_column(JSON)
     revocation_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+def grant_row(
+    grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None
+) -> GrantRow:
+    """A grant that the chain has not recorded yet; scope and salt where this node knows them."""
+    return GrantRow(
+        grant_id=grant_id,
+        owner=terms.owner,
+        grantee=terms.grantee,
+        terms=terms.to_json(),
+        scope=scope,
+        scope_salt=salt,
+    )
