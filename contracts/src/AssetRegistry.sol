@@ -52,15 +52,24 @@ contract AssetRegistry is Membership {
 
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
+    /// @notice The id of an asset.
+    /// @param holder The code of the member that holds the asset.
+    /// @param name The asset's name.
+    /// @return The hash of holder and name.
     function idOf(bytes18 holder, bytes32 name) public pure returns (bytes32) {
         return keccak256(abi.encode(holder, name));
     }
 
+    /// @notice The key of an asset version.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param version The version, from 1.
+    /// @return The hash of id and version.
     function versionKey(bytes32 assetId, uint32 version) public pure returns (bytes32) {
         return keccak256(abi.encode(assetId, version));
     }
 
     /// @notice Registers version 1. Repeating the same record changes nothing.
+    /// @param record The signed asset version: rights, grade, roots, row count.
     function register(AssetRecord calldata record) external {
         bytes32 assetId = _checked(record);
         if (_assets[assetId] != 0) {
@@ -79,6 +88,7 @@ contract AssetRegistry is Membership {
     }
 
     /// @notice Registers the next version.
+    /// @param record The signed asset version: rights, grade, roots, row count.
     function correct(AssetRecord calldata record) external {
         bytes32 assetId = _checked(record);
         uint256 word = _assets[assetId];
@@ -96,6 +106,8 @@ contract AssetRegistry is Membership {
     }
 
     /// @notice Cancels the sender's asset for good. Repeating it changes nothing.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param reason The reason code.
     function cancel(bytes32 assetId, bytes32 reason) external {
         bytes18 sender = _activeSender();
         require(_holders[assetId] == sender, NotHolder(sender, _holders[assetId]));
@@ -108,6 +120,8 @@ contract AssetRegistry is Membership {
     }
 
     /// @notice Stops new rights to an asset in dispute. Repeating it changes nothing.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param reason The reason code.
     function hold(bytes32 assetId, bytes32 reason) external {
         _requireRole(_activeSender(), SUPERVISOR);
         require(_assets[assetId] != 0, UnknownAsset(assetId));
@@ -119,6 +133,7 @@ contract AssetRegistry is Membership {
     }
 
     /// @notice Ends a hold. Without one it changes nothing.
+    /// @param assetId The asset's id (`idOf`).
     function release(bytes32 assetId) external {
         _requireRole(_activeSender(), SUPERVISOR);
         uint256 word = _holds[assetId];
@@ -130,6 +145,9 @@ contract AssetRegistry is Membership {
 
     /// @notice Makes an asset the source of a data item, by two governors. An asset that is not registered yet has the item reserved for it;
     /// the asset that was the source before cannot take the item back.
+    /// @param dataItem The data item's name.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param reason The reason code.
     function assignSource(bytes32 dataItem, bytes32 assetId, bytes32 reason) external {
         _requireGovernors();
         require(dataItem != 0, DataItemMissing());
@@ -143,6 +161,9 @@ contract AssetRegistry is Membership {
     // --- Views -----------------------------------------------------------------------------------------------------------------
 
     /// @notice Reverts unless a right to this version may be given: registered, neither cancelled nor held, by this owner.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param version The version, from 1.
+    /// @param owner The code of the member that must hold the asset.
     function requireUsable(bytes32 assetId, uint32 version, bytes18 owner) external view {
         uint256 word = _assets[assetId];
         require(word != 0 && _versions[versionKey(assetId, version)] != 0, UnknownAsset(assetId));
@@ -151,23 +172,39 @@ contract AssetRegistry is Membership {
         require(_holders[assetId] == owner, NotHolder(owner, _holders[assetId]));
     }
 
+    /// @notice The record of an asset, packed.
+    /// @param assetId The asset's id (`idOf`).
+    /// @return The storage value; zero if the asset is unknown.
     function assetWord(bytes32 assetId) external view returns (uint256) {
         return _assets[assetId];
     }
 
+    /// @notice The record of a hold, packed.
+    /// @param assetId The asset's id (`idOf`).
+    /// @return The storage value; zero if there was never a hold.
     function holdWord(bytes32 assetId) external view returns (uint256) {
         return _holds[assetId];
     }
 
     /// @notice The word of the hold that was released at that height, once another has followed; zero otherwise.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param releasedAt The height at which the earlier hold was released.
+    /// @return The storage value; zero if there is none.
     function earlierHoldWord(bytes32 assetId, uint256 releasedAt) external view returns (uint256) {
         return _earlierHolds[assetId][releasedAt];
     }
 
+    /// @notice The hash of a registered asset version.
+    /// @param assetId The asset's id (`idOf`).
+    /// @param version The version, from 1.
+    /// @return The hash; zero if the version is not registered.
     function recordHash(bytes32 assetId, uint32 version) external view returns (bytes32) {
         return _versions[versionKey(assetId, version)];
     }
 
+    /// @notice The one source of a data item.
+    /// @param dataItem The data item's name.
+    /// @return The asset's id; zero if there is none.
     function sourceOf(bytes32 dataItem) external view returns (bytes32) {
         return _sources[dataItem];
     }

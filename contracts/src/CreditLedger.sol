@@ -40,11 +40,17 @@ contract CreditLedger is Membership {
 
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
+    /// @notice The id of a consent.
+    /// @param commitment The consent's salted commitment.
+    /// @param authority The address of the subject's one-time key.
+    /// @return The hash of commitment and key.
     function consentIdOf(bytes32 commitment, address authority) public pure returns (bytes32) {
         return keccak256(abi.encode(commitment, authority));
     }
 
     /// @notice Records a consent's commitment under the subject's one-time key. Repeating it changes nothing.
+    /// @param registration The consent's commitment and key, with a deadline.
+    /// @param signature The signature over the EIP-712 digest.
     function recordConsent(ConsentRegistration calldata registration, bytes calldata signature) external {
         _requireOpen();
         _activeSender();
@@ -59,6 +65,8 @@ contract CreditLedger is Membership {
     }
 
     /// @notice Withdraws a consent for good. Any member may relay it.
+    /// @param withdrawal The signed withdrawal, naming the consent.
+    /// @param signature The signature over the EIP-712 digest.
     function withdrawConsent(ConsentWithdrawal calldata withdrawal, bytes calldata signature) external {
         _sender();
         uint256 word = _consents[withdrawal.consent];
@@ -73,6 +81,7 @@ contract CreditLedger is Membership {
     }
 
     /// @notice Anchors the hashes of credit queries; one already anchored keeps its height.
+    /// @param queries The hashes of the credit queries.
     function anchorQueries(bytes32[] calldata queries) external {
         bytes18 sender = _activeSender();
         for (uint256 i = 0; i < queries.length; ++i) {
@@ -82,6 +91,8 @@ contract CreditLedger is Membership {
     }
 
     /// @notice Records that a subject disputes a record; signed by its key, sent by any member.
+    /// @param dispute The subject's dispute.
+    /// @param signature The signature over the EIP-712 digest.
     function raiseDispute(CreditDispute calldata dispute, bytes calldata signature) external {
         _requireOpen();
         _activeSender();
@@ -97,6 +108,8 @@ contract CreditLedger is Membership {
     }
 
     /// @notice Records the department's answer, once.
+    /// @param repair The department's answer.
+    /// @param signature The signature over the EIP-712 digest.
     function answerDispute(CreditRepair calldata repair, bytes calldata signature) external {
         uint256 word = _disputes[repair.disputeId];
         require(word != 0, UnknownDispute(repair.disputeId));
@@ -115,18 +128,30 @@ contract CreditLedger is Membership {
         emit DisputeAnswered(repair.disputeId, repair.upheld, repair);
     }
 
+    /// @notice The record of a consent, packed.
+    /// @param consentId The consent's id (`consentIdOf`).
+    /// @return The storage value; zero if the consent is unknown.
     function consentWord(bytes32 consentId) external view returns (uint256) {
         return _consents[consentId];
     }
 
+    /// @notice The block in which a credit query was anchored.
+    /// @param query The hash of a credit query.
+    /// @return The height; zero if it was not.
     function queryAnchoredAt(bytes32 query) external view returns (uint256) {
         return _queries[query];
     }
 
+    /// @notice The record of a dispute, packed.
+    /// @param disputeId The struct hash of the dispute.
+    /// @return The storage value; zero if the dispute is unknown.
     function disputeWord(bytes32 disputeId) external view returns (uint256) {
         return _disputes[disputeId];
     }
 
+    /// @notice The answer to a dispute.
+    /// @param disputeId The struct hash of the dispute.
+    /// @return The struct hash of the answer; zero if there is none.
     function repairOf(bytes32 disputeId) external view returns (bytes32) {
         return _repairs[disputeId];
     }

@@ -26,6 +26,10 @@ contract EvidenceLog is Membership {
 
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
+    /// @notice The id of an evidence log.
+    /// @param member The member's 18-character code.
+    /// @param incarnation The log epoch, 0 for the first.
+    /// @return The hash of member and log epoch.
     function logIdOf(bytes18 member, uint32 incarnation) public pure returns (bytes32) {
         return keccak256(
             bytes(string.concat("qiaolian/", string(abi.encodePacked(member)), "/", Strings.toString(incarnation)))
@@ -33,6 +37,9 @@ contract EvidenceLog is Membership {
     }
 
     /// @notice Anchors the sender's log. A suspended member may: what was delivered must stay provable.
+    /// @param incarnation The log epoch, 0 for the first.
+    /// @param size The number of leaves.
+    /// @param root The root of the Merkle tree.
     function anchor(uint32 incarnation, uint64 size, bytes32 root) external {
         bytes18 member = _sender();
         require(size != 0, LogEmpty());
@@ -50,6 +57,11 @@ contract EvidenceLog is Membership {
     }
 
     /// @notice Sets a log to another head, by two governors.
+    /// @param member The member's 18-character code.
+    /// @param incarnation The log epoch, 0 for the first.
+    /// @param size The number of leaves.
+    /// @param root The root of the Merkle tree.
+    /// @param reason The reason code.
     function correct(bytes18 member, uint32 incarnation, uint64 size, bytes32 root, bytes32 reason) external {
         _requireGovernors();
         require(size != 0, LogEmpty());
@@ -59,6 +71,11 @@ contract EvidenceLog is Membership {
         emit LogCorrected(logId, member, size, root, reason);
     }
 
+    /// @notice The last anchor of a log.
+    /// @param logId The log's id (`logIdOf`).
+    /// @return size The number of leaves.
+    /// @return anchoredAt The height of the anchor; zero if there is none.
+    /// @return root The root of the tree.
     function logState(bytes32 logId) external view returns (uint64 size, uint48 anchoredAt, bytes32 root) {
         uint256 word = _logs[logId];
         return (uint64(word), uint48(word >> 64), _roots[logId]);

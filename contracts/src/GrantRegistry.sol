@@ -40,6 +40,7 @@ contract GrantRegistry is Membership {
     }
 
     /// @notice Requests a grant. Repeating the same terms changes nothing.
+    /// @param terms The grant's full terms; their struct hash is the grant's id.
     function request(GrantTerms calldata terms) external {
         _requireOpen();
         bytes18 sender = _activeSender();
@@ -59,6 +60,9 @@ contract GrantRegistry is Membership {
     }
 
     /// @notice Records the chief data officer's signed decision. Anyone may send it. A grantee suspended since its request gains nothing.
+    /// @param terms The full terms; their struct hash is the id.
+    /// @param decision The decision.
+    /// @param signature The signature over the EIP-712 digest.
     function decide(GrantTerms calldata terms, GrantDecision calldata decision, bytes calldata signature) external {
         bytes32 grantId = terms.hash();
         uint256 word = _grants[grantId];
@@ -79,6 +83,9 @@ contract GrantRegistry is Membership {
     }
 
     /// @notice Takes a grant back for good, approved or still pending. A suspended owner may do so too.
+    /// @param terms The full terms; their struct hash is the id.
+    /// @param revocation The revocation with its reason.
+    /// @param signature The signature over the EIP-712 digest.
     function revoke(GrantTerms calldata terms, GrantRevocation calldata revocation, bytes calldata signature) external {
         bytes32 grantId = terms.hash();
         uint256 word = _grants[grantId];
@@ -98,16 +105,23 @@ contract GrantRegistry is Membership {
         emit GrantRevoked(grantId, revocation.reason);
     }
 
+    /// @notice The record of a grant, packed.
+    /// @param grantId The struct hash of the grant's terms.
+    /// @return The storage value; zero if the grant was not requested.
     function grantWord(bytes32 grantId) external view returns (uint256) {
         return _grants[grantId];
     }
 
     /// @notice Struct hash of the revocation that counted; zero for a grant that was not revoked.
+    /// @param grantId The struct hash of the grant's terms.
+    /// @return The struct hash; zero if there is none.
     function revocationHash(bytes32 grantId) external view returns (bytes32) {
         return _revocations[grantId];
     }
 
     /// @notice Approved and not revoked.
+    /// @param grantId The struct hash of the grant's terms.
+    /// @return Whether the grant is live in this block.
     function isLive(bytes32 grantId) external view returns (bool) {
         uint256 word = _grants[grantId];
         return _at(word, 48) != 0 && _at(word, 144) == 0;

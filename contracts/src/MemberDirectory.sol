@@ -122,6 +122,10 @@ contract MemberDirectory is EIP712 {
     // --- Governance ------------------------------------------------------------------------------------------------------------
 
     /// @notice Runs `data` as a call of this contract on itself, once two governors approved exactly it. Anyone may send it.
+    /// @param data The encoded call of this contract.
+    /// @param nonce The nonce of the approvals.
+    /// @param deadline The time after which the approvals no longer count.
+    /// @param signatures The approvals of two different governors.
     function execute(bytes calldata data, uint256 nonce, uint64 deadline, bytes[] calldata signatures) external {
         require(block.timestamp <= deadline, DeadlinePassed(deadline));
         require(!_usedNonces[nonce], NonceUsed(nonce));
@@ -148,6 +152,10 @@ contract MemberDirectory is EIP712 {
 
     /// @notice Withdraws a governor's approval of a call that was not executed yet, for good. Anyone may send it; repeating it changes nothing.
     /// A suspended governor may: it takes nothing from anybody.
+    /// @param callHash The hash of the encoded call.
+    /// @param nonce The nonce of the approvals.
+    /// @param deadline The time after which the approvals no longer count.
+    /// @param signature The signature over the EIP-712 digest.
     function withdrawApproval(bytes32 callHash, uint256 nonce, uint64 deadline, bytes calldata signature) external {
         require(!_usedNonces[nonce], NonceUsed(nonce));
         bytes32 digest = _hashTypedDataV4(ApprovalWithdrawal(1, callHash, nonce, deadline).hash());
@@ -162,11 +170,18 @@ contract MemberDirectory is EIP712 {
     }
 
     /// @notice Has another contract of the network do what it takes from the governors alone.
+    /// @param target The contract's address.
+    /// @param data The encoded call of the target.
     function actOn(address target, bytes calldata data) external onlyGovernance {
         require(target.code.length != 0, NoContract(target));
         _call(target, data);
     }
 
+    /// @notice Admits a member with its first keys.
+    /// @param member The member's 18-character code.
+    /// @param name The organisation's name.
+    /// @param roles The bits of the member's roles.
+    /// @param entries The member's first keys.
     function admit(bytes18 member, string calldata name, uint16 roles, KeyEntry[] calldata entries)
         external
         onlyGovernance
@@ -177,7 +192,10 @@ contract MemberDirectory is EIP712 {
         }
     }
 
+    /// @notice Suspends a member.
     /// @dev Heights order a suspension and its lifting, so a member lifted in this very block can be suspended from the next one on.
+    /// @param member The member's 18-character code.
+    /// @param reason The reason code.
     function suspend(bytes18 member, bytes32 reason) external onlyGovernance {
         require(isActive(member), NotActive(member));
         uint256 word = _members[member];
@@ -187,6 +205,8 @@ contract MemberDirectory is EIP712 {
         emit MemberSuspended(member, reason);
     }
 
+    /// @notice Lifts a member's suspension.
+    /// @param member The member's 18-character code.
     function lift(bytes18 member) external onlyGovernance {
         uint256 word = _members[member];
         require(_suspended(word) && (word >> 144) & MASK48 == 0, NotSuspended(member));
@@ -194,6 +214,9 @@ contract MemberDirectory is EIP712 {
         emit MemberLifted(member);
     }
 
+    /// @notice Removes a member for good.
+    /// @param member The member's 18-character code.
+    /// @param reason The reason code.
     function remove(bytes18 member, bytes32 reason) external onlyGovernance {
         uint256 word = _members[member];
         require(word & MASK48 != 0 && (word >> 144) & MASK48 == 0, UnknownMember(member));
@@ -202,16 +225,25 @@ contract MemberDirectory is EIP712 {
         emit MemberRemoved(member, reason);
     }
 
+    /// @notice Adds a key of a member.
+    /// @param member The member's 18-character code.
+    /// @param entry The key with its purpose and algorithm.
     function addKey(bytes18 member, KeyEntry calldata entry) external onlyGovernance {
         _addKey(member, entry);
     }
 
+    /// @notice Ends a key for good.
     /// @dev A governor's last administrator's key is ended after its next one was added.
+    /// @param fingerprint The key's fingerprint.
+    /// @param reason The reason code.
     function endKey(bytes32 fingerprint, bytes32 reason) external onlyGovernance {
         _endKey(fingerprint, reason);
         _requireApprovers();
     }
 
+    /// @notice Replaces a governor by another member.
+    /// @param outgoing The governor that leaves.
+    /// @param incoming The member that becomes governor.
     function replaceGovernor(bytes18 outgoing, bytes18 incoming) external onlyGovernance {
         require(_governor[outgoing], UnknownMember(outgoing));
         require(!_governor[incoming] && isActive(incoming), NotActive(incoming));
@@ -224,12 +256,17 @@ contract MemberDirectory is EIP712 {
         emit GovernorReplaced(outgoing, incoming);
     }
 
+    /// @notice Announces the address of a contract version.
+    /// @param name The contract's name.
+    /// @param at The contract's address.
+    /// @param version The contract's version.
     function announceContract(bytes32 name, address at, uint32 version) external onlyGovernance {
         _contracts[name] = at;
         emit ContractAnnounced(name, at, version);
     }
 
     /// @notice Closes a contract to new business; claims, refunds and withdrawals go on.
+    /// @param target The contract's address.
     function closeContract(address target) external onlyGovernance {
         _closed[target] = true;
         emit ContractClosed(target);
@@ -238,6 +275,8 @@ contract MemberDirectory is EIP712 {
     /// @notice A member ends one of its node's keys, at once. The key that sends this is on a machine that can be broken into, so it ends no
     /// administrator's and no approver's key, which are kept off the node: those end by `endKey` alone, else whoever took the machines of two
     /// governors could leave the network without anyone to govern it.
+    /// @param fingerprint The key's fingerprint.
+    /// @param reason The reason code.
     function endOwnKey(bytes32 fingerprint, bytes32 reason) external {
         bytes18 member = memberOf(msg.sender, TRANSACTION);
         uint256 word = _keys[fingerprint];
@@ -250,6 +289,9 @@ contract MemberDirectory is EIP712 {
     // --- Views -----------------------------------------------------------------------------------------------------------------
 
     /// @notice The member whose live secp256k1 key of that purpose this is; zero when it is none.
+    /// @param key The key's address.
+    /// @param purpose The key's purpose.
+    /// @return The member's code; zero if the key is not live for the purpose.
     function memberOf(address key, uint8 purpose) public view returns (bytes18) {
         uint256 word = _keys[bytes32(uint256(uint160(key)))];
         bool live =
@@ -257,50 +299,85 @@ contract MemberDirectory is EIP712 {
         return live ? bytes18(bytes32(word)) : bytes18(0);
     }
 
+    /// @notice Whether a member is admitted, and neither suspended nor removed.
+    /// @param member The member's 18-character code.
+    /// @return True if the member is active.
     function isActive(bytes18 member) public view returns (bool) {
         uint256 word = _members[member];
         return word & MASK48 != 0 && !_suspended(word) && (word >> 144) & MASK48 == 0;
     }
 
     /// @notice Whether the member was ever admitted, whatever became of it since.
+    /// @param member The member's 18-character code.
+    /// @return True if the member was ever admitted.
     function isKnown(bytes18 member) external view returns (bool) {
         return _members[member] & MASK48 != 0;
     }
 
+    /// @notice Whether a member was admitted with a role.
+    /// @param member The member's 18-character code.
+    /// @param role The bit of the role.
+    /// @return True if it has the role.
     function hasRole(bytes18 member, uint16 role) public view returns (bool) {
         return uint16(_members[member] >> 192) & role != 0;
     }
 
+    /// @notice The record of a member, packed.
+    /// @param member The member's 18-character code.
+    /// @return The storage value; zero if the member is unknown.
     function memberWord(bytes18 member) external view returns (uint256) {
         return _members[member];
     }
 
     /// @notice The word that was the member's when a suspension was lifted at that height, once another has followed; zero otherwise.
+    /// @param member The member's 18-character code.
+    /// @param liftedAt The height at which the earlier suspension was lifted.
+    /// @return The storage value; zero if there is none.
     function earlierMemberWord(bytes18 member, uint256 liftedAt) external view returns (uint256) {
         return _earlierMembers[member][liftedAt];
     }
 
+    /// @notice The record of a key, packed.
+    /// @param fingerprint The key's fingerprint.
+    /// @return The storage value; zero if the key is unknown.
     function keyWord(bytes32 fingerprint) external view returns (uint256) {
         return _keys[fingerprint];
     }
 
+    /// @notice Whether a member is a governor.
+    /// @param member The member's 18-character code.
+    /// @return True if it is.
     function isGovernor(bytes18 member) external view returns (bool) {
         return _governor[member];
     }
 
+    /// @notice The announced address of a contract.
+    /// @param name The contract's name.
+    /// @return The address; zero if there is none.
     function contractAt(bytes32 name) external view returns (address) {
         return _contracts[name];
     }
 
+    /// @notice Whether a contract is closed to new business.
+    /// @param target The contract's address.
+    /// @return True if it is.
     function isClosed(address target) external view returns (bool) {
         return _closed[target];
     }
 
+    /// @notice Whether a nonce of approvals was used.
+    /// @param nonce The nonce of the approvals.
+    /// @return True if it was.
     function nonceUsed(uint256 nonce) external view returns (bool) {
         return _usedNonces[nonce];
     }
 
     /// @notice The height at which a governor withdrew its approval; zero if it did not.
+    /// @param callHash The hash of the encoded call.
+    /// @param nonce The nonce of the approvals.
+    /// @param deadline The time after which the approvals no longer count.
+    /// @param member The member's 18-character code.
+    /// @return The height of the withdrawal; zero if there is none.
     function withdrawnAt(bytes32 callHash, uint256 nonce, uint64 deadline, bytes18 member)
         external
         view

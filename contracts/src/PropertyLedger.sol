@@ -91,6 +91,11 @@ contract PropertyLedger is Membership {
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
     /// @notice Opens a deal with the registrar's title statement and the seller's signature. Repeating it changes nothing.
+    /// @param terms The full terms; their struct hash is the id.
+    /// @param title The title statement that names the unit's last registration.
+    /// @param titleSignature The registrar's signature over the title.
+    /// @param sellerStep The seller's step.
+    /// @param sellerSignature The seller's signature over the step.
     function open(
         DealTerms calldata terms,
         TitleStatement calldata title,
@@ -118,6 +123,9 @@ contract PropertyLedger is Membership {
     }
 
     /// @notice Takes the signed steps in order; all or none. A step already taken with the same content changes nothing.
+    /// @param terms The full terms; their struct hash is the id.
+    /// @param statements The steps, in order.
+    /// @param signatures One signature for each statement, in the same order.
     function steps(DealTerms calldata terms, DealStep[] calldata statements, bytes[] calldata signatures) external {
         _activeSender();
         require(statements.length == signatures.length, WrongCount(statements.length, signatures.length));
@@ -128,6 +136,7 @@ contract PropertyLedger is Membership {
     }
 
     /// @notice Ends a deal that was not registered in time and frees its unit. Anyone may.
+    /// @param terms The full terms; their struct hash is the id.
     function expire(DealTerms calldata terms) external {
         bytes32 dealId = terms.hash();
         uint256 word = _deals[dealId];
@@ -142,6 +151,8 @@ contract PropertyLedger is Membership {
 
     /// @notice Places or lifts a hold on a unit, by the registration centre's statement citing the order. A further order for what holds
     /// already counts as the latest, may make the hold end later but never earlier, and leaves the heights alone.
+    /// @param hold_ The order: place or lift, its date and end.
+    /// @param signature The signature over the EIP-712 digest.
     function setHold(UnitHold calldata hold_, bytes calldata signature) external {
         _activeSender();
         require(hold_.version == 1, WrongVersion(hold_.version));
@@ -169,6 +180,8 @@ contract PropertyLedger is Membership {
 
     /// @notice Ends a hold whose time has passed without a further order. Until somebody sends this, the hold stands and does not lapse
     /// unnoticed. Anyone may.
+    /// @param registrar The code of the registration centre.
+    /// @param unit The unit's pseudonym.
     function endHold(bytes18 registrar, bytes32 unit) external {
         uint256 word = _holds[registrar][unit];
         if (word & HELD == 0) return;
@@ -181,31 +194,57 @@ contract PropertyLedger is Membership {
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
 
+    /// @notice The record of a deal, packed.
+    /// @param dealId The struct hash of the deal's terms.
+    /// @return The storage value; zero if the deal is unknown.
     function dealWord(bytes32 dealId) external view returns (uint256) {
         return _deals[dealId];
     }
 
+    /// @notice The open deal of a unit.
+    /// @param registrar The code of the registration centre.
+    /// @param unit The unit's pseudonym.
+    /// @return The deal's id; zero if there is none.
     function openDealOf(bytes18 registrar, bytes32 unit) external view returns (bytes32) {
         return _openDeal[registrar][unit];
     }
 
+    /// @notice The deal that was registered last for a unit.
+    /// @param registrar The code of the registration centre.
+    /// @param unit The unit's pseudonym.
+    /// @return The deal's id; zero before the first.
     function lastRegistrationOf(bytes18 registrar, bytes32 unit) external view returns (bytes32) {
         return _lastRegistration[registrar][unit];
     }
 
+    /// @notice The title under which a deal was opened.
+    /// @param dealId The struct hash of the deal's terms.
+    /// @return The struct hash of the title; zero if the deal is unknown.
     function titleHash(bytes32 dealId) external view returns (bytes32) {
         return _titles[dealId];
     }
 
+    /// @notice The record of a hold, packed.
+    /// @param registrar The code of the registration centre.
+    /// @param unit The unit's pseudonym.
+    /// @return The storage value; zero if there was never a hold.
     function holdWord(bytes18 registrar, bytes32 unit) external view returns (uint256) {
         return _holds[registrar][unit];
     }
 
     /// @notice The word of the hold that was lifted at that height, once another has followed; zero otherwise.
+    /// @param registrar The code of the registration centre.
+    /// @param unit The unit's pseudonym.
+    /// @param liftedAt The height at which the earlier hold ended.
+    /// @return The storage value; zero if there is none.
     function earlierHoldWord(bytes18 registrar, bytes32 unit, uint256 liftedAt) external view returns (uint256) {
         return _earlierHolds[registrar][unit][liftedAt];
     }
 
+    /// @notice A step of a deal.
+    /// @param dealId The struct hash of the deal's terms.
+    /// @param step The number of the step.
+    /// @return The struct hash of the step; zero if it was not taken.
     function stepHash(bytes32 dealId, uint8 step) external view returns (bytes32) {
         return _steps[dealId][step];
     }

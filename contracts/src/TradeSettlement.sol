@@ -154,6 +154,8 @@ contract TradeSettlement is Membership {
     // --- Money in and out ------------------------------------------------------------------------------------------------------
 
     /// @notice Books a settlement bank's confirmation of money received. Anyone may send it; a reference counts once.
+    /// @param confirmation The settlement bank's confirmation.
+    /// @param signature The settlement bank's signature.
     function deposit(DepositConfirmation calldata confirmation, bytes calldata signature) external {
         require(confirmation.version == 1, WrongVersion(confirmation.version));
         require(block.timestamp <= confirmation.deadline, DeadlinePassed(confirmation.deadline));
@@ -177,6 +179,8 @@ contract TradeSettlement is Membership {
     }
 
     /// @notice Orders the settlement bank to pay out free money. The same operation id is carried out once, and for one amount.
+    /// @param amount The amount in fen.
+    /// @param operationId The id under which the withdrawal counts once.
     function withdraw(uint128 amount, bytes32 operationId) external {
         bytes18 member = _sender();
         require(amount != 0, AmountMissing());
@@ -200,6 +204,10 @@ contract TradeSettlement is Membership {
     // --- Opening ---------------------------------------------------------------------------------------------------------------
 
     /// @notice Opens an agreement both sides signed and locks its cap. Repeating it changes nothing. Anyone may send it.
+    /// @param agreement The full agreement; its struct hash is the id.
+    /// @param terms The full terms; their struct hash is the id.
+    /// @param providerSignature The provider's signature.
+    /// @param buyerSignature The buyer's signature.
     function open(
         Agreement calldata agreement,
         GrantTerms calldata terms,
@@ -231,6 +239,9 @@ contract TradeSettlement is Membership {
     // --- Claims ----------------------------------------------------------------------------------------------------------------
 
     /// @notice Claims with the buyer's usage requests: each acknowledges all that was delivered before it.
+    /// @param agreement The full agreement; its struct hash is the id.
+    /// @param requests The latest request of each lane.
+    /// @param signatures One signature for each statement, in the same order.
     function claimRequests(Agreement calldata agreement, UsageRequest[] calldata requests, bytes[] calldata signatures)
         external
     {
@@ -250,6 +261,9 @@ contract TradeSettlement is Membership {
     }
 
     /// @notice Claims with the buyer's closing vouchers.
+    /// @param agreement The full agreement; its struct hash is the id.
+    /// @param vouchers The closing voucher of each lane.
+    /// @param signatures One signature for each statement, in the same order.
     function claimVouchers(Agreement calldata agreement, Voucher[] calldata vouchers, bytes[] calldata signatures)
         external
     {
@@ -271,6 +285,7 @@ contract TradeSettlement is Membership {
 
     /// @notice Either party ends the trade, or anyone once its period is over; gateways stop at it and the window begins. Repeating it
     /// changes nothing.
+    /// @param agreement The full agreement; its struct hash is the id.
     function giveNotice(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
         AgreementState storage state = _opened(agreementId);
@@ -287,6 +302,7 @@ contract TradeSettlement is Membership {
     /// @notice Refunds the rest once the window after the notice has passed in blocks and in seconds. Anyone may send it.
     /// @dev Blocks count from a height on the chain, never from the agreed end alone: a chain that stood still over the end must leave the
     /// provider its blocks to claim in.
+    /// @param agreement The full agreement; its struct hash is the id.
     function close(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
         AgreementState storage state = _agreements[agreementId];
@@ -304,6 +320,10 @@ contract TradeSettlement is Membership {
     /// repeating it changes nothing.
     /// @dev No lane may end below what was claimed on it, so an earlier claim loses nothing; a later one finds the agreement closed. Both
     /// pinned keys must still be live: whoever stole a key must not give away with it what its owner can still claim.
+    /// @param agreement The full agreement; its struct hash is the id.
+    /// @param settlement The final totals of every used lane.
+    /// @param providerSignature The provider's signature.
+    /// @param buyerSignature The buyer's signature.
     function closeCooperatively(
         Agreement calldata agreement,
         FinalSettlement calldata settlement,
@@ -328,18 +348,32 @@ contract TradeSettlement is Membership {
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
 
+    /// @notice The account of a member.
+    /// @param member The member's 18-character code.
+    /// @return The member's sums in fen.
     function account(bytes18 member) external view returns (Account memory) {
         return _accounts[member];
     }
 
+    /// @notice The sums of all accounts.
+    /// @return The sums in fen.
     function totals() external view returns (Account memory) {
         return _totals;
     }
 
+    /// @notice The state of an agreement.
+    /// @param agreementId The struct hash of the agreement.
+    /// @return The state; all zero if the agreement is unknown.
     function agreementState(bytes32 agreementId) external view returns (AgreementState memory) {
         return _agreements[agreementId];
     }
 
+    /// @notice What was claimed of a lane.
+    /// @param agreementId The struct hash of the agreement.
+    /// @param lane The number of the lane.
+    /// @return seq The sequence position of the last claimed call.
+    /// @return units The claimed units.
+    /// @return amount The claimed amount in fen.
     function laneState(bytes32 agreementId, uint16 lane)
         external
         view
@@ -349,14 +383,25 @@ contract TradeSettlement is Membership {
         return (uint64(word >> 192), uint64(word >> 128), uint128(word));
     }
 
+    /// @notice What a member was paid under an agreement.
+    /// @param agreementId The struct hash of the agreement.
+    /// @param member The member's 18-character code.
+    /// @return The amount in fen.
     function paidTo(bytes32 agreementId, bytes18 member) external view returns (uint128) {
         return _paidTo[agreementId][member];
     }
 
+    /// @notice The final totals by which an agreement was closed.
+    /// @param agreementId The struct hash of the agreement.
+    /// @return The struct hash; zero if it was not closed cooperatively.
     function finalSettlementOf(bytes32 agreementId) external view returns (bytes32) {
         return _finalSettlements[agreementId];
     }
 
+    /// @notice The block in which a bank reference was used.
+    /// @param settlementBank The code of the settlement bank.
+    /// @param reference_ The bank's own reference.
+    /// @return The height; zero if it was not.
     function referenceUsedAt(bytes18 settlementBank, bytes32 reference_) external view returns (uint48) {
         return _references[keccak256(abi.encode(settlementBank, reference_))];
     }
