@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chain.core.error_codes import problem_type
 from chain.core.errors import (
     BadInput,
     Conflict,
@@ -156,7 +157,7 @@ def _problem(answer: HttpAnswer) -> Mapping[str, Any] | None:
     if not isinstance(code, str) or not _CODE.fullmatch(code) or not isinstance(sentence, str):
         return None
     right = (
-        problem.get("type") == f"urn:qiaolian:error:{code}"
+        problem.get("type") == problem_type(code)
         and problem.get("status") == answer.status
         and answer.status >= 400
     )

@@ -41,7 +41,7 @@ class Problem(BaseModel):
     """A refusal (RFC 9457); an error may add members of its own."""
 
     model_config = ConfigDict(extra="allow")
-    type: str = Field(description="`urn:qiaolian:error:` and the code")
+    type: str = Field(description="Relative reference to the code in docs/errors.md")
     title: str
     status: int
     detail: str = Field(description="One sentence on what is wrong")

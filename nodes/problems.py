@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from chain.core.error_codes import problem_type
 from chain.core.errors import QiaolianError, RefusedBy, Refuser, Unavailable
 
 CONTENT_TYPE = b"application/problem+json"
@@ -41,7 +42,7 @@ def problem(error: QiaolianError, *, member: str) -> tuple[int, bytes]:
     if refused_by.kind in (Refuser.NODE, Refuser.CLOCK) and not refused_by.member:
         refused_by = RefusedBy(refused_by.kind, member=member)
     value: dict[str, Any] = {
-        "type": f"urn:qiaolian:error:{error.code}",
+        "type": problem_type(error.code),
         "title": _TITLES.get(error.status, "Refused"),
         "status": error.status,
         "detail": error.sentence,

@@ -28,6 +28,12 @@ class CommandEntry:
     load: Callable[[], CommandParser]
 
 
+def _error() -> CommandParser:
+    from nodes.cli import error
+
+    return error
+
+
 def _verify() -> CommandParser:
     from nodes.cli import verify
 
@@ -225,6 +231,9 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "node": CommandEntry(
             "an organisation's node: init, peer, tokens, key, certificate, run, outbox, migrate",
             _node,
+        ),
+        "error": CommandEntry(
+            "what an error code means and what to do next, in English and Chinese", _error
         ),
         "health": CommandEntry(
             "how each part of a node is, and what to do about what fails", _health

@@ -182,7 +182,7 @@ def test_the_wheel_carries_its_data(wheel: Path) -> None:
     wanted |= {
         name
         for name in tracked()
-        if re.fullmatch(r"chain/kcn/.*|nodes/migrations/.*|nodes/templates/.*", name)
+        if re.fullmatch(r"chain/kcn/.*|nodes/(migrations|templates)/.*|[a-z]+/errors\.toml", name)
     }
     assert len(wanted) > 10
     assert wanted <= names
