@@ -59,6 +59,12 @@ def _by_hand(progress: Progress) -> Iterable[Figure]:
     return by_hand.run(progress)
 
 
+def _idle(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import idle
+
+    return idle.run(progress)
+
+
 PARTS = {
     "outbox": _outbox,
     "calls": _calls,
@@ -67,6 +73,7 @@ PARTS = {
     "projection": _projection,
     "opprf": _opprf,
     "by-hand": _by_hand,
+    "idle": _idle,
 }
 """The benches by name; each is imported when it runs."""
 
