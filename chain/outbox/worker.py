@@ -50,6 +50,10 @@ _NONCE_TAKEN = (
 )
 """How engines say that they hold these very bytes already."""
 
+IDLE_SECONDS = 0.25
+"""How often a worker without work looks for some; it begins with shorter pauses."""
+QUIET_SECONDS = 1.0
+"""How often it looks for blocks while no call is in flight; sending one wakes it."""
 REPORT_SECONDS = 2.0
 """Between two reports of the worker that it runs."""
 
@@ -147,6 +151,7 @@ class OutboxWorker:
     # --- signing ----------------------------------------------------------------------------------
 
     def _sign_loop(self, stop: threading.Event) -> None:
+        pause = self._poll
         while not stop.is_set():
             in_flight = len(self._flight)
             capacity = min(self._batch, self._most_in_flight - in_flight)
@@ -156,8 +161,10 @@ class OutboxWorker:
                 queued, nonce=self._nonce, capacity=capacity, bulk_capacity=bulk_capacity
             )
             if not waiting:
-                _pause(self._queued, self._poll)
+                _pause(self._queued, pause)
+                pause = min(pause * 1.25, max(self._poll, IDLE_SECONDS))
                 continue
+            pause = self._poll
             self._sign(waiting)
 
     def _sign(self, waiting: Sequence[QueuedCall]) -> None:
@@ -235,7 +242,7 @@ class OutboxWorker:
                     self._ledger.rpc.switch_node()
                 _persist(stop, self._sweep)
                 swept, height = time.monotonic(), self._height
-            _pause(self._sent, self._block_poll)
+            _pause(self._sent, self._block_poll if len(self._flight) else QUIET_SECONDS)
 
     def _follow(self) -> None:
         """Read the blocks since last time and settle the calls that are in them."""

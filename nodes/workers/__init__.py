@@ -48,6 +48,8 @@ class Worker:
     name: str
     seconds: float
     round: Callable[[], Awaitable[object]]
+    finished: Callable[[], bool] = lambda: False
+    """Whether no further round is needed, asked after each that succeeds."""
 
 
 class Workers:
@@ -87,6 +89,9 @@ class Workers:
                     self._monitor.failed(worker.name, incomplete, partial=True)
                 else:
                     self._monitor.succeeded(worker.name)
+                if worker.finished():
+                    self._monitor.finished(worker.name)
+                    return
             except (
                 Exception
             ) as error:  # a worker never ends by a failure; it is reported and tried again
@@ -117,6 +122,7 @@ def _configured(node: Node) -> list[Worker]:
             "standing",
             RESTORE_GUARD_SECONDS,
             RestoreGuardWorker(node.context, node.restore_guard).round,
+            lambda: node.restore_guard.passed,
         )
     ]
     if settings.projector:

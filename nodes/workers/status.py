@@ -51,5 +51,10 @@ class WorkerMonitor:
                 hint=error.hint,
             )
 
+    def finished(self, name: str) -> None:
+        """The worker has no more to do."""
+        with self._lock:
+            self._statuses.pop(name, None)
+
     def _status(self, name: str) -> WorkerStatus:
         return self._statuses.get(name, WorkerStatus(name))
