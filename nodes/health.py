@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
@@ -509,11 +509,29 @@ def _retrieve(check: asyncio.Future[Finding | None]) -> None:
         check.exception()
 
 
+class Running(BaseModel):
+    """The process answers."""
+
+    status: Literal["running"]
+
+
+class PingAnswer(BaseModel):
+    """The member that this node takes the caller for."""
+
+    member: str
+
+
+class PingBodyAnswer(PingAnswer):
+    """The same, and the size of the body."""
+
+    bytes: int
+
+
 router = APIRouter(tags=["node"])
 _MAY_SCRAPE = require_local("system", "administrator", "auditor")
 
 
-@router.get("/healthz", summary="The process runs")
+@router.get("/healthz", summary="The process runs", response_model=Running)
 async def healthz() -> dict[str, str]:
     return {"status": "running"}
 
@@ -611,11 +629,20 @@ async def node(
     }
 
 
-@router.get("/v1/peer/ping", summary="A member's node asks whether it is heard")
+@router.get(
+    "/v1/peer/ping",
+    summary="A member's node asks whether it is heard",
+    response_model=PingAnswer,
+)
 async def ping(request: Request) -> dict[str, str]:
     return {"member": (await require_member(request)).member}
 
 
-@router.post("/v1/peer/ping", summary="The same with a body", openapi_extra=LARGE_BODY)
+@router.post(
+    "/v1/peer/ping",
+    summary="The same with a body",
+    response_model=PingBodyAnswer,
+    openapi_extra=LARGE_BODY,
+)
 async def ping_body(request: Request) -> dict[str, Any]:
     return {"member": (await require_member(request)).member, "bytes": len(await request.body())}

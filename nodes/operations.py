@@ -10,6 +10,7 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
 
 from chain import outbox
 from chain.context import Context
@@ -17,12 +18,26 @@ from chain.core.errors import Unavailable
 from registry.access import Principal, get_context, require_local
 
 router = APIRouter(tags=["node"])
+
+
+class OperationAnswer(BaseModel):
+    """Where a contract call stands; the code and its context are those of a refusal."""
+
+    operation: str
+    state: str
+    transaction: str | None
+    height: int | None
+    code: str | None
+    context: dict[str, Any]
+
+
 _LOCAL = require_local("system", "clerk", "officer", "auditor", "administrator")
 
 
 @router.get(
     "/v1/operations/{operation_id:path}",
     summary="How a promised contract call ended, or where it stands",
+    response_model=OperationAnswer,
 )
 async def operation(
     operation_id: str,

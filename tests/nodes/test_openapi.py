@@ -161,3 +161,16 @@ def test_every_refusal_is_described_as_a_problem(described: Described) -> None:
     ]
     assert {tuple(content) for content in refusals} == {("application/problem+json",)}
     assert "refusedBy" in described.document["components"]["schemas"]["Problem"]["required"]
+
+
+def test_every_answer_has_a_schema(described: Described) -> None:
+    """A bundle is an object of its own format, and the metrics are text."""
+    without = [
+        f"{method} {path}"
+        for path, methods in described.document["paths"].items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+        if status[0] == "2" and not path.endswith("bundle") and path != "/metrics"
+        if "$ref" not in answer["content"]["application/json"]["schema"]
+    ]
+    assert without == []
