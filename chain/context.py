@@ -1,8 +1,7 @@
-"""What the services of a node are given: identity, database, chain view, keys and the way to its
-peers.
+"""The context of a node's services: identity, database, chain view, keys and peers.
 
 Domain packages take a ``Context`` and never build one; ``nodes`` builds it from the configuration.
-Nothing here decides anything.
+It contains no rules.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""See the modules of ``chain.bundle``."""
+"""Bundles: built by ``builder``, verified by ``verifier`` against a ``trust`` file."""

@@ -1,1 +1,1 @@
-"""See the modules of ``chain.core``."""
+"""What the other packages of ``chain`` share: errors, canonical JSON, cryptography, database."""

@@ -1,9 +1,9 @@
-"""RFC 8785 canonical JSON, and a reader that accepts only what it could have written.
+"""RFC 8785 canonical JSON, and a reader that accepts only canonical bytes.
 
-One value has one text: that is what lets a byte-for-byte signature or hash stand for a JSON value.
-The reader is for bytes from strangers: it looks at size, depth and the number of values before it
-builds anything, and refuses duplicate keys, floats, integers beyond 2^53-1, wrong UTF-8 and halves
-of surrogate pairs.
+Each value has exactly one encoding, so a signature or hash over bytes stands for the JSON value.
+The reader takes untrusted bytes: it checks size, depth and the number of values before it builds
+anything, and refuses duplicate keys, floats, integers above 2^53-1, invalid UTF-8 and lone
+surrogates.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Forms of single values, for both ends: what a node takes in is exactly what a verifier reads out
-of a bundle later.
+"""Forms of single values, shared by nodes and verifiers: nodes accept what a verifier reads.
 
-A salt of another length, a signature in other digits or a number beyond JSON's exact range can be
-signed, stored and paid for, and fails only when somebody wants to prove it. Nodes and
-``chain.bundle`` therefore read with the same functions; statements have their own closed
-schema in ``chain.ethereum.eip712``. Pure: values in, values or ``ValueError`` out; the caller says
-in whose words.
+A salt of another length, a signature in other digits or a number above JSON's exact range could be
+signed, stored and paid for, and would fail only when somebody has to prove it. Nodes and
+``chain.bundle`` therefore use the same functions; statements have their own closed schema in
+``chain.ethereum.eip712``. Pure: a value in, the typed value or ``ValueError`` out; the caller words
+the error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The city's time zone: what people read and what they mean by a day. Stored times are Unix
-seconds.
-"""
+"""The city's time zone, in which people read times and days. Stored times are Unix seconds."""
 
 from __future__ import annotations
 

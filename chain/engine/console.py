@@ -1,9 +1,8 @@
-"""The validator's own console: JSON-RPC over the socket in its directory, where only its owner gets
-in.
+"""The validator's own console: JSON-RPC over a Unix socket in the validator's directory.
 
-It offers what the network port must not: ``governance`` and ``istanbul`` (votes), ``admin``
-(peers). The program makes it with mode 0600. The socket is reached through an open directory,
-because a Unix socket's path may have 107 bytes only.
+Only the owner can connect: the engine creates the socket with mode 0600. The console offers what
+the network port must not: ``governance`` and ``istanbul`` (votes), ``admin`` (peers). The socket is
+reached through an open directory, because the path of a Unix socket is limited to 107 bytes.
 """
 
 from __future__ import annotations

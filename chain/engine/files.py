@@ -1,6 +1,4 @@
-"""What building and running an engine ask of the disk: one at a time, whole or not at all, a full
-disk told.
-"""
+"""File operations of the engine: exclusive locks, atomic writes, and errors for a full disk."""
 
 from __future__ import annotations
 

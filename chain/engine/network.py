@@ -1,10 +1,9 @@
-"""A network of validators on this machine: one directory that says what it is and holds all it
-needs.
+"""A network of validators on this machine, in one directory.
 
-``network.json`` names the chain (chain id, genesis hash, engine) and its validators with their
+``network.json`` holds the chain (chain id, genesis hash, engine) and its validators with their
 organisations, addresses and ports; ``validator-1`` and so on are their homes
-(``chain.engine.validators``). The directory can be moved while the network is down. It is made
-beside its final place and then renamed, so a network exists whole or not at all.
+(``chain.engine.validators``). The directory can be moved while the network is down. It is created
+under a temporary name and then renamed, so a network exists completely or not at all.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""``qiaolian network proxy``: a gate in front of a validator's RPC port, for nodes that are not on
-its machine.
+"""``qiaolian network proxy``: the proxy of a validator's RPC port, for remote nodes.
 
-It passes the methods that nodes use, and of transactions those that ``chain.engine.proxy_rules``
-allows and whose sender is a live TRANSACTION key in the member directory. Status and role are the
-contracts' business: a suspended member still claims, closes and withdraws. The directory is read
-from the proxy's own validator, which it trusts.
+It passes the methods that nodes use, and the transactions that ``chain.engine.proxy_rules`` allows
+and whose sender is a live TRANSACTION key in the member directory. Contracts check status and role:
+a suspended member may still claim, close and withdraw. The directory is read from the proxy's own
+validator, which the proxy trusts.
 
-Founding comes first and past the proxy: before ``deployment.json`` exists there are neither members
-nor contracts that it could know.
+Founding does not go through the proxy: before ``deployment.json`` exists there are no members and
+no contracts to check against.
 """
 
 from __future__ import annotations

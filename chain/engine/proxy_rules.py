@@ -1,9 +1,8 @@
-"""What the RPC proxy lets through to a validator, without I/O or clock: methods, transactions,
-rates.
+"""What the RPC proxy passes to a validator: methods, transactions and rates. No I/O, no clock.
 
-A free-gas chain has no other gate: whoever reaches a validator could fill its pool, deploy
+A free-gas chain has no other protection: anyone who reaches a validator could fill its pool, deploy
 contracts, or send Kaia's own transaction types, one of which replaces an account's key. Requests
-are read here and written anew for the validator, so that both never read one request differently.
+are parsed here and encoded again for the validator, so that both cannot read one differently.
 """
 
 from __future__ import annotations

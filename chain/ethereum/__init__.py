@@ -1,1 +1,1 @@
-"""See the modules of ``chain.ethereum``."""
+"""Blocks, proofs, typed data and contracts of the chain."""

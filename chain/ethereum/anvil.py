@@ -1,6 +1,6 @@
-"""A throw-away chain for tests: anvil, which starts in a tenth of a second and can move its clock.
+"""A throw-away chain for tests: anvil, which starts in a tenth of a second and can set its clock.
 
-It keeps nothing after its end and has no validators, so it never holds data that matters.
+It stores nothing after its end and has no validators, so it never holds data that matters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Put the network's contracts on a chain.
+"""Deploy the network's contracts.
 
 All creations are sent at once: a created contract's address follows from its sender and nonce, so a
-later constructor can be given an earlier contract's address before that exists.
+constructor can be given the address of a contract that does not exist yet.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Which chain, and where its contracts are: the file every node and every verifier's trust starts
-from.
+"""Which chain, and where its contracts are: the file that every node and trust file starts from.
 
 ``deployment.json`` holds the chain id, the genesis hash and the address of each contract. The chain
-id is unique per genesis, so a rebuilt chain is another chain; the genesis hash is checked all the
-same whenever a connection is made.
+id is unique for each genesis, so a rebuilt chain is another chain; the genesis hash is checked all
+the same whenever a connection is made.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""When a block counts: one rule for each kind of engine.
+"""When a block is final: one rule for each kind of engine.
 
 A ``FinalityRule`` turns a node's answer into a header whose hash and seals were recomputed here, or
-refuses it. Everything else that the view believes hangs on the state root of such a header.
+refuses it. Everything that the chain view proves rests on the state root of such a header.
 """
 
 from __future__ import annotations

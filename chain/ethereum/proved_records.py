@@ -1,9 +1,8 @@
-"""Contract records proved under one block: what a decision rests on.
+"""Contract records proved under one block, the basis of a decision.
 
 A decision names the records it needs (``grant_record(grant_id)``, ``member_record(code)``, …), gets
 all of them proved under one block from ``ChainView.proved``, and reads nothing else of the chain.
-The result is immutable, so that a rule which is passed it can be read, tested and repeated without
-a chain.
+The result is immutable, so a rule that takes it can be read, tested and repeated without a chain.
 
 Pure: no I/O, no clock.
 """

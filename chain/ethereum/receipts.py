@@ -1,13 +1,12 @@
-"""Receipts of a block, recomputed to the root its header names: these logs are in the block, and no
-others.
+"""Receipts of a block, checked against the receipts root of its header: its logs are complete.
 
 ``receiptsRoot`` is the root of a Merkle Patricia trie from rlp(index) to the consensus encoding of
 each receipt (Ethereum yellow paper 4.3.1, appendix D; Kaia's ``DeriveShaOrig``, which a genesis
-selects by ``deriveShaImpl: 0``). ``logsBloom`` holds every log's address (yellow paper 4.3.1), so a
+selects by ``deriveShaImpl: 0``). ``logsBloom`` has every log's address (yellow paper 4.3.1), so a
 bloom without an address proves that the block has no log of it. Validators check both against the
 execution before they seal a header.
 
-Not covered by the root: transaction hashes, contract addresses, and whatever else a node adds to a
+The root does not cover transaction hashes, contract addresses, and whatever else a node adds to a
 receipt.
 """
 

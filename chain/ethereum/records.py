@@ -1,17 +1,17 @@
-"""The contracts' packed status words, decoded.
+"""Decode the contracts' packed status records.
 
-Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows
-its status now and, as far as its heights go, then; 0 means never. The packings are those of the
-Solidity sources, from the least significant bit. Each word answers for the block it was proved
-under (``live``) and, where heights allow it, for an earlier block (``live_at``, ``held_at``); a
-height counts from the block that holds it. Of blocks after the proof no word says anything.
+Each on-chain record is one 256-bit value stored under a struct hash, so that one storage proof
+shows its present status and, as far as its heights allow, its past status; 0 means never. The
+layouts are those of the Solidity sources, from the least significant bit. A record is valid at the
+block it was proved under (``live``) and, where heights allow it, at an earlier block (``live_at``,
+``held_at``); a change at a height counts from that block. No record covers blocks after its proof.
 
-What can happen once has a height that is set once. The latest of several is kept for an asset's
-correction, a deal's last step, a log's anchor, a member's suspension and a hold. A suspension or a
-hold that comes again would hide the one before: its word is therefore kept in a slot of its own,
-under the height that lifted it, and the word says from which height on it tells everything
-(``valid_from``). Of an earlier block it answers nothing (``height_not_covered``); ``record_at``
-goes back to the word that does.
+What happens once has a height that is set once. Of what happens repeatedly (an asset's correction,
+a deal's last step, a log's anchor, a member's suspension, a hold) the record has the latest. A new
+suspension or hold would overwrite the one before. The contract therefore stores the earlier record
+in its own slot, under the height that lifted it, and the new record has ``valid_from``, the first
+height it covers. The current record does not cover earlier blocks (``height_not_covered``);
+``record_at`` finds the one that does.
 
 Pure: no I/O, no clock, usable by a verifier without a chain.
 """

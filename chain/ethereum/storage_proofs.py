@@ -1,8 +1,8 @@
-"""Storage proofs: what a contract held at a height, shown from a header's state root.
+"""Storage proofs: a contract's storage value at a height, proved from a header's state root.
 
-Merkle Patricia trie proofs as ``eth_getProof`` gives them (Ethereum yellow paper, appendix D). Kaia
+Merkle Patricia trie proofs as given by ``eth_getProof`` (Ethereum yellow paper, appendix D). Kaia
 encodes a contract's account leaf as a type byte 0x02 followed by RLP; plain Ethereum's RLP leaf is
-read too. An absent slot is proved zero. Every node supplied must be used.
+read too. An absent slot is proved zero. A proof with an unused node is refused.
 """
 
 from __future__ import annotations

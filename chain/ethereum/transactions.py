@@ -1,8 +1,7 @@
-"""Signed Ethereum transactions of the legacy kind (EIP-155), encoded by hand: the fast way from a
-call to bytes.
+"""Signed legacy Ethereum transactions (EIP-155), encoded without a library.
 
-Legacy transactions are accepted by every engine, and on a free-gas chain they need no fee fields.
-Encoding and hashing take some ten microseconds beside the signature itself.
+Every engine accepts legacy transactions, and on a free-gas chain they need no fee fields. Encoding
+and hashing take about ten microseconds beside the signature itself.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""See the modules of ``chain.keys``."""
+"""Signers, key files and passphrases."""

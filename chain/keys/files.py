@@ -1,11 +1,12 @@
-"""Signers, and the files keys rest in.
+"""Signers and their key files.
 
 A key file is JSON: the private key under AES-256-GCM with a key derived by scrypt from the node's
-passphrase, and a SHA-256 over the rest, so that a damaged file (``key_file_corrupt``) and a wrong
-passphrase (``key_passphrase_wrong``) are told apart. Files are 0600, written whole or not at all.
-``Signer`` is the interface a hardware module or remote signer would take. A person's key (chief
-data officer, administrator, data subject) rests outside every node, under a passphrase of the
-person's own, in a Web3 Secret Storage file that any wallet opens (``chain.keys.keystore``).
+passphrase, and a SHA-256 over the rest. The hash distinguishes a damaged file
+(``key_file_corrupt``) from a wrong passphrase (``key_passphrase_wrong``). Files have mode 0600 and
+are written atomically. ``Signer`` is the interface for a hardware module or remote signer. A
+person's key (chief data officer, administrator, data subject) is stored outside every node, under
+the person's own passphrase, in a Web3 Secret Storage file that any wallet opens
+(``chain.keys.keystore``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Web3 Secret Storage, version 3: a person's secp256k1 key in a file that any Ethereum wallet
-opens.
+"""Web3 Secret Storage, version 3: a secp256k1 key in a file that any Ethereum wallet opens.
 
-The private key lies under AES-128-CTR; its key comes from the passphrase by scrypt (PBKDF2 is read
-too, as other wallets write it), and a Keccak-256 MAC over the ciphertext shows a wrong passphrase.
-Source: the Ethereum "Web3 Secret Storage Definition".
+The private key is encrypted with AES-128-CTR. The encryption key is derived from the passphrase by
+scrypt (PBKDF2 is read too, because other wallets write it). A Keccak-256 MAC over the ciphertext
+detects a wrong passphrase. Source: the Ethereum "Web3 Secret Storage Definition".
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Where passphrases of key files come from: a file, or a person who is asked; never an argument,
-and never printed.
+"""Read the passphrases of key files, from a file or by asking; never from an argument.
 
-What leaves a passphrase where whoever has the key finds it too is said in a warning on standard
-error.
+Passphrases are never printed. A passphrase stored where whoever has the key also finds it causes a
+warning on standard error.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""See the modules of ``chain.log``."""
+"""Transparency logs: Merkle trees and signed checkpoints."""

@@ -1,9 +1,8 @@
-"""Transactions that are owed to the chain: queued with the domain change that causes them, sent
-once, accounted for.
+"""Transactions to send to the chain, stored with the domain change that causes them.
 
 ``enqueue`` runs inside the caller's database transaction, so a change and its transaction are both
-kept or both lost. One ``OutboxWorker`` a sending key, in a process of its own, does the rest; see
-``chain.outbox.worker``.
+stored or both rolled back. One ``OutboxWorker`` for each sending key, in its own process, signs and
+sends them; see ``chain.outbox.worker``.
 """
 
 from chain.outbox.rules import Priority

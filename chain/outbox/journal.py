@@ -1,4 +1,4 @@
-"""What the outbox worker reads and writes: every step in one short database transaction, in bulk."""
+"""The outbox worker's database access: each step in one short transaction, in bulk."""
 
 from __future__ import annotations
 

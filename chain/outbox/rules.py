@@ -1,12 +1,10 @@
-"""In which order queued calls get their nonces. Pure.
+"""The order in which queued calls get their nonces. Pure.
 
-1. An urgent call goes before a normal one, a normal one before bulk, and within a class the oldest
-   goes first.
-2. Bulk calls, which strangers can cause in any number, occupy only a part of the calls in flight:
-   what is in flight has its place in the key's nonce sequence, so it delays every call that comes
-   after it.
-3. Every ``FAIR_SHARE``-th nonce goes to the call that has waited longest, whatever its class: no
-   class waits forever.
+1. Urgent calls go before normal ones, normal ones before bulk; within a class the oldest first.
+2. Bulk calls, which strangers can cause in any number, occupy only a part of the calls in flight: a
+   call in flight has a fixed nonce, so it delays every later call.
+3. Every ``FAIR_SHARE``-th nonce goes to the call that has waited longest, whatever its class, so no
+   class starves.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
-"""The outbox worker: the one owner of a sending key's nonces.
+"""The outbox worker: the only owner of a sending key's nonces.
 
-Three loops in three threads. *Signing* takes queued calls in the order of ``chain.outbox.rules``,
-gives them the next nonces, and stores their bytes.
-*Sending* hands the bytes to a chain node, in batches. *Watching* follows the blocks, finds its own
-  transactions in them and stores how they ended. Now and then it also sweeps what has been in
-  flight for long: what a node forgot is sent again, byte for byte.
+Three loops run in three threads. *Signing* takes queued calls in the order of
+``chain.outbox.rules``, assigns the next nonces and stores the signed bytes. *Sending* submits the
+bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions and
+stores their outcomes. From time to time it also sweeps the calls that have been in flight for long:
+bytes that a node has dropped are sent again unchanged.
 
-What holds at a kill between any two steps:
+Invariants across a kill between any two steps:
 
-1. Bytes are durable before they are first sent, and a stored call is never signed again while its
-   bytes can still enter a block; so a call takes effect at most once.
-2. Whatever is not final is looked for on the chain and sent again when the worker starts; so a call
+1. Bytes are durable before they are first sent, and a stored call is not signed again while its
+   bytes can still enter a block. So a call takes effect at most once.
+2. When the worker starts, it looks up every call that is not final and sends it again. So a call
    takes effect at least once.
-3. Nonces are given out by compare-and-swap in the database, so even a second worker by mistake
-   cannot give one out twice.
-4. Bytes are given up, and their call signed afresh, only when the chain shows that another
-   transaction has used their nonce (a database restored from an old backup, a key used elsewhere):
-   they can never take effect then.
+3. Nonces are assigned by compare-and-swap in the database, so a second worker started by mistake
+   cannot assign one twice.
+4. Bytes are discarded, and their call signed again, only when the chain shows that another
+   transaction has used their nonce (a database restored from an old backup, a key used elsewhere).
+   Then they can never take effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a bundle may carry, and what a verifier's own trust decides: one story over a real chain,
+"""What a bundle may carry, and what a verifier's own trust decides: one proof over a real chain,
 broken in one place at a time.
 """
 
@@ -96,29 +96,29 @@ def voucher(seq: int) -> Voucher:
     return Voucher(1, b"\x11" * 32, 0, seq, 10 * seq, 100 * seq, bytes([seq]) * 32)
 
 
-def check(facts: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
-    """A story that needs something of every section."""
+def check(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    """A proof profile that needs an element of every section."""
     if set(subject) != {"member", "asset", "commitment"} or not all(
         isinstance(item, str) for item in subject.values()
     ):
         raise Malformed("subject_malformed", "The story is about something else.")
-    vouchers = facts.statements(Voucher)
+    vouchers = claims.statements(Voucher)
     if {signed.member for signed in vouchers} != {subject["member"]} or any(
         signed.purpose != KeyPurpose.STATEMENT for signed in vouchers
     ):
         raise Inconsistent("voucher_other", "A voucher is another member's.")
-    places = [facts.log_inclusion(signed) for signed in vouchers]
+    places = [claims.log_inclusion(signed) for signed in vouchers]
     certificate, withdrawal = (
-        facts.statement(SubjectKeyCertificate),
-        facts.statement(ConsentWithdrawal),
+        claims.statement(SubjectKeyCertificate),
+        claims.statement(ConsentWithdrawal),
     )
     if withdrawal.certificate != certificate.statement or withdrawal.member != "":
         raise Inconsistent("subject_other", "The withdrawal is not the certified subject's.")
-    if "0x" + facts.struct(AssetRecord).struct_hash().hex() != subject["asset"]:
+    if "0x" + claims.struct(AssetRecord).struct_hash().hex() != subject["asset"]:
         raise Inconsistent("asset_other", "The asset is another.")
-    facts.storage_value("MemberDirectory", "members", subject["member"])
+    claims.storage_value("MemberDirectory", "members", subject["member"])
     if (
-        facts.disclosed(bytes.fromhex(COMMITMENT[2:]), RECORD_DOMAIN) != RECORD
+        claims.disclosed(bytes.fromhex(COMMITMENT[2:]), RECORD_DOMAIN) != RECORD
         or subject["commitment"] != COMMITMENT
     ):
         raise Inconsistent("record_other", "The record is another.")
@@ -129,7 +129,7 @@ def check(facts: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
 
 
 class Office:
-    """The member whose story it is, with keys of every fate."""
+    """The member of the proof, with live, ended and misused keys."""
 
     def __init__(self) -> None:
         fresh = [Secp256k1Signer(new_private_key()) for _ in range(6)]
@@ -259,7 +259,7 @@ class World:
             required_witnesses=1,
         )
 
-    # --- the story ---
+    # --- the bundle ---
 
     def sign(
         self, statement: Statement, signer: Secp256k1Signer, domain: Domain | None = None
@@ -308,7 +308,7 @@ class World:
         }
 
     def tell(self) -> Value:
-        """The whole story, as its builder writes it."""
+        """The complete bundle, as its builder writes it."""
         builder = BundleBuilder(
             story="test",
             chain_id=self.network.chain_id,
@@ -491,10 +491,10 @@ def flipped(text: str, place: int = -1) -> str:
     return text[:place] + other + (text[place + 1 :] if place != -1 else "")
 
 
-# --- The whole story ------------------------------------------------------------------------------
+# --- The complete proof ---------------------------------------------------------------------------
 
 
-def test_a_story_told_whole_is_verified(world: World) -> None:
+def test_a_complete_proof_is_verified(world: World) -> None:
     report = world.verify()
     assert report.proved == ["voucher 1 stands at 0"]
     assert report.height == world.head
@@ -536,7 +536,7 @@ def altered(old: Any) -> Any:
     return old + (1 if isinstance(old, int) else "x" if isinstance(old, str) else [None])
 
 
-def test_nothing_in_a_story_can_be_altered(world: World) -> None:
+def test_no_value_of_a_bundle_can_be_altered(world: World) -> None:
     assert world.value is not None
     leaves = [path for path in places(world.value) if not isinstance(_at(world.value, path), dict)]
     assert len(leaves) > 100
@@ -546,7 +546,7 @@ def test_nothing_in_a_story_can_be_altered(world: World) -> None:
         assert caught.value.exit_code in range(10, 17)
 
 
-def test_nothing_in_a_story_can_be_replaced_by_something_of_another_kind(world: World) -> None:
+def test_no_value_of_a_bundle_can_be_replaced_by_another_type(world: World) -> None:
     """Nor does anything a stranger may write end the verifier in another way than by its refusal."""
     assert world.value is not None
     for path in places(world.value):
@@ -557,7 +557,7 @@ def test_nothing_in_a_story_can_be_replaced_by_something_of_another_kind(world: 
                 world.verify(lambda value, path=path, new=new: put(value, path, lambda _old: new))  # type: ignore[misc]
 
 
-def test_nothing_in_a_story_can_be_left_out_or_said_twice(world: World) -> None:
+def test_no_element_of_a_bundle_can_be_omitted_or_repeated(world: World) -> None:
     assert world.value is not None
     for path in places(world.value):
         parent = _at(world.value, path[:-1])
@@ -686,9 +686,7 @@ def _doubled(parent: list[Any], key: int) -> None:
         ),
     ],
 )
-def test_what_is_not_of_the_bundles_form_is_malformed(
-    world: World, change: Change, code: str
-) -> None:
+def test_a_value_of_another_form_is_malformed(world: World, change: Change, code: str) -> None:
     assert refusal(world, change) == (Malformed, code)
 
 
@@ -703,7 +701,7 @@ def test_bytes_that_are_not_canonical_are_malformed(world: World) -> None:
         assert caught.value.code == "json_not_canonical"
 
 
-def test_a_bundle_larger_than_agreed_is_refused_unread(world: World) -> None:
+def test_a_bundle_over_the_size_limit_is_refused_unread(world: World) -> None:
     data = world.edited()
     assert verify(data, world.trust, {"test": check}, max_bytes=len(data)).proved
     with pytest.raises(Malformed) as caught:
@@ -711,7 +709,7 @@ def test_a_bundle_larger_than_agreed_is_refused_unread(world: World) -> None:
     assert caught.value.code == "json_too_large"
 
 
-def test_a_story_too_large_for_any_verifier_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_over_the_verifiers_limits_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     builder = BundleBuilder(story="test", chain_id=1, genesis_hash="0x", subject={})
     for seq in (1, 2, 1, 2):
         builder.add_statement(voucher(seq), bytes(65))
@@ -730,7 +728,7 @@ def test_a_story_too_large_for_any_verifier_is_not_written(monkeypatch: pytest.M
             assert refused.value.code == "bundle_too_large"
 
 
-def test_more_elements_than_agreed_are_refused_before_any_is_checked(world: World) -> None:
+def test_elements_over_the_limit_are_refused_before_any_is_checked(world: World) -> None:
     def crowd(value: Value) -> None:
         value["headers"] = [f"{number:x}" for number in range(MAX_ELEMENTS)]
 
@@ -760,11 +758,11 @@ def _sign_again(world: World, signer: Secp256k1Signer, domain: Domain | None = N
     return change
 
 
-def test_a_statement_of_a_stranger_is_refused(world: World) -> None:
+def test_a_statement_of_an_unknown_signer_is_refused(world: World) -> None:
     assert refusal(world, _sign_again(world, STRANGER)) == (BadSignature, "signer_unknown")
 
 
-def test_a_statement_signed_for_another_chain_or_contract_is_nobodys(world: World) -> None:
+def test_a_statement_signed_for_another_chain_or_contract_is_refused(world: World) -> None:
     home = world.ledger.deployment.domain("TradeSettlement")
     for domain in (
         Domain(home.chain_id + 1, home.contract),
@@ -826,7 +824,7 @@ def test_a_statement_under_an_ended_key_that_no_earlier_anchor_includes_is_refus
         assert kind_and_code == (BadSignature, "key_ended")
 
 
-def test_a_keys_end_is_not_hidden_behind_an_older_header(world: World) -> None:
+def test_an_older_header_cannot_hide_a_keys_end(world: World) -> None:
     """The key was live in the block of the proof, ended in a later one, and what it signed was
     anchored after that.
     """
@@ -853,7 +851,7 @@ def _log_key(world: World, signer: Ed25519Signer) -> Change:
     return change
 
 
-def test_a_log_key_counts_until_its_end_alone(world: World) -> None:
+def test_a_log_key_counts_only_until_its_end(world: World) -> None:
     office = world.office
     assert world.verify(_log_key(world, office.log_ended_late)).proved, (
         "its checkpoint was anchored before the end"
@@ -868,7 +866,7 @@ def _certificate(world: World, signer: Secp256k1Signer, **changes: Any) -> Chang
     return change
 
 
-def test_a_subjects_key_counts_only_under_its_offices_certificate(world: World) -> None:
+def test_a_subjects_key_counts_only_under_its_issuers_certificate(world: World) -> None:
     office = world.office.statement
     assert refusal(world, _certificate(world, STRANGER)) == (BadSignature, "signer_unknown")
     assert refusal(world, _certificate(world, SUBJECT)) == (BadSignature, "signer_unknown")
@@ -894,7 +892,7 @@ def test_a_subjects_key_counts_only_under_its_offices_certificate(world: World) 
     )
 
 
-def test_two_certificates_of_one_key_contradict_each_other(world: World) -> None:
+def test_two_different_certificates_of_one_key_are_refused(world: World) -> None:
     """An office that says two things of one key could show whichever suits whom it helps."""
     office = world.office.statement
     for changes in ({"subject": b"\x07" * 32}, {"purpose": "dispute"}, {"not_after": 2**41}):
@@ -918,7 +916,7 @@ def test_a_certified_subject_cannot_certify_another(world: World) -> None:
     assert refusal(world, inherit) == (BadSignature, "signer_unknown")
 
 
-def test_a_certificate_may_stand_behind_what_it_certifies(world: World) -> None:
+def test_a_certificate_may_follow_what_it_certifies(world: World) -> None:
     assert world.verify(lambda value: value["statements"].reverse()).proved
 
 
@@ -1036,11 +1034,13 @@ def test_a_statement_that_its_signer_never_logged_is_refused(world: World) -> No
         pytest.param(lambda s: s.update(accountProof=[]), id="no account"),
     ],
 )
-def test_a_word_that_the_header_does_not_show_is_refused(world: World, change: Change) -> None:
+def test_a_storage_value_that_the_header_does_not_prove_is_refused(
+    world: World, change: Change
+) -> None:
     assert refusal(world, lambda value: change(value["storage"][0])) == (NotAnchored, "proof_wrong")
 
 
-def test_a_word_the_story_needs_and_the_bundle_does_not_prove_is_missed(world: World) -> None:
+def test_a_storage_value_the_profile_needs_must_be_proved(world: World) -> None:
     def other_member(value: Value) -> None:
         place = world.add_word(value, "MemberDirectory", "members", BANK)
         value["storage"][0] = value["storage"].pop(place)
@@ -1097,7 +1097,7 @@ def test_another_tree_of_the_same_size_than_the_chain_anchors_is_not_anchored(wo
     ) == (NotAnchored, "anchor_differs")
 
 
-def test_an_anchor_is_shown_by_its_own_two_words(world: World) -> None:
+def test_an_anchor_is_proved_by_its_own_two_storage_values(world: World) -> None:
     def swap(value: Value) -> None:
         log = value["logs"][0]
         log["size"], log["root"] = log["root"], log["size"]
@@ -1109,7 +1109,7 @@ def test_an_anchor_is_shown_by_its_own_two_words(world: World) -> None:
     )
 
 
-def test_an_anchor_of_another_incarnation_does_not_count(world: World) -> None:
+def test_an_anchor_of_another_log_epoch_does_not_count(world: World) -> None:
     def other(value: Value) -> None:
         log_id = keccak256(checkpoint.log_origin(OFFICE, 1).encode())
         log = value["logs"][0]
@@ -1191,7 +1191,7 @@ def _with_sets(world: World, *sets: ValidatorSet) -> Trust:
     return replace(world.trust, validator_sets=sets)
 
 
-def test_other_validators_in_the_trust_file_are_not_convinced(world: World) -> None:
+def test_a_header_of_validators_outside_the_trust_file_is_refused(world: World) -> None:
     ours, other = frozenset(world.network.addresses), frozenset({STRANGER.address})
     assert refusal(world, held=_with_sets(world, ValidatorSet(0, None, other))) == (
         NotFinal,
@@ -1203,7 +1203,7 @@ def test_other_validators_in_the_trust_file_are_not_convinced(world: World) -> N
     )
 
 
-def test_each_header_is_held_against_the_validators_of_its_own_height(world: World) -> None:
+def test_each_header_is_checked_against_the_validators_of_its_height(world: World) -> None:
     ours, other = frozenset(world.network.addresses), frozenset({STRANGER.address})
 
     def two_headers(value: Value) -> None:
@@ -1250,7 +1250,7 @@ def test_a_bundle_of_another_chain_is_refused(world: World) -> None:
         assert refusal(world, held=held) == (WrongTrust, "other_chain")
 
 
-def test_a_chain_of_the_same_name_but_another_genesis_does_not_pass_by_naming_ours(
+def test_a_chain_of_another_genesis_cannot_claim_ours(
     world: World,
 ) -> None:
     """A bundle may claim any genesis; the seals are what it cannot claim."""
@@ -1289,7 +1289,7 @@ def test_a_contract_or_slot_the_trust_file_does_not_name_is_refused(world: World
     assert refusal(world, held=replace(held, storage=keyless)) == (WrongTrust, "trust_no_slot")
 
 
-def test_the_same_contracts_deployed_by_somebody_else_do_not_count(world: World) -> None:
+def test_the_same_contracts_at_other_addresses_do_not_count(world: World) -> None:
     other = {name: "0x" + keccak256(name.encode())[:20].hex() for name in NAMES}
     assert refusal(world, held=replace(world.trust, contracts=other)) == (
         WrongTrust,
@@ -1317,13 +1317,13 @@ def test_a_header_that_proves_nothing_is_refused(world: World) -> None:
     )
 
 
-def test_a_word_the_story_does_not_need_is_refused(world: World) -> None:
+def test_an_unused_storage_value_is_refused(world: World) -> None:
     assert refusal(
         world, lambda value: world.add_word(value, "MemberDirectory", "members", BANK)
     ) == (Inconsistent, "element_unused")
 
 
-def test_a_key_nobody_signed_with_is_refused(world: World) -> None:
+def test_an_unused_key_is_refused(world: World) -> None:
     assert refusal(world, lambda value: world.add_key(value, world.office.spare.fingerprint)) == (
         Inconsistent,
         "element_unused",
@@ -1341,7 +1341,7 @@ def test_a_key_of_no_log_is_refused(world: World) -> None:
         ) == (Inconsistent, "element_unused")  # type: ignore[misc]
 
 
-def test_a_statement_the_story_does_not_need_is_refused(world: World) -> None:
+def test_an_unused_statement_is_refused(world: World) -> None:
     approval = Approval(1, b"\x01" * 32, 7, 2**40)
     assert refusal(
         world,
@@ -1349,7 +1349,7 @@ def test_a_statement_the_story_does_not_need_is_refused(world: World) -> None:
     ) == (Inconsistent, "element_unused")
 
 
-def test_a_struct_the_story_does_not_need_is_refused(world: World) -> None:
+def test_an_unused_struct_is_refused(world: World) -> None:
     terms = GrantTerms(
         1, b"\1" * 32, 1, OFFICE, BANK, 1, "credit", "loan", bytes(32), 0, 1, 1, bytes(32)
     )
@@ -1360,7 +1360,7 @@ def test_a_struct_the_story_does_not_need_is_refused(world: World) -> None:
     )
 
 
-def test_a_disclosure_the_story_does_not_need_is_refused(world: World) -> None:
+def test_an_unused_disclosure_is_refused(world: World) -> None:
     def disclose(value: Value) -> None:
         commitment = commit(SALT, "qiaolian.other.v1", RECORD)
         value["disclosures"].append(
@@ -1375,14 +1375,14 @@ def test_a_disclosure_the_story_does_not_need_is_refused(world: World) -> None:
     assert refusal(world, disclose) == (Inconsistent, "element_unused")
 
 
-def test_a_log_entry_the_story_does_not_need_is_refused(world: World) -> None:
+def test_an_unused_log_entry_is_refused(world: World) -> None:
     assert refusal(world, lambda value: value["logs"][0]["entries"].append(world.entry(5))) == (
         Inconsistent,
         "element_unused",
     )
 
 
-def test_a_digest_logged_at_two_places_is_told_once(world: World) -> None:
+def test_a_digest_logged_twice_is_refused(world: World) -> None:
     """The second place would otherwise hide the first, which then is checked by nobody."""
     assert refusal(world, lambda value: value["logs"][0]["entries"].append(world.entry(4))) == (
         Inconsistent,
@@ -1445,7 +1445,7 @@ def test_a_checkpoint_of_another_log_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("salt", [SALT[:31], SALT + b"\0", SALT + bytes(8)])
-def test_a_record_is_opened_by_a_salt_of_32_bytes_alone(world: World, salt: bytes) -> None:
+def test_only_a_salt_of_32_bytes_opens_a_record(world: World, salt: bytes) -> None:
     def other(value: Value) -> None:
         value["disclosures"][0]["salt"] = "0x" + salt.hex()
 
@@ -1461,7 +1461,7 @@ def test_a_record_is_opened_by_a_salt_of_32_bytes_alone(world: World, salt: byte
         {"commitment": "0x" + "01" * 32},
     ],
 )
-def test_a_record_that_was_not_committed_to_is_refused(world: World, change: Value) -> None:
+def test_another_record_than_the_committed_one_is_refused(world: World, change: Value) -> None:
     assert refusal(world, lambda value: value["disclosures"][0].update(change)) == (
         Inconsistent,
         "commitment_differs",
@@ -1479,7 +1479,7 @@ def test_a_record_that_was_not_committed_to_is_refused(world: World, change: Val
         ),
     ],
 )
-def test_a_story_that_lacks_a_part_or_is_another_s_is_refused(
+def test_an_incomplete_proof_or_another_subject_is_refused(
     world: World, change: Change, code: str
 ) -> None:
     assert refusal(world, change) == (Inconsistent, code)
@@ -1488,7 +1488,7 @@ def test_a_story_that_lacks_a_part_or_is_another_s_is_refused(
 # --- The trust file -------------------------------------------------------------------------------
 
 
-def test_a_trust_file_is_read_as_it_was_written(world: World) -> None:
+def test_a_trust_file_survives_a_round_trip(world: World) -> None:
     assert trust.read(json.dumps(world.trust.to_json()).encode()) == world.trust
 
 
@@ -1549,7 +1549,7 @@ def test_a_trust_file_of_another_form_is_refused(world: World, change: Value) ->
     "data",
     [b"", b"null", b"[]", b"\xff", b"{" * 1_000, b'{"format":1,"format":2}', b" " * 2_000_000],
 )
-def test_what_is_no_trust_file_at_all_is_refused(data: bytes) -> None:
+def test_other_bytes_than_a_trust_file_are_refused(data: bytes) -> None:
     with pytest.raises(WrongTrust) as caught:
         trust.read(data)
     assert caught.value.code == "trust_malformed"
