@@ -1,1 +1,1 @@
-"""See `service`."""
+"""Data assets: publication, catalogue, serving and status."""

@@ -1,1 +1,1 @@
-"""See `service`."""
+"""Certificates, consents, credit queries, disputes and repairs."""

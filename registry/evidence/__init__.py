@@ -1,1 +1,1 @@
-"""The node's evidence log: what it said, in order, so that nothing can be taken back or slipped in."""
+"""The node's evidence log: an append-only log of its statements and events."""

@@ -35,14 +35,15 @@ from registry.evidence.store import (
 )
 
 ANCHOR_SECONDS = 50
-"""An entry is anchored within 60 s: this, and the time a transaction takes."""
+"""Leaves 10 s for the transaction, so that an entry is anchored within 60 s."""
 
 
 def anchor_if_due(
     context: Context, *, seconds: float = ANCHOR_SECONDS, at_once: bool = False
 ) -> bool:
-    """Ask for the latest head to be anchored when the last anchor is ``seconds`` old; whether one
-    was asked for.
+    """Queue an anchor of the latest head if the last anchor is ``seconds`` old.
+
+    Returns whether an anchor was queued.
     """
 
     def change(session: Session) -> bool:
@@ -79,11 +80,10 @@ def anchor_if_due(
 
 
 def complete_anchors(context: Context) -> int:
-    """Store header, seals and storage proof of each anchor that is in a block; only then is it
-    done. How many became so.
+    """Store header, seals and storage proof of each anchor in a block; only then is it complete.
 
-    Each is kept with its own proof: a statement under a key that ended later needs an anchor from
-    before the end.
+    Returns how many were completed. Each anchor has its own proof, since a statement under a key
+    that has ended needs an anchor from before the end.
     """
     done = 0
     with context.database.read() as session:
@@ -123,14 +123,13 @@ def complete_anchors(context: Context) -> int:
 
 
 _OTHER_LOG = ("log_shrinks", "root_conflict")
-"""The contract's refusals of an anchor that say that the chain knows this log otherwise."""
+"""Reverts of an anchor that mean the chain has another history of this log."""
 
 
 def _require_same_log(context: Context, anchor: LogAnchor, code: str) -> None:
-    """Stop for a refused anchor only where the head that the chain is proved to anchor is none of
-    this log's own.
+    """Raise for a refused anchor only if this log lacks the head that the chain provably anchors.
 
-    A chain node's word for the refusal alone stops nothing: the anchor is asked for again.
+    A refusal that only the RPC node reports is not enough: the anchor is queued again.
     """
     try:
         require_current(context)
@@ -152,9 +151,10 @@ class _ProvedAnchor:
 def _proved_rows(
     context: Context, final: Sequence[tuple[LogAnchor, int]]
 ) -> dict[int, _ProvedAnchor]:
-    """What is stored of each anchor. The chain keeps the latest size and root only: one that a
-    later anchor overtook in its block, or on an engine that keeps no old state, has no proof, and
-    the later one's serves it.
+    """Return the row to store for each anchor.
+
+    The contract stores the latest size and root only. An anchor that a later one replaced in the
+    same block, or on an engine without old state, has no proof; the later anchor's proof covers it.
     """
     rows: dict[int, _ProvedAnchor] = {}
     for anchor, height in reversed(final):
@@ -167,9 +167,7 @@ def _proved_rows(
 
 
 def _proved(context: Context, anchor: LogAnchor, height: int) -> _ProvedAnchor | None:
-    """The anchor proved in its own block, which shows it however soon the next one follows; at the
-    head where the engine has no older state.
-    """
+    """Prove an anchor in its own block, or at the head if the engine has no older state."""
     try:
         size, root = _anchor_values(context, height)
     except QiaolianError:
@@ -191,9 +189,7 @@ def _anchor_values(context: Context, height: int | None) -> tuple[ProvedStorage,
 
 @dataclass(frozen=True)
 class AnchoredEntry:
-    """A log entry with everything a verifier needs: its place, path, checkpoint, and the anchor's
-    proof under a sealed header.
-    """
+    """A log entry with its index, inclusion path, checkpoint and the anchor's storage proof."""
 
     index: int
     leaf: bytes
@@ -207,7 +203,7 @@ class AnchoredEntry:
 
 
 def anchored_entry(context: Context, digest: bytes) -> AnchoredEntry:
-    """The entry with this digest; see ``anchored_entries``."""
+    """Return the entry with this digest; see ``anchored_entries``."""
     return anchored_entries(context, [digest])[0]
 
 
@@ -219,8 +215,9 @@ def anchored_entries(
     up_to: int = 0,
     log_keys: Mapping[bytes, int] | None = None,
 ) -> list[AnchoredEntry]:
-    """The entries with these digests, all under one anchor that is done: the best witnessed, of
-    those the earliest.
+    """Return the entries with these digests under one complete anchor.
+
+    Of several anchors, the one with most cosignatures is used, then the earliest.
 
     Args:
         before: the anchor's block is below it, e.g. a key's end; 0 for any.
@@ -256,7 +253,7 @@ def anchored_entries(
 
 
 def _anchors_after(session: Session, index: int, up_to: int) -> list[int]:
-    """Sizes of proved anchors that include the entry: best witnessed first, of those the earliest."""
+    """Return sizes of proved anchors that include the entry: most cosigned first, then earliest."""
     query = sa.select(LogAnchor.size, LogHead.cosignatures).join(
         LogHead, LogHead.size == LogAnchor.size
     )
@@ -272,9 +269,7 @@ def _anchors_after(session: Session, index: int, up_to: int) -> list[int]:
 def _usable(
     session: Session, size: int, keys: Mapping[bytes, int], before: int
 ) -> tuple[LogAnchor, LogHead, bytes] | None:
-    """The anchor with its head and log key, if it was made before the height and under a key that
-    was live then.
-    """
+    """Return anchor, head and log key if anchored before the height under a key live then."""
     anchor, head = session.get_one(LogAnchor, size), session.get_one(LogHead, size)
     anchored_at = LogRecord.decode(_proofs_of(anchor)[0].value).anchored_at
     if before and anchored_at >= before:
@@ -324,7 +319,7 @@ def _anchored(
 
 
 def has_anchored(context: Context, size: int) -> bool:
-    """Whether a proved anchor of this log includes its first ``size`` entries."""
+    """Return whether a proved anchor includes the log's first ``size`` entries."""
     query = (
         sa.select(LogAnchor.size)
         .where(LogAnchor.header.is_not(None), LogAnchor.size >= size)
@@ -335,7 +330,7 @@ def has_anchored(context: Context, size: int) -> bool:
 
 
 def is_anchored_by(context: Context, key: bytes) -> bool:
-    """Whether the newest proved anchor of this log is of a head that this key signed."""
+    """Return whether this key signed the head of the newest proved anchor."""
     query = (
         sa.select(LogHead.note)
         .join(LogAnchor, LogAnchor.size == LogHead.size)

@@ -40,7 +40,7 @@ _MARK = "— "
 
 @dataclass
 class AnchorComparison:
-    """Whether this process found its log to hold the head that the chain anchors."""
+    """Whether this process has checked that its log holds the head that the chain anchors."""
 
     passed: bool = False
 
@@ -50,7 +50,7 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
 
     Raises:
         Conflict: ``log_behind_chain`` when the chain anchors a head this database does not have: a
-            used place is never signed twice.
+            sequence position in use is never signed twice.
     """
     comparison = context.services.get(AnchorComparison, AnchorComparison)
     if not comparison.passed:
@@ -87,8 +87,9 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
 
 
 def require_current(context: Context) -> None:
-    """The head that the chain anchors is one of this database's own; only a database put back to an
-    older state lacks it.
+    """Require that this database has the head that the chain anchors.
+
+    A database restored from a backup may lack it.
 
     Raises:
         Conflict: ``log_behind_chain``; Unavailable: ``chain_view_stale``.
@@ -101,7 +102,7 @@ def require_current(context: Context) -> None:
 
 
 def anchored_head(context: Context) -> Checkpoint | None:
-    """The head of this log that the chain anchors, proved; ``chain_view_stale``."""
+    """Return the proved head of this log that the chain anchors; ``chain_view_stale``."""
     log_id = log_id_of(context)
     size, root = context.view.proved_values(
         [
@@ -116,8 +117,9 @@ def anchored_head(context: Context) -> Checkpoint | None:
 
 
 def cosigned(context: Context) -> tuple[int | None, int | None]:
-    """When this log was cosigned last, and when the first checkpoint was made that is longer than
-    any cosigned one, in Unix seconds; None where there is none.
+    """Return when this log was last cosigned and since when a checkpoint waits for a cosignature.
+
+    Both are in Unix seconds, None where there is none.
     """
     with context.database.read() as session:
         last = session.scalars(
@@ -136,14 +138,16 @@ def cosigned(context: Context) -> tuple[int | None, int | None]:
 
 
 def read_own(context: Context, note: str) -> Checkpoint:
-    """A head of this node's log, under a key it is or was signed with; ``checkpoint_signature``,
-    ``checkpoint_malformed``.
+    """Read a head of this node's log that one of its present or former keys signed.
+
+    Raises:
+        VerificationError: ``checkpoint_signature``, ``checkpoint_malformed``.
     """
     return checkpoint.verify(note, log_key=signing_key(context, note), witnesses={}).checkpoint
 
 
 def signing_key(context: Context, note: str) -> bytes:
-    """The own key that signed a head; the present one when none did."""
+    """Return this node's log key that signed a note, or the current key if none did."""
     return next(
         (key for key in context.own_log_keys if checkpoint.signed_by(note, key)),
         context.log_signer.public_key,
@@ -162,7 +166,7 @@ def require_own_head(context: Context, size: int, root: bytes, *, code: str, hol
 
 
 def latest_head(context: Context) -> dict[str, Any]:
-    """The newest checkpoint."""
+    """Return the newest checkpoint with its cosignatures."""
     with context.database.read() as session:
         head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
         if head is None:
@@ -171,11 +175,10 @@ def latest_head(context: Context) -> dict[str, Any]:
 
 
 def heads_for(context: Context, witness: str) -> dict[str, Any]:
-    """The newest checkpoint, and the anchored ones this witness has not cosigned: bundles are made
-    from those.
+    """Return the newest checkpoint and the anchored ones that this witness has not cosigned.
 
-    A node that does not know yet whether its books are the newest shows no head: an older one would
-    look like a log that shrank.
+    Bundles use anchored checkpoints. A node whose database may be older than its log returns no
+    head, since an older head would look like a log that shrank.
     """
     if context.require_current_database is not None:
         context.require_current_database()
@@ -191,8 +194,8 @@ def heads_for(context: Context, witness: str) -> dict[str, Any]:
 
 
 def store_cosignature(context: Context, witness: str, size: int, line: str) -> None:
-    """Keep a witness' line with the checkpoint it is for, after checking it."""
-    keys = [key for key, word in log_keys(context, witness).items() if word.live]
+    """Verify a witness' cosignature and store it with its checkpoint."""
+    keys = [key for key, record in log_keys(context, witness).items() if record.live]
 
     def change(session: Session) -> None:
         head = session.get(LogHead, size)

@@ -13,8 +13,9 @@ from registry.members.keys import keys_of
 
 
 def log_keys(context: Context, member: str) -> dict[bytes, KeyRecord]:
-    """A member's Ed25519 log keys with their proved records, ended ones too: those that the
-    directory's events and the configuration name.
+    """Return a member's Ed25519 log keys with their proved records, including ended keys.
+
+    Candidates come from the directory's events and the configuration.
 
     Raises:
         NotFound: ``log_key_unknown`` when none of them is live.
@@ -22,16 +23,16 @@ def log_keys(context: Context, member: str) -> dict[bytes, KeyRecord]:
     configured = context.log_keys
     named = [bytes.fromhex(configured[member][2:])] if member in configured else []
     candidates = list(dict.fromkeys([*named, *keys_of(context, member, KeyPurpose.LOG)]))
-    words = [
-        KeyRecord.decode(word.value)
-        for word in context.view.proved_values([key_record(key) for key in candidates])
+    records = [
+        KeyRecord.decode(value.value)
+        for value in context.view.proved_values([key_record(key) for key in candidates])
     ]
     found = {
-        key: word
-        for key, word in zip(candidates, words, strict=True)
-        if (word.member, word.purpose, word.algorithm)
+        key: record
+        for key, record in zip(candidates, records, strict=True)
+        if (record.member, record.purpose, record.algorithm)
         == (member, KeyPurpose.LOG, Algorithm.ED25519)
     }
-    if not any(word.live for word in found.values()):
+    if not any(record.live for record in found.values()):
         raise NotFound("log_key_unknown", "No live log key of this member is known here.")
     return found

@@ -42,23 +42,20 @@ MAX_LEAVES = 1_000
 
 
 LOG_KEY = "LogKey"
-"""Kind of the entry with which a log begins to be signed under another key; its digest is the
-public key.
-"""
+"""Kind of the entry from which the log is signed under another key; its digest is the public key."""
 
 
 def append(session: Session, *, kind: str, digest: bytes, at: int) -> None:
-    """Record that something with this digest was said; the leaf holds nothing that could be read
-    back.
+    """Append an entry with this digest; the leaf reveals nothing of what the digest is of.
 
-    Runs in the caller's transaction: either both are kept or neither.
+    It runs in the caller's transaction, so entry and cause are stored together or not at all.
     """
     leaf = dumps({"at": at, "digest": "0x" + digest.hex(), "kind": kind})
     session.execute(sa.insert(PendingEntry).values(digest=digest, leaf=leaf))
 
 
 def append_all(session: Session, entries: Sequence[tuple[str, bytes]], *, at: int) -> None:
-    """``append`` of several (kind, digest) at once, for paths that must be quick."""
+    """Append several entries (kind, digest) in one statement, for busy paths."""
     rows = [
         {"digest": digest, "leaf": dumps({"at": at, "digest": "0x" + digest.hex(), "kind": kind})}
         for kind, digest in entries
@@ -70,12 +67,12 @@ _APPEND = PreparedStatement(sa.insert(PENDING))
 
 
 def append_statement(session: Session, statement: Statement, domain: Domain, *, at: int) -> None:
-    """Record a signed statement by its EIP-712 digest."""
+    """Append a signed statement by its EIP-712 digest."""
     append(session, kind=type(statement).__name__, digest=statement.digest(domain), at=at)
 
 
 def append_if_missing(session: Session, *, kind: str, digest: bytes, at: int) -> None:
-    """``append`` of what was said before, unless the log has it: a restored log may end before it."""
+    """Append an earlier entry again unless the log has it: a restored log may lack it."""
     if not any(
         session.execute(sa.select(table.c.digest).where(table.c.digest == digest).limit(1)).first()
         for table in (ENTRIES, PENDING)
@@ -84,7 +81,7 @@ def append_if_missing(session: Session, *, kind: str, digest: bytes, at: int) ->
 
 
 def integrate_pending(session: Session) -> merkle.Frontier:
-    """Move waiting entries into the tree; the tree's frontier then."""
+    """Move pending entries into the tree and return its new frontier."""
     frontier = stored_frontier(session)
     while pending := session.connection().execute(_PENDING).all():
         entries, subtrees = [], []
@@ -112,7 +109,7 @@ _INTEGRATED = PreparedStatement(sa.delete(PENDING).where(PENDING.c.id == sa.bind
 
 
 def consistency(context: Context, old: int, new: int) -> list[bytes]:
-    """The path from one head to a later one."""
+    """Return the consistency proof between two sizes of the log; ``head_unknown``."""
     with context.database.read() as session:
         if new > size_of(session):
             raise NotFound("head_unknown", "The log is not that long.")
@@ -120,7 +117,7 @@ def consistency(context: Context, old: int, new: int) -> list[bytes]:
 
 
 def entries(context: Context, start: int, end: int) -> list[dict[str, Any]]:
-    """Leaves ``start`` to ``end`` (not included), at most a thousand."""
+    """Return the leaves from ``start`` up to but not including ``end``, at most ``MAX_LEAVES``."""
     query = sa.select(LogEntry).where(
         LogEntry.index >= start, LogEntry.index < min(end, start + MAX_LEAVES)
     )
@@ -129,29 +126,29 @@ def entries(context: Context, start: int, end: int) -> list[dict[str, Any]]:
 
 
 def origin(context: Context) -> str:
-    """This node's log."""
+    """Return the origin line of this node's log."""
     return log_origin(context.member, LOG_EPOCH)
 
 
 def log_id_of(context: Context) -> bytes:
-    """The log's id on the chain."""
+    """Return the log's id on the chain: the hash of its origin."""
     return keccak256(origin(context).encode())
 
 
 def log_size(context: Context) -> int:
-    """Entries in the tree."""
+    """Return the number of entries in the tree."""
     with context.database.read() as session:
         return size_of(session)
 
 
 def size_of(session: Session) -> int:
-    """The same, of a session."""
+    """Return the number of entries in the tree, read in a session."""
     last = session.scalar(sa.select(sa.func.max(LogEntry.index)))
     return 0 if last is None else last + 1
 
 
 def frontier_of(context: Context) -> merkle.Frontier:
-    """The tree's frontier as it is stored."""
+    """Return the stored frontier of the tree."""
     with context.database.read() as session:
         return stored_frontier(session)
 

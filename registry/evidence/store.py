@@ -97,7 +97,7 @@ class CopiedEntry(Base):
 
 
 class ForkRow(Base):
-    """Two heads of one log that cannot both be true, each signed by the log: evidence for anyone."""
+    """Two signed heads of one log that contradict each other: evidence for anyone."""
 
     __tablename__ = "evidence_fork"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

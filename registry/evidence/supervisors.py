@@ -17,14 +17,14 @@ from registry.evidence.checkpoints import read_own, require_own_head
 from registry.evidence.log import origin
 
 WITNESS_SECONDS = 3.0
-"""How long a start waits for a supervisor to tell what it saw."""
+"""How long a starting node waits for a supervisor to report the head it last witnessed."""
 
 
 async def require_witnessed(context: Context) -> None:
-    """The head that each supervisor last saw of this log is one of this database's own.
+    """Require that this database has the head of this log that each supervisor last witnessed.
 
-    A supervisor that does not answer is not waited for; one that shows no head signed with this
-    log's key has seen nothing.
+    A supervisor that does not answer in time is skipped, and so is one that shows no head signed
+    with this log's key.
 
     Raises:
         Conflict: ``log_behind_witness``.
@@ -45,9 +45,7 @@ async def require_witnessed(context: Context) -> None:
 
 
 def supervised(context: Context) -> bool:
-    """Whether a configured peer is a supervisor by the directory; False while that cannot be
-    proved.
-    """
+    """Return whether a configured peer is proved to be a supervisor; False while unproved."""
     members = _other_members(context)
     try:
         records = context.view.proved(map(member_record, members))
@@ -57,15 +55,15 @@ def supervised(context: Context) -> bool:
 
 
 async def supervisors_of(context: Context) -> list[str]:
-    """The configured peers that the directory shows to be supervisors."""
+    """Return the configured peers that are supervisors by the directory's proved records."""
     members = _other_members(context)
-    words = await context.view.aproved_values(
+    values = await context.view.aproved_values(
         [StorageKey("MemberDirectory", "members", (member,)) for member in members]
     )
     return [
         member
-        for member, word in zip(members, words, strict=True)
-        if MemberRecord.decode(word.value).has_role(Role.SUPERVISOR)
+        for member, value in zip(members, values, strict=True)
+        if MemberRecord.decode(value.value).has_role(Role.SUPERVISOR)
     ]
 
 

@@ -37,20 +37,17 @@ MAX_NOTE_CHARACTERS = 10_000
 
 
 def last_witnessed(context: Context, member: str) -> dict[str, Any]:
-    """The last head of a member's log that this node witnessed, for that member to compare its own
-    books with.
-    """
+    """Return the last head of a member's log that this node witnessed, for the member to compare."""
     with context.database.read() as session:
         row = session.get(WitnessedHead, log_origin(member, LOG_EPOCH))
         return {"note": None if row is None else row.note}
 
 
 async def witness(context: Context, member: str) -> int | None:
-    """Check another member's newest head, and its anchored ones, against the last one seen; cosign
-    each and hand the lines back.
+    """Check another member's newest and anchored heads against the last one seen, and cosign them.
 
-    The newest size is the answer. A head that does not agree with what was seen is kept as a fork
-    and refused. A supervisor cosigns only what it holds every leaf of (``copies``).
+    Returns the newest size. An inconsistent head is stored as a fork and refused. A supervisor
+    cosigns a head only when it has a copy of every leaf under it (``copies``).
     """
     note, anchored = read_heads(await context.peers.get(member, "/v1/peer/log/head"))
     if note is None:
@@ -68,7 +65,7 @@ async def witness(context: Context, member: str) -> int | None:
         head.checkpoint.size: head
         for head in (newest, *(_read_head(member, older, keys) for older in anchored))
     }
-    # What an ended key signed counts as a part of what the live key signed, so that comes first.
+    # A head under an ended key counts only as a prefix of one under a live key: check those first.
     for head in sorted(
         heads.values(), key=lambda head: (not head.by_live_key, head.checkpoint.size)
     ):
@@ -77,9 +74,7 @@ async def witness(context: Context, member: str) -> int | None:
 
 
 def read_heads(answer: Any) -> tuple[str | None, list[str]]:
-    """The newest checkpoint and the anchored ones of another member's answer;
-    ``log_head_malformed``.
-    """
+    """Read the newest and the anchored checkpoints of a member's answer; ``log_head_malformed``."""
     shown: dict[str, Any] = answer if isinstance(answer, dict) else {}
     note, anchored = shown.get("note", ""), shown.get("anchored", [])
     if (
@@ -112,9 +107,7 @@ class _Head:
     checkpoint: Checkpoint
     note: str
     by_live_key: bool
-    """Whether the key that signed it is live; one that has ended proves nothing that a live key did
-    not sign too.
-    """
+    """Whether the signing key is live. An ended key proves nothing that a live key did not sign."""
 
 
 _LOG_KEY_HINT = "Its operator should look at its log key: qiaolian node key show."
@@ -129,9 +122,7 @@ def _read_head(member: str, note: str, keys: Mapping[bytes, KeyRecord]) -> _Head
 
 
 async def _cosign(context: Context, member: str, head: _Head) -> None:
-    """Cosign one head. An older one than the last seen must be a prefix of it; the last seen only
-    grows.
-    """
+    """Cosign one head. An older head must be a prefix of the last one seen."""
     shown = head.checkpoint
     last = await context.database.aread(lambda session: session.get(WitnessedHead, shown.origin))
     if last is not None:
@@ -178,7 +169,7 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
         merkle.require_consistent(*old, *new, path)
     except VerificationError as error:
         if not head.by_live_key:
-            # Whoever stole the key could have signed it: it says nothing against the log's holder.
+            # A thief of the key could have signed it, so it is no evidence against the log's holder.
             raise Conflict(
                 "log_key_ended",
                 "A head under an ended key is no part of the log.",
@@ -200,7 +191,7 @@ async def _refuse_fork(
 
 
 def _store_fork(session: Session, fork: dict[str, Any]) -> None:
-    """Keep a pair of heads once."""
+    """Store a pair of contradicting heads once."""
     known = sa.select(ForkRow.id).where(
         ForkRow.first == fork["first"], ForkRow.second == fork["second"]
     )
@@ -209,9 +200,7 @@ def _store_fork(session: Session, fork: dict[str, Any]) -> None:
 
 
 def forks(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
-    """Forks this witness caught, the latest first: both signed notes, for anyone to check;
-    ``cursor_malformed``.
-    """
+    """List the forks this witness found, latest first, with both signed notes; ``cursor_malformed``."""
     with context.database.read() as session:
         return page_of(session, sa.select(ForkRow), (ForkRow.id,), page).map(_fork)
 
