@@ -21,7 +21,7 @@ from registry.list_limits import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS
 from registry.pages import PageRequest
 
 NonNegativeInt = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""A count, place or height of a request: what JSON and every database hold exactly."""
+"""A count, index or height in a request, within what JSON and every database represent exactly."""
 
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2})*")
 """Python's own reader passes over spaces: one id would have many names."""

@@ -1,9 +1,9 @@
-"""Gathers a story's bundle from what a node keeps: statements with their signers' keys, proved
-words, its own log's entries.
+"""Builds a bundle from a node's database: statements with their signers' keys, proved storage
+values and entries of the node's own log.
 
-All that the directory and the contracts say is proved at one height, that of the first proof, as
-verifiers demand. A statement under a key that has ended since is shown under an anchor from before
-the end; where there is none, no bundle is made, since no verifier would take it.
+All storage values are proved at one height, that of the first proof, as verifiers require. A
+statement under a key that has since ended is shown under an anchor from before the end; without
+such an anchor no bundle is built, since no verifier would accept it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from registry.members.keys import keys_of
 
 
 class Exporter:
-    """One bundle in the making. What is added twice is carried once."""
+    """Builds one bundle; adding an element twice includes it once."""
 
     def __init__(self, context: Context, *, story: str, subject: dict[str, Any]) -> None:
         deployment = context.ledger.deployment
@@ -80,31 +80,27 @@ class Exporter:
     def add_storage_value(
         self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
     ) -> int:
-        """Add a proved word; its value."""
+        """Add a proved storage value and return it."""
         proved = self._proof(contract, variable, key, *more_keys, offset=offset)
         self.builder.add_storage_value(proved.proof, proved.header.header_rlp)
         return proved.proof.value
 
     def storage_value(self, contract: str, variable: str, key: Key) -> int:
-        """A word at the bundle's height that is not added to it."""
+        """Return a storage value at the bundle's height without adding it."""
         return self._proof(contract, variable, key).proof.value
 
     def add_disclosure(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
-        """Open a commitment."""
+        """Disclose the record under a commitment."""
         self.builder.add_disclosure(commitment, salt=salt, domain=domain, record=record)
 
     def add_log_entry(self, statement: Statement, *, required: bool = True) -> None:
-        """Ask for a statement's place in this node's log; ``required=False`` for statements the
-        story does not need logged.
-        """
+        """Add a statement's log entry; ``required=False`` if the profile does not need it."""
         digest = self._digest(statement)
         if required or self.is_anchored(statement, 0):
             self._require_entry(digest, 0)
 
     def is_anchored(self, statement: Statement, before: int) -> bool:
-        """Whether an anchor of this node's log shows the statement, if need be from before a
-        height.
-        """
+        """Return whether an anchor, from before a height unless it is 0, includes the statement."""
         try:
             self._entries([self._digest(statement)], before)
         except (NotFound, Conflict):
@@ -112,11 +108,11 @@ class Exporter:
         return True
 
     def key_end(self, address: str) -> int:
-        """Where a key ended, 0 while it is live."""
+        """Return the height at which a key ended, 0 while it is live."""
         return self._key_end(fingerprint_of(address))
 
     def build(self) -> bytes:
-        """The bundle's bytes.
+        """Return the bundle's bytes.
 
         Raises:
             NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor reaches an
@@ -188,7 +184,7 @@ class Exporter:
     def _proof(
         self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
     ) -> ProvedStorage:
-        """A word at the bundle's height, which the first one decides."""
+        """Prove a storage value at the bundle's height, which the first proof sets."""
         proved = self._context.view.proof(
             contract, variable, key, *more_keys, offset=offset, height=self._height or None
         )

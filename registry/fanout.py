@@ -29,8 +29,7 @@ async def for_each(
     seconds: float,
     at_once: int = MAX_AT_ONCE,
 ) -> dict[K, T | QiaolianError]:
-    """Do the work of every key side by side, each within ``seconds``; its value or what stood in
-    its way, by key.
+    """Run the work of all keys concurrently, each within ``seconds``; return result or error by key.
 
     Work that is not done in time is cancelled and becomes ``peer_timeout``. An unexpected exception
     becomes ``peer_answer_unreadable`` and is logged.

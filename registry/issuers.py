@@ -1,8 +1,7 @@
-"""Issuers: the members that say whose a one-time key is. Pure.
+"""Issuers: the departments that certify whose a one-time key is. Pure.
 
-A department knows people and firms by its issuer. What a bank, an agency or the operator says of a
-key is its own word in its own matter, and counts
-nowhere: any member could make a key and call it a firm's.
+Only departments are issuers. A bank, an agency or the operator could make a key and claim that it is
+a firm's, in its own interest.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ member.
 
 
 def require_issuer(record: MemberRecord) -> None:
-    """Refuse the word of a member that is no active department: ``issuer_not_department``."""
+    """Require that an issuer is an active department: ``issuer_not_department``."""
     if not record.live or not record.has_role(ISSUER_ROLE):
         raise Forbidden(
             "issuer_not_department",
@@ -31,8 +30,10 @@ def require_issuer(record: MemberRecord) -> None:
 
 
 def require_proved_issuer(claims: VerifiedClaims, member: str, *, at: int) -> None:
-    """The same of a bundle: ``member`` was an active department in block ``at``;
-    ``issuer_not_department``, ``state_not_proved``.
+    """Require that a bundle proves ``member`` an active department in block ``at``.
+
+    Raises:
+        Inconsistent: ``issuer_not_department``, ``state_not_proved``.
     """
     record = member_at(lambda *names: claims.storage_value(*names).value, member, at)
     if not record.live_at(at) or not record.has_role(ISSUER_ROLE):
@@ -43,10 +44,10 @@ def require_proved_issuer(claims: VerifiedClaims, member: str, *, at: int) -> No
 
 
 def member_at(read: Callable[..., int], member: str, at: int) -> MemberRecord:
-    """The word that tells of a member's standing in block ``at``.
+    """Return the record that shows a member's status in block ``at``.
 
-    ``read`` gives a word by contract, variable and keys; that of a bundle in the making also adds
-    it.
+    ``read`` returns a storage value by contract, variable and keys; while a bundle is built it also
+    adds the value to the bundle.
     """
 
     def record(variable: str, *keys: str | int) -> MemberRecord:
@@ -58,5 +59,5 @@ def member_at(read: Callable[..., int], member: str, at: int) -> MemberRecord:
 
 
 def proved_member(claims: VerifiedClaims, member: str) -> MemberRecord:
-    """What a bundle proves of a member's standing; ``state_not_proved``."""
+    """Return a member's record as a bundle proves it; ``state_not_proved``."""
     return MemberRecord.decode(claims.storage_value("MemberDirectory", "members", member).value)

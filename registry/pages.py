@@ -1,8 +1,8 @@
 """Lists in pages that do not move while others write (keyset pagination).
 
 A page starts after the last row of the one before, named by that row's sort values, so a row that
-is added or removed elsewhere neither repeats nor hides one. Every answer says how to get the rest.
-A page may hold fewer rows than were asked for; only ``next`` says whether it is the last.
+is added or removed elsewhere neither repeats nor hides one. Every answer names the next page.
+A page may have fewer rows than the limit; ``next`` is null on the last page.
 """
 
 from __future__ import annotations
@@ -78,25 +78,27 @@ def page_of(
     return _cut(rows, request.limit, lambda row: [getattr(row, column.key) for column in order])
 
 
-def kept_page_of(
+def matching_page_of(
     session: Session,
     query: sa.Select[T],
     order: Sequence[InstrumentedAttribute[Any]],
     request: PageRequest,
-    keep: Callable[[T], bool],
+    matches: Callable[[T], bool],
 ) -> Page[T]:
-    """A page, lowest first, of the rows that ``keep`` keeps; its cursor names none of the others.
+    """Return a page, lowest first, of the rows that match; its cursor names no other row.
 
     Raises:
         BadInput: ``cursor_malformed``.
     """
-    kept: list[T] = []
+    matching: list[T] = []
     part = PageRequest(MAX_ROWS, request.cursor)
     while True:
         found = page_of(session, query, order, part, ascending=True)
-        kept += [row for row in found.rows if keep(row)]
-        if found.next is None or len(kept) > request.limit:
-            return _cut(kept, request.limit, lambda row: [getattr(row, key.key) for key in order])
+        matching += [row for row in found.rows if matches(row)]
+        if found.next is None or len(matching) > request.limit:
+            return _cut(
+                matching, request.limit, lambda row: [getattr(row, key.key) for key in order]
+            )
         part = PageRequest(MAX_ROWS, found.next)
 
 
@@ -132,7 +134,7 @@ def _after(
     request: PageRequest,
     ascending: bool,
 ) -> sa.Select[T]:
-    """The rows of a page, and one more that tells whether another page follows."""
+    """Return the rows of a page and one more, which shows that another page follows."""
     if request.cursor:
         values = _read(request.cursor, [column.type.python_type for column in order])
         bound = (

@@ -10,7 +10,7 @@ from chain.core.errors import BadInput
 
 ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
-_WEIGHTS = tuple(pow(3, place, 31) for place in range(17))
+_WEIGHTS = tuple(pow(3, position, 31) for position in range(17))
 
 
 def with_check_character(first17: str) -> str:

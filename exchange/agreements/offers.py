@@ -18,7 +18,7 @@ from exchange.agreements.model import (
     Offer,
 )
 from exchange.agreements.store import OfferRow, SeenOfferRow
-from registry.pages import Page, PageRequest, kept_page_of, page_of, require_next
+from registry.pages import Page, PageRequest, matching_page_of, page_of, require_next
 
 
 def offer(context: Context, request: Offer) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def offers(
         if buyer is None:
             own = page_of(session, query, order, page, ascending=True)
             return own.map(lambda row: _offer_json(Offer.from_json(row.offer)))
-        found = kept_page_of(session, query, order, page, lambda row: _is_made_to(row, buyer))
+        found = matching_page_of(session, query, order, page, lambda row: _is_made_to(row, buyer))
     return found.map(lambda row: _offer_json(_made_to(Offer.from_json(row.offer), buyer)))
 
 

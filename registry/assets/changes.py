@@ -1,8 +1,8 @@
 """Publishing a changed source as the next version: first what changed, then the publication of
 exactly that.
 
-What changed is told with a fingerprint of the source's rows. The publication takes the fingerprint
-back and fails if the rows are others by then (``source_changed``), so that nothing is published
+The comparison returns a fingerprint of the source's rows. The publication takes the fingerprint
+and fails if the rows are others by then (``source_changed``), so that nothing is published
 unseen.
 """
 
@@ -73,7 +73,7 @@ class SourceChanges:
     types_changed: Mapping[str, tuple[str, str]]
     """Old and new type by column."""
     repaired: int
-    """Records repaired after disputes, which stay in place of the source's."""
+    """Records repaired after disputes, which continue to replace the source's."""
     masking: Mapping[str, str]
     purposes: Mapping[str, bool]
     fingerprint: bytes
@@ -102,7 +102,7 @@ class SourceChanges:
 
 
 def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) -> SourceChanges:
-    """Read the source once and tell how it departs from the latest version.
+    """Read the source once and compare it with the latest version.
 
     Raises:
         NotFound: ``asset_not_published``; BadInput: what publishing it would raise.

@@ -10,7 +10,7 @@ from registry.assets.store import CatalogueAsset
 
 
 def apply(session: Session, event: Event) -> None:
-    """Take one of AssetRegistry's events into the catalogue."""
+    """Store an AssetRegistry event in the catalogue."""
     asset_id: bytes = event.arguments["assetId"]
     if event.name in ("AssetRegistered", "AssetCorrected"):
         record: AssetRecord = event.arguments["record"]

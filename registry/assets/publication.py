@@ -255,7 +255,7 @@ class _RowsToPublish:
     """How the rows of a source become those of a version."""
 
     overrides: Mapping[str, Record] = field(default_factory=dict)
-    """Repaired records by subject; each stands in for the source's."""
+    """Repaired records by subject; each replaces the source's."""
     required: frozenset[str] = frozenset()
     """Subjects the source must have."""
     fingerprint_key: bytes = b""

@@ -31,7 +31,7 @@ def json_object(value: object) -> dict[str, Any]:
 
 
 def override_of(context: Context, asset_id: bytes, version: int, subject: str) -> Record | None:
-    """The repaired record that stands in for the source's in a version, if there is one."""
+    """Return the repaired record that replaces the source's in a version, if there is one."""
     return overrides_of(context, asset_id, version).get(subject)
 
 
@@ -60,7 +60,7 @@ class ServedVersion:
     overrides: Mapping[str, Record]
 
     def lookup(self, subject: str) -> Record | None:
-        """What the source holds of a subject now, or the repaired record that stands in for it."""
+        """Return the repaired record of a subject, or else the source's current one."""
         return self.overrides.get(subject) or self.source.lookup(subject)
 
     def content(self, subject: str, published: PublishedRecord | None) -> Record:
@@ -108,7 +108,7 @@ class ServedVersion:
 
 
 def served_version(context: Context, asset_id: bytes, version: int) -> ServedVersion:
-    """The published version; ``asset_not_published`` if there is none."""
+    """Return a published version ready to serve; ``asset_not_published``."""
     own = own_published(context, asset_id, version)
     return ServedVersion(
         asset_id=asset_id,
@@ -143,7 +143,7 @@ def published_records(
         part = publication[start : start + MAX_SUBJECTS]
         size = 1 << (len(part) - 1).bit_length()
         values: dict[str, Any] = {
-            f"s{place}": part[min(place, len(part) - 1)] for place in range(size)
+            f"s{index}": part[min(index, len(part) - 1)] for index in range(size)
         }
         rows = context.database.fetch(
             _published_query(size), {"asset_id": asset_id, "asset_version": version, **values}
@@ -173,7 +173,7 @@ def _published_query(size: int) -> PreparedStatement:
         sa.select(*columns).where(
             RecordSalt.asset_id == sa.bindparam("asset_id"),
             RecordSalt.asset_version == sa.bindparam("asset_version"),
-            RecordSalt.subject.in_([sa.bindparam(f"s{place}") for place in range(size)]),
+            RecordSalt.subject.in_([sa.bindparam(f"s{index}") for index in range(size)]),
         )
     )
 
@@ -187,13 +187,13 @@ def published_record(context: Context, asset_id: bytes, version: int, subject: s
 
 
 def own_version(context: Context, asset_id: bytes, version: int) -> OwnAsset | None:
-    """This node's publication of a version."""
+    """Return this node's publication of a version, if there is one."""
     with context.database.read() as session:
         return session.get(OwnAsset, (asset_id, version))
 
 
 def latest_own_version(context: Context, asset_id: bytes) -> OwnAsset:
-    """This node's newest published version of an asset."""
+    """Return this node's newest published version of an asset; ``asset_not_published``."""
     with context.database.read() as session:
         row = session.scalars(
             sa.select(OwnAsset)
@@ -224,7 +224,7 @@ def record_commitment(
 
 
 def source_of(context: Context, name: str) -> Source:
-    """A configured source; ``source_missing``."""
+    """Return a configured source; ``source_missing``."""
     configured = context.services.find(ConfiguredSources)
     sources: Mapping[str, Source] = {} if configured is None else configured.by_name
     if name not in sources:

@@ -31,14 +31,14 @@ def set_hold(context: Context, asset_id: bytes, *, reason: bytes | None) -> str:
         NotFound: ``asset_unknown``; Unavailable: ``hold_changing`` while the view lacks this node's
             last change, ``chain_view_stale``.
     """
-    word = proved.hold(context, asset_id)
+    record = proved.hold(context, asset_id)
     if not proved.asset(context, asset_id).registered_at:
         raise unknown_asset()
     function, arguments = (
         ("release", [asset_id]) if reason is None else ("hold", [asset_id, reason])
     )
-    operation = f"asset-{function}/{asset_id.hex()}/{max(word.placed_at, word.lifted_at)}"
-    if word.held == (reason is None):
+    operation = f"asset-{function}/{asset_id.hex()}/{max(record.placed_at, record.lifted_at)}"
+    if record.held == (reason is None):
         _require_not_done(context, operation)
     return _send(context, operation, function, arguments)
 

@@ -32,9 +32,7 @@ def enqueue_call(
     priority: Priority = Priority.NORMAL,
     follows: str | None = None,
 ) -> str:
-    """Queue a call under its operation, or the next of its series when the chain refused it before;
-    the one sent.
-    """
+    """Queue a call and return its operation id: the next of its series after a refusal."""
     sent = next_attempt(session, operation)
     enqueue(
         session,

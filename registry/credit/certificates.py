@@ -94,20 +94,17 @@ def certify(
 def certified_identity(
     session: Session, key: str
 ) -> tuple[Mapping[str, Any], SubjectKeyCertificate] | None:
-    """Whose key this is, if this issuer certified it or was shown its certificate: the identity and
-    the certificate.
+    """Return identity and certificate of a key that was certified or shown here; None otherwise.
 
-    A shown one is another issuer's word, for disputes only; who lets anything else rest on it asks
-    for the issuer.
+    Another issuer's certificate is shown for disputes only. For anything else the caller checks
+    the certificate's issuer.
     """
     row = session.get(CertificateRow, key)
     return None if row is None else (row.identity, SubjectKeyCertificate.from_json(row.certificate))
 
 
 def certified_under(context: Context, address: str) -> int:
-    """How many certificates of this issuer are in force and signed with that key of it: when the
-    key ends, they do.
-    """
+    """Count this issuer's certificates in force under a key; they end when the key ends."""
     domain, now = context.domain("MemberDirectory"), context.now()
     with context.database.read() as session:
         rows = [
@@ -123,8 +120,9 @@ def certified_under(context: Context, address: str) -> int:
 
 
 def require_dispute_key(context: Context, key: str, subject: str) -> None:
-    """The disputing key must be certified here, or its certificate have been shown here before; its
-    issuer counts as it stands now.
+    """Require that a dispute's key is certified for the subject here, or its certificate was shown here.
+
+    The issuer must be an active department now.
     """
     with context.database.read() as session:
         found = certified_identity(session, key)
@@ -145,10 +143,10 @@ def show_certificate(
     identity: Mapping[str, Any],
     identity_salt: bytes,
 ) -> None:
-    """Keep another issuer's certificate of a key that is to sign disputes here, after checking it.
+    """Verify and store another issuer's certificate of a key that is to sign disputes here.
 
-    Anybody may show one, so it never takes the place of another: what stands under a key stays.
-    What can be kept is bounded by what issuers sign.
+    Anybody may show a certificate, so it never replaces a stored one. Storage is bounded by what
+    issuers sign.
 
     Raises:
         Conflict: ``key_certified``; Forbidden: ``wrong_signer``, ``issuer_not_department``,

@@ -36,9 +36,7 @@ from registry.credit.store import (
 )
 
 MAX_QUEUED = 2_000
-"""Relayed consents that may wait for the chain: a few seconds' work of four validators. The node's
-own calls do not count.
-"""
+"""Relayed consents that may be queued, besides the node's own calls: a few seconds of block space."""
 
 
 def relay_consent(context: Context, registration: ConsentRegistration, signature: bytes) -> str:
@@ -58,8 +56,8 @@ def relay_consent(context: Context, registration: ConsentRegistration, signature
                 "This node has too many relayed consents waiting to take another.",
                 hint="Ask again later, or at another member's node.",
             )
-    # Named by the id, so that a registration of the same commitment under another key does not
-    # stand in its place.
+    # The id names the operation, so that a registration of the same commitment under another key
+    # does not replace it.
     operation = f"consent/{consent_id(registration.commitment, registration.authority).hex()}"
     return send_call(context, operation, "recordConsent", [registration, signature], Priority.BULK)
 
@@ -67,8 +65,8 @@ def relay_consent(context: Context, registration: ConsentRegistration, signature
 def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature: bytes) -> str:
     """Send a subject's withdrawal to the chain; the outbox operation.
 
-    A withdrawal by another key is refused here, not on the chain: its failure would stand under the
-    true one's operation.
+    A withdrawal by another key is refused here, not on the chain: its revert would take the
+    operation id of the valid one.
     """
     record = context.view.proved([consent_record(withdrawal.consent)]).consent(withdrawal.consent)
     if not record.recorded_at:
@@ -80,8 +78,9 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
 
 
 def consent_status(context: Context, commitment: bytes) -> dict[str, Any]:
-    """A consent's heights by the node's proved view. Only who holds the salt can know a commitment,
-    so strangers may ask.
+    """Return a consent's proved heights.
+
+    Strangers may ask, since only holders of the salt know a commitment.
     """
     record = context.view.proved([consent_record(commitment)]).consent(commitment)
     return {
@@ -92,8 +91,9 @@ def consent_status(context: Context, commitment: bytes) -> dict[str, Any]:
 
 
 def store_consent(context: Context, package_json: Mapping[str, Any]) -> bytes:
-    """Keep a consent given to this bank; its commitment. One that no call could carry is refused
-    here (``consent_too_large``).
+    """Store a consent given to this bank and return its commitment.
+
+    A consent too large for a call is refused (``consent_too_large``).
     """
     checked = _checked(context, package_json)
     if checked.package.consent.bank != context.member:
@@ -106,7 +106,7 @@ def store_consent(context: Context, package_json: Mapping[str, Any]) -> bytes:
 
 
 def stored_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
-    """A consent this bank holds, as its gateway requests carry it; ``consent_unknown``."""
+    """Return a consent stored at this bank in the form of its requests; ``consent_unknown``."""
     package: Mapping[str, Any] = json.loads(
         _package_json(context.database.fetch(_STORED_PACKAGE, {"commitment": commitment}))
     )
@@ -114,7 +114,7 @@ def stored_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
 
 
 async def stored_package_json(context: Context, commitment: bytes) -> str:
-    """``stored_package`` as JSON: every call of a bank carries it."""
+    """Return ``stored_package`` as JSON text, which every call of a bank carries."""
     return _package_json(await context.database.afetch(_STORED_PACKAGE, {"commitment": commitment}))
 
 
@@ -132,16 +132,14 @@ _STORED_PACKAGE = PreparedStatement(
 
 
 def _checked(context: Context, package_json: Any) -> CheckedPackage:
-    """A package that holds together, its certificate by a live STATEMENT key of the issuer it
-    names.
-    """
+    """Check a package and that its certificate is by a live STATEMENT key of the issuer it names."""
     checked = check_consent(context, package_json)
     require_certified(checked, context.view.proved(consent_records(checked)))
     return checked
 
 
 def check_consent(context: Context, package_json: Any) -> CheckedPackage:
-    """A package that holds together by itself.
+    """Check a package's signatures and openings, without the chain's records.
 
     Raises:
         BadInput: ``consent_malformed``, ``consent_too_large``; Forbidden:

@@ -48,8 +48,7 @@ from registry.pages import Page, PageRequest, page_of
 def subject_records(
     context: Context, identity: Mapping[str, Any], asset_id: bytes
 ) -> dict[str, Any]:
-    """What this department holds of a subject, with the commitment a dispute names. For the subject
-    at the counter.
+    """Return a subject's record with the commitment that a dispute names.
 
     Raises:
         NotFound: ``asset_not_published``, ``record_unknown``; Conflict: ``source_drift``, where the
@@ -75,9 +74,7 @@ def raise_dispute(
     claim_salt: bytes,
     subject: str,
 ) -> bytes:
-    """Take a subject's signed dispute at the department that holds the record and send it to the
-    chain; the dispute id.
-    """
+    """Store a subject's signed dispute of a record of this department, queue its call; return its id."""
     if dispute.department != context.member:
         raise Forbidden("other_department", "The disputed record is another department's.")
     dispute.require_known_version()
@@ -126,9 +123,7 @@ def raise_dispute(
 def answer(
     context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Answer a dispute: with a repaired record (a new version of the asset) or by standing by the
-    old one.
-    """
+    """Answer a dispute: with a repaired record in a new version of the asset, or by rejecting it."""
     row = find_dispute(context, dispute_id)
     if row.repair is not None and not _answer_refused(context, dispute_id):
         raise Conflict("already_answered", "The dispute is answered.")
@@ -183,9 +178,7 @@ def answer(
 
 
 def _answer_refused(context: Context, dispute_id: bytes) -> bool:
-    """Whether the chain refused the last answer, so that another may be given: by its own record,
-    not by a chain node's word alone.
-    """
+    """Return whether the chain provably refused the last answer, so that another may be given."""
     operation = f"repair/{dispute_id.hex()}"
     with context.database.read() as session:
         if not refused(session, operation) or is_known(session, next_attempt(session, operation)):
@@ -216,7 +209,7 @@ def _dispute(row: DisputeRow) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class DisputeSearch:
-    """What a bank asks of disputes: whose, about which columns, and the rights it has to see them."""
+    """A bank's search for disputes: the subject, the columns and the rights to see them."""
 
     subject: str
     columns: tuple[str, ...]
@@ -227,8 +220,7 @@ class DisputeSearch:
 
 
 def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[dict[str, Any]]:
-    """``disputes_of``, for a bank that may see the records themselves: under a live grant of its
-    own, with the subject's consent.
+    """Return ``disputes_of`` for a bank with a live grant and the subject's consent.
 
     Raises:
         Forbidden: ``grant_of_others``, ``grant_…``, ``purpose_not_granted``,
@@ -268,9 +260,7 @@ def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[dic
 def disputes_of(
     context: Context, subject: str, asset_id: bytes, columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Disputes about a subject's record, both values side by side for the columns asked, each under
-    its masking; with the statements.
-    """
+    """Return disputes about a subject's record: masked values before and after, and the statements."""
     masking = serving.latest_own_version(context, asset_id).masking
     query = sa.select(DisputeRow, CertificateRow).where(
         DisputeRow.subject == subject, DisputeRow.asset_id == asset_id
@@ -313,7 +303,7 @@ def _dispute_json(
 
 
 def find_dispute(context: Context, dispute_id: bytes) -> DisputeRow:
-    """A dispute at this department; ``dispute_unknown``."""
+    """Return a dispute at this department; ``dispute_unknown``."""
     with context.database.read() as session:
         row = session.get(DisputeRow, dispute_id)
     if row is None:

@@ -13,9 +13,7 @@ from registry.credit.store import (
 
 
 def apply(session: Session, event: Event, *, roles: Role) -> None:
-    """Take the heights the chain gave to this department's disputes; a supervisor also keeps which
-    bank anchored which query.
-    """
+    """Store the heights of this department's disputes; a supervisor also stores every anchored query."""
     if event.name == "QueriesAnchored":
         if roles & Role.SUPERVISOR:
             for query_hash in event.arguments["queries"]:

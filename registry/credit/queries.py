@@ -45,24 +45,22 @@ def record_report(
     parts: Sequence[Mapping[str, Any]],
     disputes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Make a one-stop report of what the calls brought, sign the query and have it anchored; the
-    report as JSON.
+    """Build a one-stop report from completed calls, sign the query, queue its anchor; return the report.
 
-    The same calls again are the same report: one query is signed and anchored, however often it is
-    asked for.
+    The same calls give the same report: one query is signed and anchored, however often requested.
 
     Args:
         consent: the commitment of the consent all calls were made under.
         parts: for each department ``department``, ``assetId``, ``record`` (masked, as delivered),
             ``receipt`` (UsageReceipt JSON), ``receiptSignature`` (0x hex), ``agreement`` (Agreement
             JSON) and ``agreementSignature`` (the department's).
-        disputes: what the departments' ``POST /v1/peer/disputes`` told, unchanged.
+        disputes: the departments' answers to ``POST /v1/peer/disputes``, unchanged.
 
     Raises:
         BadInput: ``report_malformed``; NotFound: ``consent_unknown``.
     """
     certificates = [ConsentPackage.from_json(stored_package(context, consent)).certificate]
-    dispute_ids = {_require_dispute(context, told) for told in disputes}
+    dispute_ids = {_require_dispute(context, reported) for reported in disputes}
     certificates += [
         SubjectKeyCertificate.from_json(dispute["certificate"]) for dispute in disputes
     ]
@@ -144,25 +142,23 @@ def _receipt(part: Mapping[str, Any]) -> dict[str, Any]:
     return {"receipt": receipt.to_json(), "agreement": agreement.to_json(), **signatures}
 
 
-def _require_dispute(context: Context, told: Mapping[str, Any]) -> bytes:
-    """The id of a dispute as a department told it, once it comes with everything that a bundle has
-    to show of it.
-    """
+def _require_dispute(context: Context, reported: Mapping[str, Any]) -> bytes:
+    """Return the id of a dispute that a department reported with all that a bundle has to show."""
     try:
         dispute, certificate = (
-            CreditDispute.from_json(told["dispute"]),
-            SubjectKeyCertificate.from_json(told["certificate"]),
+            CreditDispute.from_json(reported["dispute"]),
+            SubjectKeyCertificate.from_json(reported["certificate"]),
         )
         signer = recover(
             dispute.digest(context.domain("CreditLedger")),
-            schema.signature(told["disputeSignature"]),
+            schema.signature(reported["disputeSignature"]),
         )
-        schema.signature(told["certificateSignature"])
-        if told["repair"] is not None:
-            CreditRepair.from_json(told["repair"])
-            schema.signature(told["repairSignature"])
+        schema.signature(reported["certificateSignature"])
+        if reported["repair"] is not None:
+            CreditRepair.from_json(reported["repair"])
+            schema.signature(reported["repairSignature"])
         dispute_id = dispute.struct_hash()
-        if (signer, certificate.key, schema.hash32(told["disputeId"])) != (
+        if (signer, certificate.key, schema.hash32(reported["disputeId"])) != (
             dispute.authority,
             dispute.authority,
             dispute_id,
@@ -170,7 +166,8 @@ def _require_dispute(context: Context, told: Mapping[str, Any]) -> bytes:
             raise ValueError("dispute")
     except (KeyError, TypeError, ValueError, QiaolianError) as error:
         raise BadInput(
-            "report_malformed", "A department told of a dispute without what shows it."
+            "report_malformed",
+            "A department reported a dispute without the statements that prove it.",
         ) from error
     return dispute_id
 
@@ -208,7 +205,7 @@ def _own_query(bank: str, row: CreditQueryRow) -> dict[str, Any]:
 
 
 def anchored_query(context: Context, query_hash: bytes) -> str:
-    """The bank whose query the chain has; ``query_unknown``."""
+    """Return the bank that anchored a query; ``query_unknown``."""
     with context.database.read() as session:
         row = session.get(AnchoredQueryRow, query_hash)
     if row is None:
@@ -217,7 +214,7 @@ def anchored_query(context: Context, query_hash: bytes) -> str:
 
 
 def find_query(context: Context, query_hash: bytes) -> CreditQueryRow:
-    """A report this bank made; ``query_unknown``."""
+    """Return a report made by this bank; ``query_unknown``."""
     with context.database.read() as session:
         row = session.get(CreditQueryRow, query_hash)
     if row is None:

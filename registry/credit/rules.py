@@ -236,13 +236,19 @@ def require_consent(
 
 
 def require_usable(
-    package: ConsentPackage, word: ConsentRecord, *, subject: str, bank: str, purpose: str, now: int
+    package: ConsentPackage,
+    record: ConsentRecord,
+    *,
+    subject: str,
+    bank: str,
+    purpose: str,
+    now: int,
 ) -> None:
-    """The consent covers this use now, by the chain's word for it."""
+    """Require that the consent covers this use now, by its proved record."""
     consent = package.consent
-    if not word.recorded_at or word.authority != consent.authority:
+    if not record.recorded_at or record.authority != consent.authority:
         raise Forbidden("consent_missing", "The consent is not on the chain.")
-    if word.withdrawn_at:
+    if record.withdrawn_at:
         raise Forbidden("consent_withdrawn", "The subject withdrew the consent.")
     if package.subject() != subject:
         raise Forbidden("consent_other_subject", "The consent is another subject's.")
@@ -305,9 +311,7 @@ def combine(
 
 
 def unique_disputes(disputes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each dispute once, with the values of all columns it was told for: two parts of a report may
-    be about one record.
-    """
+    """Merge disputes by id with all their columns: two parts of a report may be about one record."""
     found: dict[str, dict[str, Any]] = {}
     for dispute in disputes:
         known = found.setdefault(dispute["disputeId"], {**dispute, "before": {}, "after": None})

@@ -1,9 +1,8 @@
-"""Copies of other members' logs: a supervisor cosigns a head only when it holds every leaf under
-it.
+"""A supervisor's copies of other members' logs.
 
-A member that loses its disk gets its log back from such a copy, leaf by leaf, and anybody who asks
-the supervisor can be shown that nothing of it was dropped. Leaves are digests of salted content: a
-copy tells how much was said and when, which a supervisor may see anyway, and nothing of what.
+A supervisor cosigns a head only when it has every leaf under it. A member that loses its disk
+restores its log from such a copy, and the supervisor can prove that nothing was removed. Leaves are
+digests of salted content: a copy shows the number and times of entries and nothing of their content.
 """
 
 from __future__ import annotations
@@ -31,8 +30,9 @@ _FIELDS = {"at", "digest", "kind"}
 
 
 async def copy(context: Context, member: str, head: Checkpoint) -> None:
-    """Copy a member's leaves up to a head that it signed. Each part is kept only when it is proved
-    to lie under that head.
+    """Copy a member's leaves up to a head that it signed.
+
+    A batch is stored only when it is proved to be under that head.
 
     Raises:
         Conflict: ``log_copy_differs``; Unavailable: when the member cannot be asked (what was
@@ -51,8 +51,8 @@ async def copy(context: Context, member: str, head: Checkpoint) -> None:
             extend(frontier, leaf)
         await _require_under(context, member, frontier, head)
         rows = [
-            {"origin": head.origin, "entry_index": start + place, "leaf": leaf}
-            for place, leaf in enumerate(leaves)
+            {"origin": head.origin, "entry_index": start + offset, "leaf": leaf}
+            for offset, leaf in enumerate(leaves)
         ]
         stored = {"origin": head.origin, "size": frontier.size, "hashes": b"".join(frontier.hashes)}
 
@@ -72,13 +72,13 @@ def leaves_of(answer: Any, start: int, end: int) -> list[bytes]:
     """The leaves an answer holds, as the log hashed them: one at least, none beyond what was asked
     for; ``log_copy_differs``.
     """
-    told = answer.get("entries") if isinstance(answer, dict) else None
-    if not isinstance(told, list) or not 0 < len(told) <= end - start:
+    received = answer.get("entries") if isinstance(answer, dict) else None
+    if not isinstance(received, list) or not 0 < len(received) <= end - start:
         raise _differs()
-    if not all(isinstance(item, dict) and set(item) == _FIELDS for item in told):
+    if not all(isinstance(item, dict) and set(item) == _FIELDS for item in received):
         raise _differs()
     try:
-        leaves = [dumps(item) for item in told]
+        leaves = [dumps(item) for item in received]
     except QiaolianError as error:
         raise _differs() from error
     if any(len(leaf) > MAX_LEAF_BYTES for leaf in leaves):
@@ -131,7 +131,7 @@ def _frontier(context: Context, origin: str) -> merkle.Frontier:
         return merkle.Frontier()
     return merkle.Frontier(
         stored.size,
-        [stored.hashes[place : place + 32] for place in range(0, len(stored.hashes), 32)],
+        [stored.hashes[start : start + 32] for start in range(0, len(stored.hashes), 32)],
     )
 
 

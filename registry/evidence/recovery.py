@@ -1,15 +1,13 @@
-"""Getting a log's lost entries back after an old backup: from the supervisors' copies, checked
-against everything that is known of the log.
+"""Recovery of log entries that a restored backup lacks, from the supervisors' copies.
 
-1. Everybody who may have seen the log further than this database tells the last head it knows: the
-   chain its anchor, each supervisor the head it cosigned. All must answer: a head that nobody
-   mentioned could be signed a second time.
-2. A supervisor's copy is appended to the own tree. It counts only when every head of step 1 is a
-   root on the way: then the own tree, the copy, the anchor and the witnesses tell one history.
-3. Entries, heads and what hangs on them are stored in one transaction; the log goes on at its next
-   place under its old name.
+1. The chain reports the last anchored head and each supervisor the last head it cosigned. All must
+   answer: a head that is not reported could be signed a second time.
+2. A supervisor's copy is appended to the own tree. It is accepted only if every head of step 1 is a
+   root of the tree at its size: then tree, copy, anchor and cosignatures agree.
+3. Entries, heads and dependent rows are stored in one transaction. The log continues at its next
+   index under the same origin.
 
-Where no copy reaches that far, or the histories part, nothing is changed.
+If no copy is long enough, or the histories differ, nothing is changed.
 """
 
 from __future__ import annotations
@@ -38,9 +36,7 @@ from registry.evidence.store import ENTRIES, PENDING, SUBTREES, LogAnchor, LogHe
 
 @dataclass(frozen=True)
 class LostEntries:
-    """A log's lost end, checked: the leaves from place ``start`` on, the subtrees they complete,
-    and the heads that prove them.
-    """
+    """Verified lost entries: leaves from index ``start``, their subtrees and the heads that prove them."""
 
     start: int
     leaves: Sequence[bytes]
@@ -49,12 +45,12 @@ class LostEntries:
 
     @property
     def size(self) -> int:
-        """The log's size with them."""
+        """Return the size of the log with these entries."""
         return self.start + len(self.leaves)
 
 
 async def find_lost_entries(context: Context) -> LostEntries | None:
-    """What this database lacks of its own log; None when nobody knows more of it.
+    """Return the entries that this database lacks of its own log; None when it lacks none.
 
     Raises:
         Conflict: ``log_entries_missing`` when no copy reaches the last known head, ``log_diverged``
@@ -229,7 +225,7 @@ def _drop_waiting(session: Session, entered: Counter[bytes]) -> None:
 
 
 def entries_since(session: Session, start: int) -> list[tuple[str, bytes]]:
-    """Kind and digest of the log's entries from a place on."""
+    """Return kind and digest of the log's entries from an index on."""
     query = (
         sa.select(ENTRIES.c.leaf, ENTRIES.c.digest)
         .where(ENTRIES.c.entry_index >= start)

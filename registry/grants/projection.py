@@ -11,7 +11,7 @@ from registry.grants.store import GrantRow, grant_row
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:
-    """Take one of GrantRegistry's events that concerns this member; a supervisor keeps all."""
+    """Store a GrantRegistry event that concerns this member; a supervisor stores all."""
     grant_id: bytes = event.arguments["grantId"]
     row = session.get(GrantRow, grant_id)
     if event.name == "GrantRequested":

@@ -41,7 +41,7 @@ def require_delivering(operation: Operation) -> None:
 
 def require_allows(
     terms: GrantTerms,
-    word: GrantRecord,
+    record: GrantRecord,
     *,
     stopped: bool,
     granted_columns: Iterable[str],
@@ -51,9 +51,9 @@ def require_allows(
     now: int,
 ) -> None:
     """Refuse a use the grant does not allow, each reason with its own code."""
-    if word.revoked_at or stopped:
+    if record.revoked_at or stopped:
         raise Forbidden("grant_revoked", "The grant was revoked.")
-    if not word.approved_at:
+    if not record.approved_at:
         raise Forbidden("grant_not_live", "The grant is not approved.")
     if not terms.not_before <= now <= terms.not_after:
         raise Forbidden("grant_expired", "The grant does not cover this time.")

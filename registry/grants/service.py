@@ -118,7 +118,7 @@ async def request(
 def receive_request(
     context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes
 ) -> None:
-    """Keep a grantee's scope at the owner's node. It means nothing until the chain has the request."""
+    """Store a grantee's scope at the owner's node; it has no effect until the request is recorded."""
     require_terms(terms)
     if terms.owner != context.member or terms.grantee != grantee:
         raise Forbidden("grant_of_others", "The request is not from this grantee to this owner.")
@@ -214,13 +214,13 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     row = own_grant(context, grant_id)
     require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     terms = GrantTerms.from_json(row.terms)
-    word = proved.grant(context, grant_id)
-    if not word.requested_at:
+    record = proved.grant(context, grant_id)
+    if not record.requested_at:
         raise Conflict(
             "unknown_grant", "The request is not on the chain yet.", hint="Try again in a second."
         )
     if (
-        word.approved_at or word.refused_at or word.revoked_at
+        record.approved_at or record.refused_at or record.revoked_at
     ) and row.decision != decision.to_json():
         raise _decided()
     if decision.grant_id != grant_id:
@@ -306,7 +306,7 @@ def _decided() -> Conflict:
 
 @dataclass(frozen=True)
 class LoadedGrant:
-    """A grant as the gateway keeps it in memory; ``stopped`` is read afresh through ``is_stopped``."""
+    """A grant as the gateway caches it; ``is_stopped`` reads ``stopped`` afresh."""
 
     grant_id: bytes
     terms: GrantTerms

@@ -11,7 +11,7 @@ from registry.members.store import MemberKeyRow, MemberRow, ProposalRow
 
 
 def apply(session: Session, event: Event) -> None:
-    """Take one of MemberDirectory's events."""
+    """Store a MemberDirectory event."""
     arguments = event.arguments
     if event.name == "MemberAdmitted":
         row = session.get(MemberRow, arguments["member"]) or MemberRow(member=arguments["member"])
@@ -21,12 +21,12 @@ def apply(session: Session, event: Event) -> None:
     elif event.name in ("MemberSuspended", "MemberLifted", "MemberRemoved"):
         known = session.get(MemberRow, arguments["member"])
         if known is not None:
-            place = {
+            column_of = {
                 "MemberSuspended": "suspended_at",
                 "MemberLifted": "lifted_at",
                 "MemberRemoved": "removed_at",
             }
-            setattr(known, place[event.name], event.height)
+            setattr(known, column_of[event.name], event.height)
     elif event.name == "KeyAdded":
         session.merge(
             MemberKeyRow(

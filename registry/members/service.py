@@ -304,16 +304,16 @@ def _signing_governor(context: Context, statement: Statement, signature: bytes) 
     proved = context.view.proved_value(
         "MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")
     )
-    word = KeyRecord.decode(proved.value)
-    governs = word.live and word.purpose == KeyPurpose.ADMIN
+    record = KeyRecord.decode(proved.value)
+    governs = record.live and record.purpose == KeyPurpose.ADMIN
     if (
         not governs
-        or not context.view.proved_value("MemberDirectory", "governor", word.member).value
+        or not context.view.proved_value("MemberDirectory", "governor", record.member).value
     ):
         raise Forbidden(
             "not_governor", "It is not signed with a live administration key of a governor."
         )
-    return word.member
+    return record.member
 
 
 def _read(value: Mapping[str, Any]) -> ProposalRow:

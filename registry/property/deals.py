@@ -52,7 +52,7 @@ async def create(context: Context, draft: NewDeal) -> dict[str, Any]:
             Forbidden: ``wrong_signer``;
             BadInput: what is wrong with title, content or certificates; Unavailable:
                 ``chain_view_stale``; and whatever refusal a party's node gives: a deal not all
-                parties took is not kept.
+                parties accepted is not stored.
     """
     salt, content = new_salt(), dict(draft.content)
     await asyncio.to_thread(require_content, content)
@@ -225,7 +225,7 @@ def find(context: Context, deal_id: bytes) -> DealRow:
 
 
 def describe(context: Context, deal_id: bytes) -> dict[str, Any]:
-    """A deal with its steps, and where it stands: ``draft``, ``opening``, ``open``, ``registered``,
+    """Return a deal with its steps and its state: ``draft``, ``opening``, ``open``, ``registered``,
     ``expired``, ``refused``.
     """
     row = find(context, deal_id)

@@ -1,12 +1,10 @@
-"""What makes sure that every party has every step: what the chain has and this node lacks is asked
-of its party until it comes.
+"""Steps of a deal that this node lacks: fetched from the party that signed them, with retries.
 
-A step is handed to the other parties once, at once, when it is signed (``steps.sign``). That may
-fail: a node is down, its view of the chain is old, the sender is killed in between. But the chain
-tells each party of the step, so what is missing follows from the books alone: nothing is queued,
-and neither side's restart loses anything. A party that does not answer, or answers with something
-else than the chain has, is asked again after a pause twice as long, up to ``MAX_PAUSE``, and the
-other parties meanwhile.
+A signed step is sent to the other parties at once (``steps.sign``). That may fail: a node is down,
+its chain view is stale, the sender is killed. The chain's events name each step, so missing steps
+follow from the database; nothing is queued, and a restart loses nothing. A party that fails to
+answer, or whose answer differs from the chain, is asked again after a pause that doubles up to
+``MAX_PAUSE``. Other parties are asked meanwhile.
 """
 
 from __future__ import annotations
@@ -38,13 +36,13 @@ MIN_PAUSE = 1.0
 MAX_PAUSE = 300.0
 """Seconds."""
 MAX_CONCURRENT = 100
+"""Steps requested of one party in a round."""
 ROUND_SECONDS = 30.0
 """How long one party may take in a round."""
-"""Steps asked of one party in a round."""
 
 
 class Backoff:
-    """How long to leave alone what failed: twice as long after each failure, between two bounds."""
+    """Exponential backoff by key, between two bounds in seconds."""
 
     def __init__(self, *, first: float, longest: float) -> None:
         self._first, self._longest = first, longest
@@ -52,38 +50,36 @@ class Backoff:
         """When a pause ends, and how long it was."""
 
     def is_due(self, what: Hashable, now: float) -> bool:
-        """Whether it may be tried."""
+        """Return whether a key may be tried."""
         return what not in self._until or self._until[what][0] <= now
 
     def failed(self, what: Hashable, now: float) -> None:
-        """It failed."""
+        """Record a failure and double the pause."""
         seconds = (
             min(self._longest, 2 * self._until[what][1]) if what in self._until else self._first
         )
         self._until[what] = now + seconds, seconds
 
     def succeeded(self, what: Hashable) -> None:
-        """It came out well."""
+        """Record a success and end the pause."""
         self._until.pop(what, None)
 
 
 class StepDelivery:
-    """One node's asking for steps it lacks; belongs to one event loop."""
+    """Fetches the steps that this node lacks; belongs to one event loop."""
 
     def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
         self._clock = clock
         self._looked_at = 0
-        """Height up to which the books have been searched; a new process searches them whole."""
+        """Height up to which the database was searched; a new process searches all of it."""
         self._missing: dict[tuple[bytes, StepKind], str] = {}
-        """Steps and who has them."""
+        """Missing steps and the member that has each."""
         self._pauses = Backoff(first=MIN_PAUSE, longest=MAX_PAUSE)
-        self._told: dict[Hashable, str] = {}
+        self._reported: dict[Hashable, str] = {}
 
     async def round(self) -> None:
-        """Look for steps the chain has told of since the last round, and ask once for each missing
-        one whose pause is over.
-        """
+        """Find steps recorded since the last round and request each missing one that is due."""
         await asyncio.to_thread(self._look)
         by_holder: dict[str, list[tuple[bytes, StepKind]]] = {}
         for missing, holder in self._missing.items():
@@ -123,9 +119,7 @@ class StepDelivery:
     async def _ask(
         self, holder: str, missing: Sequence[tuple[bytes, StepKind]], now: float
     ) -> None:
-        """One party for its steps; when it cannot answer it is left alone, when one answer is
-        refused only that step is.
-        """
+        """Request steps of one party; a party that fails is paused, a refused answer pauses its step."""
         for deal_id, step in [item for item in missing if self._pauses.is_due(item, now)][
             :MAX_CONCURRENT
         ]:
@@ -140,12 +134,12 @@ class StepDelivery:
                 del self._missing[deal_id, step]
                 for what in (holder, (deal_id, step)):
                     self._pauses.succeeded(what)
-                    self._told.pop(what, None)
+                    self._reported.pop(what, None)
 
     def _failed(self, what: Hashable, error: QiaolianError, holder: str, now: float) -> None:
         self._pauses.failed(what, now)
-        if self._told.get(what) != error.code:
-            self._told[what] = error.code
+        if self._reported.get(what) != error.code:
+            self._reported[what] = error.code
             log.warning(
                 "a deal's step was not obtained: %s",
                 error.sentence,
@@ -154,8 +148,7 @@ class StepDelivery:
 
 
 async def fetch_step(context: Context, deal_id: bytes, step: StepKind) -> None:
-    """Get a signed step this node lacks from its party, as checked as one handed in; nothing is
-    asked when it is here.
+    """Fetch a signed step that this node lacks from its party, with all checks of ``receive_step``.
 
     Raises:
         Conflict: ``step_taken`` for another statement than the chain has; BadInput:

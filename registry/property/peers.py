@@ -19,8 +19,8 @@ DELIVERY_SECONDS = 10.0
 
 
 async def deliver(context: Context, terms: DealTerms, deal_id: bytes, step: StepKind) -> None:
-    """Give a signed step to the other parties at once. One that does not take it now asks for it
-    when the chain has told it (``delivery``).
+    """Give a signed step to the other parties at once. A node that misses it fetches it
+    once the chain has the step (``delivery``).
     """
     body = await context.database.aread(
         lambda session: step_json(session.get_one(StepRow, (deal_id, int(step))))

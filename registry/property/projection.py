@@ -71,7 +71,7 @@ def _stepped(session: Session, row: DealRow, event: Event) -> None:
         known = StepRow(deal_id=row.deal_id, step=statement.step, operation="")
         session.add(known)
     if known.statement != statement.to_json():
-        # The chain's word stands; a signature under another statement is of no use.
+        # The recorded statement is final; a signature under another statement is useless.
         known.statement, known.signature, known.record, known.salt = (
             statement.to_json(),
             None,

@@ -1,12 +1,12 @@
 """The registration centre's side: units and their pseudonyms, title statements, holds.
 
 A unit's name on the chain is an HMAC under the centre's secret. Who owns a unit is recorded here
-alone; a title statement says of a certified key that its holder may sell, and names the
-registration that the owner rests on.
+alone. A title statement certifies that a key's holder may sell, and names the registration by which
+the owner owns.
 
 An owner changes only after the chain's record of the unit's last registration, read with a proof
-under a fresh head, names the deal. Whoever asks for a title, hands in a deal or registers one has
-that record read and applied first (``register_entry``); a worker does so for what the events
+under a fresh head, names the deal. A request for a title, a deal or a
+registration first reads and applies that record (``register_entry``); a worker does so for what the events
 reported (``RegistrationUpdater``). A unit whose last registration this node cannot take over is
 neither sold nor certified: ``register_behind``.
 """

@@ -156,7 +156,7 @@ def _checked_step(
 
 
 def receive_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str, Any]) -> None:
-    """Keep a party's signed step, with what it states, at another party's node."""
+    """Store another party's signed step and its record."""
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
     statement, signature, record, salt = read_step(value)
@@ -200,7 +200,7 @@ def _require_statement(
 
 def _require_partys(context: Context, member: str, statement: DealStep, signature: bytes) -> None:
     """The member signed it: by its status now, or, for what the chain is proved to have, by its key
-    then, since it may be handed on much later.
+    then, since it may be delivered much later.
     """
     with context.database.read() as session:
         known = session.get(StepRow, (statement.deal_id, statement.step))
