@@ -121,7 +121,7 @@ contract GrantRegistry is Membership {
 
     /// @notice Approved and not revoked.
     /// @param grantId The struct hash of the grant's terms.
-    /// @return Whether the grant is live in this block.
+    /// @return True if the grant is approved and not revoked.
     function isLive(bytes32 grantId) external view returns (bool) {
         uint256 word = _grants[grantId];
         return _at(word, 48) != 0 && _at(word, 144) == 0;
