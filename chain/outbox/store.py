@@ -1,8 +1,8 @@
 """The outbox's tables, and the queries of the rest of the node on them.
 
 A call goes ``queued`` (intended) -> ``signed`` (has a nonce and its final bytes, stored) ->
-``sent`` (a node accepted it) -> ``done`` or ``reverted`` (both final). The bytes are stored before they are
-first sent and never change.
+``sent`` (a node accepted it) -> ``done`` or ``reverted`` (both final). The bytes are stored before
+they are first sent and never change.
 """
 
 from __future__ import annotations

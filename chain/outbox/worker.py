@@ -48,20 +48,20 @@ _NONCE_TAKEN = (
     "already in the pool",
     "already exist",
 )
-"""How engines say that they hold these very bytes already."""
+"""Messages of engines that already have the same transaction."""
 
 IDLE_SECONDS = 0.25
 """How often a worker without work looks for some; it begins with shorter pauses."""
 QUIET_SECONDS = 1.0
 """How often it looks for blocks while no call is in flight; sending one wakes it."""
 REPORT_SECONDS = 2.0
-"""Between two reports of the worker that it runs."""
+"""Seconds between two reports that the worker runs."""
 
 _USED = ("nonce too low", "nonce is too low", "nonce is lower")
 
 
 class OutboxWorker:
-    """Sends one key's calls. ``run`` blocks until told to stop, and continues where any former
+    """Sends one key's calls. ``run`` blocks until it is stopped, and continues where an earlier
     worker stopped.
     """
 
@@ -83,7 +83,7 @@ class OutboxWorker:
         self._address = signer.address
         self._journal = Journal(database, signer.address)
         self._batch = batch
-        self._most_in_flight = max_in_flight
+        self._max_in_flight = max_in_flight
         self._max_bulk_in_flight = max_bulk_in_flight
         self._poll = poll_seconds
         self._block_poll = block_seconds
@@ -95,8 +95,8 @@ class OutboxWorker:
         self._queued, self._sent = threading.Event(), threading.Event()
 
     def wake(self) -> None:
-        """Look for queued calls now instead of after the poll interval: for a caller in this
-        process that has just queued one.
+        """Look for queued calls now instead of after the poll interval, when a caller in this process
+        has just queued one.
         """
         self._queued.set()
 
@@ -129,9 +129,7 @@ class OutboxWorker:
     # --- starting ---------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        """Take up what a former worker left: settle what is in blocks meanwhile, send the rest
-        again.
-        """
+        """Continue an earlier worker's calls: settle those in blocks by now, send the rest again."""
         self._height = self._ledger.height()
         self._nonce = self._journal.start(self._ledger.nonce(self._address))
         left = self._journal.in_flight()
@@ -154,7 +152,7 @@ class OutboxWorker:
         pause = self._poll
         while not stop.is_set():
             in_flight = len(self._flight)
-            capacity = min(self._batch, self._most_in_flight - in_flight)
+            capacity = min(self._batch, self._max_in_flight - in_flight)
             bulk_capacity = self._max_bulk_in_flight - in_flight
             queued = self._journal.queued(capacity, bulk_capacity) if capacity > 0 else []
             waiting = next_calls(
@@ -169,7 +167,7 @@ class OutboxWorker:
 
     def _sign(self, waiting: Sequence[QueuedCall]) -> None:
         with self._nonce_lock:
-            signed = [self._signed(call, self._nonce + place) for place, call in enumerate(waiting)]
+            signed = [self._signed(call, self._nonce + index) for index, call in enumerate(waiting)]
             try:
                 self._journal.store_signed(signed)
             except Conflict as conflict:
@@ -265,7 +263,7 @@ class OutboxWorker:
                 self._height = block.height
 
     def _settle(self, receipts: Sequence[TransactionReceipt | None]) -> None:
-        """Make endings durable, then forget the calls."""
+        """Store the outcomes, then drop the calls from those in flight."""
         outcomes: list[FinalOutcome] = []
         hashes: list[bytes] = []
         for receipt in receipts:
@@ -288,7 +286,7 @@ class OutboxWorker:
         return FinalOutcome(call.id, receipt.height, reason.code, reason.context)
 
     def _sweep(self) -> None:
-        """Look after calls that have been in flight for long, lowest nonces first."""
+        """Check the calls that have been in flight for long, lowest nonces first."""
         late = self._flight.untouched(self._resend)[: self._batch]
         if not late:
             return
@@ -313,7 +311,7 @@ class OutboxWorker:
 
 
 class _InFlight:
-    """The calls whose ending is not known yet, shared by the three loops."""
+    """The calls whose outcome is not known yet, shared by the three loops."""
 
     def __init__(self) -> None:
         self._calls: dict[bytes, SignedCall] = {}
@@ -338,7 +336,7 @@ class _InFlight:
                 self._touched[call.tx_hash] = now
 
     def touch(self, calls: Sequence[SignedCall]) -> None:
-        """They were just sent."""
+        """Record that the calls were just sent."""
         now = time.monotonic()
         with self._lock:
             self._touched.update(
@@ -357,7 +355,7 @@ class _InFlight:
             return sorted(self._calls.values(), key=lambda call: call.nonce)
 
     def untouched(self, seconds: float) -> list[SignedCall]:
-        """Calls not sent since so long, by nonce."""
+        """Calls last sent at least ``seconds`` ago, by nonce."""
         before = time.monotonic() - seconds
         with self._lock:
             late = [
@@ -366,7 +364,7 @@ class _InFlight:
         return sorted(late, key=lambda call: call.nonce)
 
     def suspect(self, calls: Sequence[SignedCall]) -> list[SignedCall]:
-        """Calls whose nonce is used though they have no receipt, seen so three times now."""
+        """Count the calls whose nonce is used without a receipt; those counted three times."""
         with self._lock:
             for call in calls:
                 self._suspected[call.tx_hash] = self._suspected.get(call.tx_hash, 0) + 1

@@ -122,9 +122,7 @@ def code_of(action: Callable[[], Any]) -> str:
 # --- promising ------------------------------------------------------------------------------------
 
 
-def test_a_call_is_promised_only_if_the_change_it_belongs_to_is_kept(
-    throwaway: Any, database: Database
-) -> None:
+def test_a_call_is_queued_only_if_its_change_commits(throwaway: Any, database: Database) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 1)
         raise Conflict("no", "The domain change is refused.")
@@ -134,7 +132,7 @@ def test_a_call_is_promised_only_if_the_change_it_belongs_to_is_kept(
         assert code_of(lambda: outcome(session, "anchor-1")) == "operation_unknown"
 
 
-def test_the_same_operation_again_promises_nothing_new(throwaway: Any, database: Database) -> None:
+def test_the_same_operation_is_queued_once(throwaway: Any, database: Database) -> None:
     for _ in range(3):
         database.write(lambda session: anchor(session, throwaway, 1))
     with database.read() as session:
@@ -159,7 +157,7 @@ def test_a_call_that_cannot_be_encoded_is_refused_at_once(
     )
 
 
-def test_a_call_that_no_node_would_carry_is_refused_at_once(
+def test_a_call_over_the_nodes_limits_is_refused_at_once(
     throwaway: Any, database: Database
 ) -> None:
     def change(session: Any) -> None:
@@ -177,14 +175,12 @@ def test_a_call_that_no_node_would_carry_is_refused_at_once(
     assert caught.value.code == "call_too_large"
 
 
-def test_an_operation_nobody_promised_is_unknown(database: Database) -> None:
+def test_an_operation_that_was_not_queued_is_unknown(database: Database) -> None:
     with pytest.raises(NotFound):
         asyncio.run(wait(database, "nothing", 1))
 
 
-def test_waiting_ends_at_its_time_and_the_call_stays_promised(
-    throwaway: Any, database: Database
-) -> None:
+def test_waiting_times_out_and_the_call_stays_queued(throwaway: Any, database: Database) -> None:
     database.write(lambda session: anchor(session, throwaway, 1))
     with pytest.raises(Unavailable) as caught:
         asyncio.run(wait(database, "anchor-1", 0.05))
@@ -198,7 +194,7 @@ def test_waiting_ends_at_its_time_and_the_call_stays_promised(
 # --- sending --------------------------------------------------------------------------------------
 
 
-def test_promised_calls_enter_the_chain_in_order_once_each(
+def test_queued_calls_enter_the_chain_once_each_in_order(
     throwaway: Any, database: Database
 ) -> None:
     def change(session: Any) -> None:
@@ -215,9 +211,7 @@ def test_promised_calls_enter_the_chain_in_order_once_each(
     assert (receipt.succeeded, receipt.height) == (True, found.height)
 
 
-def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(
-    throwaway: Any, database: Database
-) -> None:
+def test_a_claim_overtakes_a_thousand_bulk_calls(throwaway: Any, database: Database) -> None:
     def flood(session: Any) -> None:
         for number in range(1, 1_201):
             bulk = {"operation": f"bulk-{number}", "log": 1_000 + number, "priority": Priority.BULK}
@@ -244,7 +238,7 @@ def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(
         assert place("bulk-1200") is None
 
 
-def test_a_call_does_not_pass_the_one_that_the_contract_needs_first(
+def test_a_call_does_not_overtake_one_that_the_contract_needs_first(
     throwaway: Any, database: Database
 ) -> None:
     def change(session: Any) -> None:
@@ -273,7 +267,7 @@ def test_a_refusal_of_the_contract_is_final_and_has_its_code(
     assert caught.value.code == "log_shrinks"
 
 
-def test_a_refused_call_does_not_hold_up_those_after_it(throwaway: Any, database: Database) -> None:
+def test_a_refused_call_does_not_block_later_ones(throwaway: Any, database: Database) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 5)
         anchor(session, throwaway, 5, operation="conflict", root=b"\1" * 32)
@@ -303,7 +297,7 @@ def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: 
     assert all(seen)
 
 
-def test_a_call_that_the_worker_is_woken_for_ends_long_before_its_next_look(
+def test_waking_the_worker_sends_a_call_before_the_next_poll(
     throwaway: Any, database: Database
 ) -> None:
     worker, stop = worker_of(throwaway, database, poll_seconds=3_600.0), threading.Event()
@@ -320,7 +314,7 @@ def test_a_call_that_the_worker_is_woken_for_ends_long_before_its_next_look(
     assert anchored(throwaway) == [1]
 
 
-def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(
+def test_calls_wait_while_the_chain_is_down_and_are_sent_afterwards(
     throwaway: Any, database: Database, serve: Callable[[Any], str]
 ) -> None:
     away = threading.Event()
@@ -357,7 +351,7 @@ def relayed(throwaway: Any, body: Any, **instead: Any) -> bytes:
     return json.dumps(items[0] if isinstance(body, dict) else items).encode()
 
 
-def test_calls_go_through_another_node_when_the_first_answers_but_stands_still(
+def test_calls_go_through_another_node_when_the_first_stalls(
     throwaway: Any, database: Database, serve: Callable[[Any], str]
 ) -> None:
     height = hex(throwaway.ledger.height())
@@ -390,7 +384,7 @@ def test_calls_go_through_another_node_when_the_first_answers_but_stands_still(
 # --- what goes wrong between the steps ------------------------------------------------------------
 
 
-def test_a_node_that_forgets_what_it_took_gets_the_same_bytes_again(
+def test_bytes_that_a_node_dropped_are_sent_again_unchanged(
     throwaway: Any, database: Database
 ) -> None:
     throwaway.rpc("evm_setAutomine", False)
@@ -414,7 +408,7 @@ def test_a_node_that_forgets_what_it_took_gets_the_same_bytes_again(
     assert anchored(throwaway) == [1]
 
 
-def test_a_call_whose_nonce_another_transaction_used_is_signed_afresh(
+def test_a_call_whose_nonce_another_transaction_used_is_signed_again(
     throwaway: Any, database: Database
 ) -> None:
     """As after a restore from an old backup, or with the key used elsewhere."""
@@ -458,9 +452,7 @@ def test_a_database_restored_from_an_old_backup_does_not_reuse_a_nonce(
     assert anchored(throwaway) == [1, 2, 3]
 
 
-def test_two_workers_of_one_key_by_mistake_double_nothing(
-    throwaway: Any, database: Database
-) -> None:
+def test_two_workers_of_one_key_send_no_call_twice(throwaway: Any, database: Database) -> None:
     def change(session: Any) -> None:
         for size in range(1, 101):
             anchor(session, throwaway, size)
@@ -497,9 +489,7 @@ worker.run(threading.Event())
 """
 
 
-def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(
-    throwaway: Any, tmp_path: Path
-) -> None:
+def test_kill_9_loses_no_call_and_sends_none_twice(throwaway: Any, tmp_path: Path) -> None:
     """The worker is a process of its own, killed over and over while calls are promised."""
     throwaway.rpc("evm_setAutomine", False)
     throwaway.rpc("evm_setIntervalMining", 1)

@@ -168,7 +168,7 @@ def test_a_recorded_member_is_proved_under_a_recorded_sealed_header(serve: Any, 
     view.stop()
 
 
-def test_a_header_with_its_seals_taken_out_is_refused(serve: Any) -> None:
+def test_a_header_without_seals_is_refused(serve: Any) -> None:
     record = recorded("four")
     extra = bytes.fromhex(record["header"]["extraData"][2:])
     validators, proposer, _ = rlp.decode_list(extra[32:])
@@ -184,7 +184,7 @@ def test_a_header_with_its_seals_taken_out_is_refused(serve: Any) -> None:
     )
 
 
-def test_a_header_with_a_seal_of_somebody_who_is_no_validator_is_refused(serve: Any) -> None:
+def test_a_header_with_a_seal_of_a_non_validator_is_refused(serve: Any) -> None:
     record = recorded("four")
     known = record["validators"]
     view = view_of(
@@ -210,14 +210,14 @@ def test_a_sealed_header_with_a_field_changed_is_refused(serve: Any, name: str) 
 
 
 @pytest.mark.parametrize("answer", [None, [], "0x", {}, {"number": "0x1"}])
-def test_an_answer_that_is_no_header_is_refused(serve: Any, answer: Any) -> None:
+def test_an_answer_other_than_a_header_is_refused(serve: Any, answer: Any) -> None:
     record = recorded("one")
     node = node_of(record)
     node.latest = answer
     assert refusal(view_of(serve(node), record)) == "chain_header_refused"
 
 
-def test_the_unsealed_rule_for_tests_does_not_take_a_header_whose_hash_is_not_its_own(
+def test_the_unsealed_rule_for_tests_refuses_a_wrong_header_hash(
     serve: Any,
 ) -> None:
     record = recorded("one")
@@ -243,7 +243,7 @@ def test_a_node_of_another_genesis_is_refused(serve: Any) -> None:
     assert refusal(view_of(serve(node), record)) == "chain_wrong_id"
 
 
-def test_who_waits_for_a_block_does_not_wait_for_the_views_next_look(serve: Any) -> None:
+def test_waiting_for_a_block_polls_at_once(serve: Any) -> None:
     node, record = own_chain()
     view = view_of(serve(node), record, poll_seconds=3_600.0)
     view.start(wait_seconds=SECONDS)
@@ -254,7 +254,7 @@ def test_who_waits_for_a_block_does_not_wait_for_the_views_next_look(serve: Any)
         view.stop()
 
 
-def test_an_old_header_allows_nothing_however_well_sealed(serve: Any) -> None:
+def test_a_stale_header_allows_nothing_although_it_is_sealed(serve: Any) -> None:
     record = recorded("four")
     view = view_of(serve(node_of(record)), record, stale_seconds=15)
     view.start()
@@ -341,7 +341,7 @@ def test_a_storage_proof_tampered_with_in_transit_is_refused(serve: Any, name: s
     view.stop()
 
 
-def test_a_proof_that_a_block_overtook_is_asked_for_again_and_only_the_one_that_holds_is_taken(
+def test_a_proof_overtaken_by_a_block_is_requested_again(
     serve: Any,
 ) -> None:
     record = recorded("four")
@@ -365,7 +365,7 @@ def test_a_proof_that_a_block_overtook_is_asked_for_again_and_only_the_one_that_
 # --- a chain that forks, goes back, stops ---------------------------------------------------------
 
 
-def test_headers_that_follow_each_other_are_taken(serve: Any) -> None:
+def test_linked_headers_are_accepted(serve: Any) -> None:
     node, record = own_chain()
     view = view_of(serve(node), record, stale_seconds=15)
     view.start(wait_seconds=SECONDS)
@@ -408,7 +408,7 @@ def test_a_sealed_block_that_does_not_follow_the_last_is_refused(serve: Any, gap
     view.stop()
 
 
-def test_a_node_that_lags_does_not_take_the_head_back(serve: Any) -> None:
+def test_a_lagging_node_does_not_move_the_head_back(serve: Any) -> None:
     node, record = own_chain()
     view = view_of(serve(node), record, stale_seconds=15)
     view.start(wait_seconds=SECONDS)
@@ -421,7 +421,7 @@ def test_a_node_that_lags_does_not_take_the_head_back(serve: Any) -> None:
     view.stop()
 
 
-def test_a_lying_node_is_passed_over_for_an_honest_one(serve: Any) -> None:
+def test_the_view_switches_from_a_lying_node_to_an_honest_one(serve: Any) -> None:
     node, record = own_chain()
     liar = node_of(record)
     liar.latest = sealed(11, key=new_private_key())
@@ -431,7 +431,7 @@ def test_a_lying_node_is_passed_over_for_an_honest_one(serve: Any) -> None:
     view.stop()
 
 
-def test_a_node_that_stands_still_is_left_for_one_that_goes_on(serve: Any) -> None:
+def test_the_view_switches_from_a_stalled_node_to_one_that_advances(serve: Any) -> None:
     node, record = own_chain()
     still = node_of(record)
     still.latest = node.latest
@@ -453,7 +453,7 @@ def test_a_node_that_stands_still_is_left_for_one_that_goes_on(serve: Any) -> No
         {"number": True},
     ],
 )
-def test_an_answer_of_any_form_is_refused_and_the_following_goes_on(
+def test_a_malformed_answer_is_refused_and_the_view_continues(
     serve: Any, changed: dict[str, Any]
 ) -> None:
     node, record = own_chain()
@@ -468,7 +468,7 @@ def test_an_answer_of_any_form_is_refused_and_the_following_goes_on(
     view.stop()
 
 
-def test_a_node_that_stops_answering_makes_the_view_stale_and_says_why(serve: Any) -> None:
+def test_a_node_that_stops_answering_makes_the_view_stale_with_its_reason(serve: Any) -> None:
     node, record = own_chain()
     view = view_of(serve(node), record)
     view.start(wait_seconds=SECONDS)
@@ -499,7 +499,7 @@ def unsealed(block: dict[str, Any]) -> dict[str, Any]:
     return {**block, "extraData": "0x" + (extra[:32] + rlp.encode([names, proposer, []])).hex()}
 
 
-def test_a_header_that_a_sealed_one_leads_to_is_taken_and_any_other_refused(serve: Any) -> None:
+def test_only_the_parents_of_a_sealed_header_are_accepted(serve: Any) -> None:
     node, record = own_chain()
     first, other = sealed(8), sealed(8, gasUsed="0x7")
     second = sealed(9, hash_of(first))
@@ -533,7 +533,7 @@ def live(throwaway: Any) -> Any:
     view.stop()
 
 
-def test_a_word_in_use_changes_with_the_block_that_changes_it(
+def test_a_watched_value_changes_with_the_block_that_changes_it(
     throwaway: Any, live: ChainView
 ) -> None:
     bank = throwaway.organisations[2]
@@ -549,7 +549,7 @@ def test_a_word_in_use_changes_with_the_block_that_changes_it(
     )
 
 
-def test_a_look_up_of_a_word_in_use_asks_the_node_nothing(throwaway: Any, live: ChainView) -> None:
+def test_reading_a_watched_value_sends_no_request(throwaway: Any, live: ChainView) -> None:
     member = throwaway.organisations[0].member
     first = live.proved_value("MemberDirectory", "members", member)
     live._rpc.close()
@@ -567,7 +567,7 @@ def test_a_look_up_of_a_word_in_use_asks_the_node_nothing(throwaway: Any, live: 
     assert asked == []
 
 
-def test_a_contract_that_did_not_change_keeps_its_words_under_the_new_head(
+def test_an_unchanged_contract_keeps_its_values_under_the_new_head(
     throwaway: Any, live: ChainView
 ) -> None:
     bank = throwaway.organisations[2]
@@ -579,7 +579,7 @@ def test_a_contract_that_did_not_change_keeps_its_words_under_the_new_head(
     assert after.height >= height > before.height
 
 
-def test_suspension_is_seen_in_the_members_word(throwaway: Any, live: ChainView) -> None:
+def test_a_suspension_shows_in_the_member_record(throwaway: Any, live: ChainView) -> None:
     bank = throwaway.organisations[2]
     assert MemberRecord.decode(
         live.proved_value("MemberDirectory", "members", bank.member).value
@@ -591,9 +591,7 @@ def test_suspension_is_seen_in_the_members_word(throwaway: Any, live: ChainView)
     ).live
 
 
-def test_an_earlier_suspension_is_proved_in_a_slot_of_its_own(
-    throwaway: Any, live: ChainView
-) -> None:
+def test_an_earlier_suspension_is_proved_in_its_own_slot(throwaway: Any, live: ChainView) -> None:
     bank = throwaway.organisations[2].member
     throwaway.execute("suspend", bank, "first")
     throwaway.execute("lift", bank)
@@ -609,7 +607,7 @@ def test_an_earlier_suspension_is_proved_in_a_slot_of_its_own(
     ).live_at(first.suspended_at)
 
 
-def test_many_words_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:
+def test_many_values_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:
     wanted = [
         StorageKey("MemberDirectory", "members", (organisation.member,))
         for organisation in throwaway.organisations
@@ -629,7 +627,7 @@ def test_many_words_are_proved_under_one_head(throwaway: Any, live: ChainView) -
     assert AccountRecord.decode(*(word.value for word in words[-3:])).free == 0
 
 
-def test_an_unknown_variable_is_named(live: ChainView) -> None:
+def test_an_unknown_variable_is_refused_by_name(live: ChainView) -> None:
     assert (
         code_of(lambda: live.proved_value("EvidenceLog", "nothing", bytes(32)))
         == "variable_unknown"
