@@ -1,23 +1,23 @@
 """What the bundles of a metered trade must show. Pure: imports no web3, no database, no web
 framework.
 
-**trade** tells of one call: agreement signed by both sides under a grant, the buyer's request, the
-  provider's receipt in its anchored log, the buyer's signature that names this very receipt with
-  its totals, the claim and the payout on the chain. The contract takes a claim with the buyer's
+**trade** proves one call: agreement signed by both sides under a grant, the buyer's request, the
+  provider's receipt in its anchored log, the buyer's signature that names this receipt with its
+  totals, the claim and the payout on the chain. The contract takes a claim with the buyer's
   signature alone, so that the chain's lane itself shows that what was claimed was acknowledged.
 
-**lane** tells of the calls of one lane, from place 1 to the last one shown, none missing between:
-  each receipt continues the one before it, each request acknowledges exactly what was delivered
-  before it, and the chain was never asked for more. No bundle can show that a lane has no later
-  places; what the chain knows of them is said.
+**lane** proves the calls of one lane, from position 1 to the last one shown without gaps: each
+  receipt continues the one before it, each request acknowledges exactly what was delivered before
+  it, and no more was claimed on the chain. No bundle can prove that a lane has no later positions;
+  what the chain records of them is reported.
 
-**When a call was served** is the provider's word: the receipt names the block of its view. The
+**When a call was served** is the provider's statement: the receipt names the block of its view. The
   log's anchor bounds it from above. A served receipt that the log shows only after the grant's
   revocation is reported as such; one that it shows more than ``MAX_VIEW_LAG`` blocks after its
   view, with the revocation between, is refused: both parties together could have dated it back.
 
-Where both sides ended the agreement together, both stories show the final totals under both
-signatures, and that the chain closed by these very totals.
+If both sides closed the agreement cooperatively, both profiles show the final totals under both
+signatures, and that the chain closed by these totals.
 """
 
 from __future__ import annotations
@@ -119,26 +119,26 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     voids = {item.seq: item for item in trade.voids}
     if len(voids) != len(trade.voids):
         raise Inconsistent("place_twice", "Two voids are of one place.")
-    head, refused = LaneState(), 0
+    state, refused = LaneState(), 0
     for seq in range(1, last + 1):
         request, receipt = trade.requests[seq], trade.receipts[seq]
-        _by_protocol(lambda head=head, request=request: require_acknowledged(head, request))
+        _by_protocol(lambda state=state, request=request: require_acknowledged(state, request))
         request_hash, receipt_hash = request.struct_hash(), receipt.struct_hash()
         _by_protocol(
-            lambda head=head, request=request, request_hash=request_hash, receipt=receipt: (
-                require_receipt(trade.agreement, head, request, request_hash, receipt)
+            lambda state=state, request=request, request_hash=request_hash, receipt=receipt: (
+                require_receipt(trade.agreement, state, request, request_hash, receipt)
             )
         )
         _require_timely(claims, trade, seq)
         refused += receipt.outcome == UsageOutcome.REFUSED
-        before, head = head, state_after(receipt, receipt_hash)
+        before, state = state, state_after(receipt, receipt_hash)
         void = voids.pop(seq, None)
         if void is not None:
             if void.receipt != receipt_hash:
                 raise Inconsistent(
                     "void_of_other", "A void names another receipt than its place's."
                 )
-            head = state_after_void(before, receipt_hash, request_hash)
+            state = state_after_void(before, receipt_hash, request_hash)
     if voids:
         raise Inconsistent("void_of_other", "A void names a place the lane does not have.")
     if last - refused > trade.terms.max_uses:
@@ -148,19 +148,19 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     sentences = [
         *trade.sentences,
         f"Lane {trade.lane} is shown from place 1 to {last}, none missing between: {last - refused} served, {refused} refused.",
-        f"{len(trade.voids)} of them were voided; {head.units} units for {head.amount} fen were delivered in all.",
+        f"{len(trade.voids)} of them were voided; {state.units} units for {state.amount} fen were delivered in all.",
         "Every receipt is in the provider's anchored log and continues the one before it.",
         *_viewed(claims, trade, range(1, last + 1)),
         f"The buyer acknowledged every place up to {last if trade.vouchers else last - 1}{'' if trade.vouchers else ', the last one not'}.",
     ]
-    return sentences + _lane_claims(claims, trade, head)
+    return sentences + _lane_claims(claims, trade, state)
 
 
 # --- What both stories share ----------------------------------------------------------------------
 
 
 class _TradeProof:
-    """The agreement's part of a story, checked."""
+    """The checked agreement of a bundle, and its statements by position."""
 
     def __init__(self, claims: VerifiedClaims, subject: Mapping[str, Any], *more: str) -> None:
         self.agreement_id, self.lane = _subject(subject, *more)
@@ -225,7 +225,7 @@ class _TradeProof:
         return [signed.statement for signed in claims.statements(kind) if self._mine(signed, key)]
 
     def _mine(self, signed: VerifiedStatement[Any], key: str) -> bool:
-        """Always true, or the story is refused: nothing of another trade rides along."""
+        """True, or an error: the bundle may not contain statements of another trade."""
         statement = signed.statement
         if (statement.agreement_id, statement.lane) != (self.agreement_id, self.lane):
             raise Inconsistent("of_another_trade", "A statement is of another agreement or lane.")
@@ -274,8 +274,8 @@ def _agreement(signed: Sequence[VerifiedStatement[Agreement]], agreement_id: byt
 
 
 def _require_acknowledgement(claims: VerifiedClaims, trade: _TradeProof, seq: int) -> None:
-    """Besides the place itself, the bundle holds what acknowledges it: the request of the next
-    place, with its receipt if that has to date it, or the voucher that closed the lane here.
+    """Besides the call itself, the bundle contains only its acknowledgement: the next request,
+    with its receipt if that is needed to date it, or the closing voucher.
     """
     if trade.voids:
         raise Inconsistent("call_voided", "The bundle holds a void: a voided call is owed nothing.")
@@ -296,19 +296,19 @@ def _require_acknowledgement(claims: VerifiedClaims, trade: _TradeProof, seq: in
 
 
 def _acknowledged(trade: _TradeProof, receipt: UsageReceipt) -> bool:
-    """Whether the bundle holds the buyer's next signature. It must name this very receipt, with its
-    totals: neither another receipt for the place nor one that was voided.
+    """Whether the bundle holds the buyer's next signature. It must name this receipt with its
+    totals: neither another receipt for the position nor a voided one.
     """
-    sentences = [
+    acknowledgements = [
         (request.previous_receipt, request.acknowledged_units, request.acknowledged_amount)
         for seq, request in trade.requests.items()
         if seq > receipt.seq
     ]
-    sentences += [
+    acknowledgements += [
         (voucher.receipt, voucher.acknowledged_units, voucher.acknowledged_amount)
         for voucher in trade.vouchers
     ]
-    for named, *totals in sentences:
+    for named, *totals in acknowledgements:
         if named != receipt.struct_hash():
             raise Inconsistent(
                 "acknowledgement_differs", "The buyer acknowledged another receipt for the place."
@@ -318,7 +318,7 @@ def _acknowledged(trade: _TradeProof, receipt: UsageReceipt) -> bool:
                 "acknowledgement_differs",
                 "The buyer acknowledged other totals than the receipt's, as after a void.",
             )
-    return bool(sentences)
+    return bool(acknowledgements)
 
 
 def _claimed(claims: VerifiedClaims, trade: _TradeProof, receipt: UsageReceipt) -> list[str]:
@@ -370,31 +370,31 @@ def _paid(claims: VerifiedClaims, trade: _TradeProof, receipt: UsageReceipt) -> 
     return [*sentences, _closing(claims, state)]
 
 
-def _lane_claims(claims: VerifiedClaims, trade: _TradeProof, head: LaneState) -> list[str]:
+def _lane_claims(claims: VerifiedClaims, trade: _TradeProof, state: LaneState) -> list[str]:
     for voucher in trade.vouchers:
-        sentences = (
+        acknowledged = (
             voucher.seq,
             voucher.acknowledged_units,
             voucher.acknowledged_amount,
             voucher.receipt,
         )
-        if sentences != (head.seq, head.units, head.amount, head.receipt):
-            raise Inconsistent("voucher_differs", "The closing voucher is not of the lane's head.")
+        if acknowledged != (state.seq, state.units, state.amount, state.receipt):
+            raise Inconsistent("voucher_differs", "The closing voucher is not of the lane's state.")
     record = LaneRecord.decode(
         claims.storage_value(CONTRACT, "lanes", trade.agreement_id, trade.lane).value
     )
-    if record.amount > head.amount or record.units > head.units:
+    if record.amount > state.amount or record.units > state.units:
         raise Inconsistent("claim_differs", "The chain paid for more than was delivered.")
-    claims.limits.append(_later_places(trade, head, record))
+    claims.limits.append(_later_positions(trade, state, record))
     left_out = (
         [
-            f"The chain has been paid up to place {record.seq}: places {head.seq + 1} to {record.seq} are not in this bundle, and cost nothing."
+            f"The chain has been paid up to place {record.seq}: places {state.seq + 1} to {record.seq} are not in this bundle, and cost nothing."
         ]
-        if record.seq > head.seq
+        if record.seq > state.seq
         else []
     )
     return [
-        f"The chain's lane stands at {record.amount} of {head.amount} fen, never more than delivered.",
+        f"The chain's lane stands at {record.amount} of {state.amount} fen, never more than delivered.",
         *left_out,
         _closing(claims, trade.state),
     ]
@@ -435,9 +435,9 @@ def _final(claims: VerifiedClaims, trade: _TradeProof) -> list[str]:
     ]
 
 
-def _later_places(trade: _TradeProof, head: LaneState, record: LaneRecord) -> str:
-    """What no bundle of a lane can show: that it ends where the bundle does."""
-    last = max(head.seq, record.seq)
+def _later_positions(trade: _TradeProof, state: LaneState, record: LaneRecord) -> str:
+    """The limit of every lane bundle: it cannot prove that the lane has no later positions."""
+    last = max(state.seq, record.seq)
     why = (
         "the chain keeps no count of free calls"
         if trade.agreement.price == 0
@@ -512,12 +512,14 @@ def _require_open(trade: _TradeProof, receipt: UsageReceipt) -> None:
         raise Inconsistent("cap_reached", "The lane's totals are beyond the agreement's cap.")
 
 
-def _viewed(claims: VerifiedClaims, trade: _TradeProof, places: Sequence[int]) -> list[str]:
-    """From when to when the served calls were made, as far as that is shown; and which of them the
-    log shows only after the grant's revocation.
+def _viewed(claims: VerifiedClaims, trade: _TradeProof, positions: Sequence[int]) -> list[str]:
+    """The time range of the served calls, as far as it is proved, and which of them were logged
+    only after the grant's revocation.
     """
     served = [
-        trade.receipts[seq] for seq in places if trade.receipts[seq].outcome == UsageOutcome.SERVED
+        trade.receipts[seq]
+        for seq in positions
+        if trade.receipts[seq].outcome == UsageOutcome.SERVED
     ]
     if not served:
         return []
@@ -581,7 +583,7 @@ def _only(found: Mapping[int, Any], seq: int, what: str) -> Any:
 
 
 def _by_protocol(rule: Any) -> None:
-    """Run a rule of the protocol; what it refuses, the bundle contradicts."""
+    """Run a rule of the protocol; its error makes the bundle inconsistent."""
     try:
         rule()
     except VerificationError:

@@ -1,4 +1,4 @@
-"""What the agreement folder speaks of.
+"""Offers, proposals and agreements.
 
 An **offer** (挂牌) is a provider's public terms for one asset version. A **proposal** is an agreement
 its buyer has signed; the provider's node signs it if it keeps to the offer, and the chain opens it.
@@ -30,7 +30,7 @@ class AgreementSide(StrEnum):
 
 
 class AgreementStage(StrEnum):
-    """How far an agreement has come. ``rules.NEXT`` lists which state may follow which.
+    """State of an agreement. ``rules.NEXT`` lists the allowed transitions.
 
     A proposal (``proposed``, ``signed``) becomes ``open`` or ends as ``failed``, ``expired`` or
     ``withdrawn``.
@@ -39,7 +39,7 @@ class AgreementStage(StrEnum):
     PROPOSED = "proposed"
     """Signed by the buyer, whose node stores it; the provider has not signed."""
     SIGNED = "signed"
-    """Signed by both; its opening is on its way to the chain."""
+    """Signed by both; its opening is queued."""
     OPEN = "open"
     NOTICE = "notice"
     CLOSED = "closed"
@@ -48,8 +48,8 @@ class AgreementStage(StrEnum):
     EXPIRED = "expired"
     """The chain's time passed ``openBefore`` and the agreement was not open."""
     WITHDRAWN = "withdrawn"
-    """The buyer took the proposal back. Its node does not send the opening; what both signed can
-    still be opened by anyone in time.
+    """The buyer withdrew the proposal and does not send the opening. If both signed, anyone can
+    still open the agreement until ``openBefore``.
     """
 
 

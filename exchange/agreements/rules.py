@@ -1,6 +1,5 @@
-"""What an agreement must be, before anybody signs it. Pure; the codes are those of
-``TradeSettlement``'s errors, so that the node refuses what the chain would refuse, with the same
-words.
+"""The rules an agreement must satisfy before it is signed. Pure; the codes are those of
+``TradeSettlement``'s errors, so that the node refuses what the chain would refuse.
 
 In order: form, split, parties, grant, the provider's offer, signature; then the states a proposal
 and an agreement go through (``NEXT``), and how a proposal ends that never opens (``end_of``).
@@ -32,11 +31,9 @@ FULL_SHARE = 10_000
 MAX_LANES = 256
 MAX_SHARES = 16
 DEFAULT_CLOSE_WINDOW = CloseWindow(604_800, 604_800)
-"""What an offer states if its maker says nothing: seven days, at one block a second."""
+"""The default of an offer: seven days, at one block a second."""
 MAX_OPEN_SECONDS = 2 * 3600
-"""Longest time a provider lets a proposal stay open to opening: so long may what it signed lock the
-buyer's money.
-"""
+"""Longest time in which a proposal can be opened, and so lock the buyer's money."""
 
 
 def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) -> None:

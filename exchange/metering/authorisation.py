@@ -38,13 +38,13 @@ from registry.masking import require_columns
 from registry.purposes import ListedPurposes
 
 ShownConsent = CheckedPackage | QiaolianError | None
-"""The consent that came with a call: checked, refused as it is, or none."""
+"""The consent sent with a call: checked, its error, or none."""
 
 
 @dataclass(frozen=True)
 class Rights:
-    """What calls under one agreement stand on, apart from the chain's records. Does not change
-    while the agreement lasts.
+    """The rights that calls under one agreement rest on, apart from on-chain records. Constant for
+    the agreement's lifetime.
     """
 
     agreement_id: bytes

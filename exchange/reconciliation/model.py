@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LaneCount:
-    """One teller's count of a lane."""
+    """The count of a lane by one side."""
 
     seq: int
     units: int
@@ -20,9 +20,9 @@ class LaneCount:
     refused: int = 0
     voided: int = 0
     positions: int = 0
-    """Places on record; fewer than ``seq`` means holes."""
+    """Stored positions; fewer than ``seq`` means gaps."""
     outstanding: int = 0
-    """Places asked for and not answered (buyer)."""
+    """Unanswered requests (buyer)."""
     receipt: str = ""
     """Struct hash of the last receipt, 0x hex."""
 
@@ -63,26 +63,24 @@ class SharePayment:
 
 @dataclass(frozen=True)
 class AgreementMoney:
-    """What became of an agreement's money, in fen."""
+    """An agreement's money by its state, in fen."""
 
     earned: int
     """Delivered, by the receipts."""
     acknowledged: int
-    """Of that, what the buyer signed for: what can be claimed."""
+    """Of that, acknowledged by the buyer: can be claimed."""
     claimed: int
-    """Of that, what was claimed on the chain."""
+    """Of that, claimed on the chain."""
     paid: int
-    """Of that, what the split paid; the few fen that rounding leaves return to the buyer."""
+    """Of that, paid by the split; the rounding remainder returns to the buyer."""
     closed: bool
     agreed: bool = False
-    """Whether both parties signed the final totals it closed with: then what was not claimed was
-    waived.
-    """
+    """Whether both parties signed the final totals it closed with, so that the rest was waived."""
     parts: tuple[SharePayment, ...] = ()
 
     @property
     def unclaimed(self) -> int:
-        """Acknowledged, and still to be claimed."""
+        """Acknowledged and not claimed yet."""
         return 0 if self.closed else max(0, self.acknowledged - self.claimed)
 
     @property
@@ -110,7 +108,7 @@ class AgreementMoney:
 
 @dataclass
 class Comparison:
-    """One agreement's outcome."""
+    """The result for one agreement."""
 
     agreement_id: bytes
     money: AgreementMoney | None = None
@@ -120,9 +118,7 @@ class Comparison:
 
     @property
     def agree(self) -> bool:
-        """Whether nothing contradicts; money delivered and not claimed, yet or for good, is no
-        contradiction.
-        """
+        """Whether the sources agree; unclaimed or lost money is no contradiction."""
         return not any(
             finding.kind in ("gap", "conflict", "unreachable") for finding in self.findings
         )

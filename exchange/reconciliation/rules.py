@@ -1,17 +1,14 @@
-"""What gateway, buyer and chain say of each lane: reading a side's counts, and comparing the three.
-Pure.
+"""Reads the counts of each lane by gateway and buyer, and compares them with the chain. Pure.
 
-A side's count stands on the other side's signatures, each of this agreement and this lane:
+A side proves its count by the other side's signatures under this agreement and lane:
 
-1. the last request, by the buyer's key, is of the last place, or of the one after it while that is
-   unanswered;
-2. where there is a last place, its receipt or its void, by the provider's key, is of it, and so is
-   the count;
-3. a request acknowledges exactly the totals before its own place; a voucher, where there is one,
-   those of the place it names.
+1. the last request, by the buyer's key, has the last position, or the next one while unanswered;
+2. the receipt or void of the last position, by the provider's key, matches the count;
+3. a request acknowledges exactly the totals before its own position; a closing voucher, if there is
+   one, those of the position it names.
 
-A count that is malformed or that its signatures do not bear out is a finding of its lane; the other
-lanes are compared all the same.
+A count that is malformed or not proved by its signatures is a finding of its lane; the other lanes
+are still compared.
 """
 
 from __future__ import annotations
@@ -43,13 +40,13 @@ _MAX_INTEGER = 2**128
 Proof = TypeVar("Proof", UsageRequest, UsageReceipt, ReceiptVoid, Voucher)
 
 
-# --- What one side tells --------------------------------------------------------------------------
+# --- Counts of one side --------------------------------------------------------------------------
 
 
 def read(
     side: str, agreement: Agreement, reported: Mapping[str, Any], domain: Domain
 ) -> tuple[dict[int, LaneCount], list[Finding]]:
-    """A side's counts by lane as far as they are borne out, and what is found of the others."""
+    """A side's proved counts by lane, and the findings of the others."""
     counts: dict[int, LaneCount] = {}
     found: list[Finding] = []
     foreign = [
@@ -74,7 +71,7 @@ def read(
 
 
 def count_of(agreement: Agreement, lane: int, reported: Any, domain: Domain) -> LaneCount:
-    """One lane's count, borne out by the signatures shown with it.
+    """One lane's count, proved by the signatures presented with it.
 
     Raises:
         BadInput: ``counts_malformed``, ``statement_malformed``, ``signature_malformed``; Conflict:
@@ -127,8 +124,8 @@ def _last(
     totals: tuple[int, int],
     outstanding: bool,
 ) -> bytes:
-    """The struct hash of the last place's receipt, which is of that place and of these totals. A
-    void tells no totals; the last request does.
+    """The struct hash of the last position's receipt, checked against the totals. A void has no
+    totals; the last request has them.
     """
     provider, receipt_hash, acknowledged = shown.agreement.provider_key, ZERO32, totals
     if seq and "receipt" in shown.reported:
@@ -214,11 +211,11 @@ def compare(
     closed: bool = False,
     agreed: bool = False,
 ) -> Comparison:
-    """Compare lane by lane; None means that side could not be asked. Of a closed agreement nothing
-    more can be claimed; what was not is lost, unless both parties agreed on its final totals.
+    """Compare lane by lane; None means that side could not be reached. Unclaimed money of a closed
+    agreement is lost, unless both parties agreed on its final totals.
 
-    ``contradicted`` are the counts that their own proofs refute: such a lane is not compared, the
-    finding stands for it.
+    ``contradicted`` are counts that their own proofs refute: such a lane has a finding already and
+    is not compared.
     """
     found = Comparison(agreement_id, findings=list(contradicted))
     refuted = {item.lane for item in contradicted}
@@ -248,8 +245,8 @@ def compare(
 def _lost(
     lane: int, gateway: LaneCount | None, buyer: LaneCount | None, chain: LaneRecord
 ) -> list[Finding]:
-    """What was delivered on a lane and not claimed when the agreement closed, by the gateway's
-    receipts, else by the buyer's.
+    """Money delivered on a lane and not claimed when the agreement closed, by the gateway's count,
+    else by the buyer's.
     """
     counts = [count for count in (gateway, buyer) if count is not None]
     if not counts or counts[0].amount <= chain.amount:
@@ -271,8 +268,7 @@ def money_of(
     *,
     agreed: bool = False,
 ) -> AgreementMoney | None:
-    """What became of an agreement's money: delivered by the gateway's receipts, else by the
-    buyer's; None without either.
+    """An agreement's money by the gateway's count, else by the buyer's; None without either.
 
     Args:
         state: the contract's totals of the agreement.
@@ -332,8 +328,8 @@ def _lane(
 
 
 def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Finding]:
-    """Both sides of a lane. The gateway may be one place ahead: the answer it gave is on its way or
-    was lost.
+    """Compare both sides of a lane. The gateway may be one position ahead: its answer is in transit
+    or was lost.
     """
     if gateway.seq == buyer.seq:
         same = (gateway.units, gateway.amount, gateway.receipt) == (
@@ -366,9 +362,7 @@ def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Finding]:
 
 
 def _claimed(lane: int, gateway: LaneCount, chain: LaneRecord) -> list[Finding]:
-    """The chain never pays more than was delivered and acknowledged; what it has not paid yet is
-    only told.
-    """
+    """The chain never pays more than was delivered and acknowledged; an unpaid rest is reported."""
     if chain.seq > gateway.seq or chain.amount > gateway.acknowledged_amount:
         return [
             Finding(

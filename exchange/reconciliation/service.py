@@ -1,8 +1,7 @@
 """Counting at the nodes, and the supervisor's report over all of them.
 
-Each side's counts come with the other side's last signature of every lane, so that neither can
-lower what it owes nor raise what it is owed. What a node answers is its own word until then:
-whatever it says is at worst a finding of its agreement.
+Each side's counts come with the other side's last signature of every lane, so neither can lower
+its debt or raise its claim. An answer that its signatures do not prove is a finding.
 """
 
 from __future__ import annotations
@@ -91,9 +90,7 @@ def _counted(context: Context, table: sa.Table, agreement_id: bytes) -> dict[int
 
 
 def _lane_count(row: Any, before: Any) -> dict[str, Any]:
-    """A lane's count with its proofs; while its last request waits for an answer, the last place is
-    the one before.
-    """
+    """A lane's count with its proofs; an unanswered last request is not counted as a position."""
     waiting = _is_outstanding(row)
     reported: dict[str, Any] = {
         "seq": row.seq - waiting,
@@ -201,12 +198,11 @@ def shown(compared: Comparison) -> dict[str, Any]:
 def _claimed(
     context: Context, agreement_id: bytes, lanes: int, reported: set[int]
 ) -> dict[int, LaneRecord]:
-    """What the chain has paid for in the lanes that are told, and in every other it has paid for:
-    no side can leave one out.
+    """The chain's records of the reported lanes and of every other lane it has paid for, so that no
+    side can omit one.
 
-    Those others are known from the chain's events. Events that this node has not taken yet are
-    missing there, so the lanes' sum is held against the chain's total of the agreement, and where
-    it falls short every lane is looked at.
+    The other lanes are known from events, which may be behind. If the lanes' sum differs from the
+    agreement's total on the chain, every lane is read.
     """
     records = _lanes(
         context, agreement_id, reported | settlement.claimed_lanes(context, agreement_id)
@@ -220,7 +216,7 @@ def _claimed(
 
 
 def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dict[int, LaneRecord]:
-    """What the chain has paid for in each lane, proved under one head."""
+    """The chain's record of each lane, proved under one block."""
     records = context.view.proved(lane_record(agreement_id, lane) for lane in lanes)
     return {lane: records.lane(agreement_id, lane) for lane in lanes}
 
@@ -229,7 +225,7 @@ async def report(
     context: Context, page: PageRequest, *, state: str | None = None
 ) -> dict[str, Any]:
     """The report over a page of the agreements on the chain: what was covered, where the counts
-    part, the conservation lines.
+    differ, the conservation checks.
 
     Sums are of the agreements in it; whether the money is conserved is of all.
 
@@ -263,14 +259,14 @@ async def report(
 
 
 async def _reconciled(context: Context, opened: Sequence[bytes]) -> list[Comparison]:
-    """Every agreement, several at a time. A silent member costs one time budget, not one an
+    """Every agreement, several at a time. A silent member costs one time limit, not one for each
     agreement.
     """
-    room = asyncio.Semaphore(AGREEMENTS_AT_ONCE)
+    semaphore = asyncio.Semaphore(AGREEMENTS_AT_ONCE)
     silent: set[str] = set()
 
     async def one(agreement_id: bytes) -> Comparison:
-        async with room:
+        async with semaphore:
             return await reconcile(context, agreement_id, silent=silent)
 
     return await asyncio.gather(*(one(agreement_id) for agreement_id in opened))

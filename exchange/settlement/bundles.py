@@ -1,6 +1,4 @@
-"""Bundles of a trade, made at the provider: it holds both sides' signatures, and its own log has
-the receipts.
-"""
+"""Bundles of a trade, built by the provider, which has both signatures and the log of receipts."""
 
 from __future__ import annotations
 
@@ -29,8 +27,8 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
 
     Raises:
         NotFound: ``position_unknown``; Conflict: ``not_acknowledged``, ``not_claimed``,
-            ``entry_not_anchored`` while the trade is not complete, ``key_ended`` when a key ended
-            before an anchor showed what it had signed.
+            ``entry_not_anchored`` while the trade is not complete, ``key_ended`` if a key ended
+            before its signature was anchored.
     """
     signed = _provided(context, agreement_id)
     with context.database.read() as session:

@@ -57,18 +57,16 @@ MAX_AGREEMENTS_PER_ROUND = 50
 LIST_SECONDS = 30
 """Between two listings of every agreement this node provides under."""
 IDLE_SECONDS = 30
-"""Between two looks at an agreement for which nothing changed."""
+"""Between two checks of an agreement without changes."""
 CHECK_SECONDS = 5
-"""Between two looks at an open agreement that is called all the time."""
+"""Between two checks of an open agreement with continuous calls."""
 RETRY_SECONDS = 5
 MAX_RETRY_SECONDS = 600
-"""A claim the chain refused is sent again after the first, then with doubled pauses up to the
-second.
-"""
+"""Pauses before a claim that the chain refused is repeated: the first, then doubled up to this."""
 UNCHECKED_SECONDS = 30
-"""Money whose agreements could not be looked at for so long is an alarm."""
+"""Agreements that could not be checked for this long raise an alarm."""
 OUTBOX_SECONDS = 15
-"""An outbox worker that has not reported for so long does not run."""
+"""An outbox worker that has not reported for this long is not running."""
 
 
 @dataclass
@@ -79,10 +77,10 @@ class _TrackedAgreement:
     next_look: float = 0
     looked_at: float = 0
     noticed: bool = False
-    """Whether an event or the chain showed a notice: looked at before all others."""
+    """Whether notice was given; such agreements are checked first."""
     status: ClaimStatus = field(init=False)
     claimed: int = 0
-    """Fen the chain had been shown of it at the last look."""
+    """Fen claimed on the chain at the last check."""
     sent: list[str] = field(default_factory=list)
     """The operations of the last claim."""
     counted: list[str] = field(default_factory=list)
@@ -96,7 +94,7 @@ class _TrackedAgreement:
 
 @dataclass(frozen=True)
 class _ClaimSnapshot:
-    """What a look found of one agreement."""
+    """One agreement as found by a check."""
 
     agreement: Agreement
     items: dict[int, SignedAcknowledgement]
@@ -111,11 +109,9 @@ class ClaimsReport:
     statuses: tuple[ClaimStatus, ...] = ()
     """Of the agreements that are not closed."""
     lost: int = 0
-    """Fen delivered under agreements that closed without its being claimed, as far as they were
-    looked at since the start.
-    """
+    """Fen delivered and not claimed under agreements that closed, as checked since the start."""
     checked_at: int | None = None
-    """Unix seconds of the last round that came to its end."""
+    """Unix seconds of the last completed round."""
     outbox_seen_at: float | None = None
     failure: str = ""
     """Code with which the last round failed."""
@@ -127,23 +123,19 @@ class ClaimsReport:
 
     @property
     def seconds_left(self) -> int | None:
-        """Until the first window with unclaimed money ends, as of the last look; None when none
-        runs.
-        """
+        """Until the first window with unclaimed money ends, as of the last check; else None."""
         return min(
             (status.window.left for status in self.statuses if status.window and status.unclaimed),
             default=None,
         )
 
     def at_risk(self, now: int) -> list[ClaimStatus]:
-        """The agreements whose money may be lost unless somebody acts."""
+        """The agreements whose money may be lost unless someone acts."""
         return [status for status in self.statuses if at_risk(status, now)]
 
 
 class ClaimMonitor:
-    """Claims for one node. ``round`` is called by one thread at a time; the rest may be asked from
-    any.
-    """
+    """Claims for one node. One thread at a time calls ``round``; the rest is thread-safe."""
 
     def __init__(self, context: Context, policy: ClaimPolicy) -> None:
         self._context = context
@@ -215,11 +207,11 @@ class ClaimMonitor:
     # --- A round ----------------------------------------------------------------------------------
 
     def round(self) -> None:
-        """Look at what may have changed and queue the claims that are due.
+        """Check the agreements that may have changed and queue the claims that are due.
 
         Raises:
-            QiaolianError: what stood in the way, e.g. ``chain_view_stale``; the next round tries
-                again.
+            QiaolianError: the cause of a failed round, e.g. ``chain_view_stale``; the next round
+                tries again.
         """
         now = self._context.now()
         try:
@@ -282,9 +274,7 @@ class ClaimMonitor:
             tracked.next_look = _next_check(tracked, seen, now=now, latest=latest)
 
     def _seen(self, due: Sequence[_TrackedAgreement]) -> list[_ClaimSnapshot]:
-        """Each agreement's books: what the buyer signed, from the database; what the chain has,
-        proved.
-        """
+        """Each agreement's acknowledgements, from the database, and its proved on-chain record."""
         ids = [tracked.agreement_id for tracked in due]
         terms = self._agreements(ids)
         items = {
@@ -368,9 +358,7 @@ class ClaimMonitor:
         now: int,
         waits: bool,
     ) -> None:
-        """Queue a claim that is due, unless it is on its way; one the chain refused is sent again
-        after a pause.
-        """
+        """Queue a claim that is due, unless it is pending; a refused one after a pause."""
         owing = [
             seen.items[lane]
             for lane, claimed in seen.claimed.items()
@@ -456,7 +444,7 @@ class ClaimMonitor:
 
 
 def claims(context: Context, page: PageRequest) -> dict[str, Any]:
-    """What is owed to this organisation and not on the chain yet: in all, and by agreement;
+    """The money owed to this organisation and not claimed yet, in total and by agreement;
     ``claims_not_watched``, ``cursor_malformed``.
     """
     report, now = ClaimMonitor.of(context).report, context.now()
@@ -518,8 +506,8 @@ def _pending(session: Session) -> set[bytes]:
 def _refused(
     session: Session, tracked: _TrackedAgreement, calls: Sequence[ClaimCall], height: int
 ) -> tuple[str, list[str]] | None:
-    """The code with which the chain refused the last claim, and its operations. A refusal that the
-    proof does not cover yet is left for later.
+    """The code with which the chain refused the last claim, and its operations. A refusal in a
+    block after the proof is ignored for now.
     """
     sent = [
         (operation, outcome(session, operation))
@@ -537,17 +525,15 @@ def _refused(
 
 
 def _differs(items: Iterable[SignedAcknowledgement], state: AgreementRecord) -> bool:
-    """Whether the lanes must be looked at: their sum on the chain is one word, and equals what was
-    acknowledged when all is claimed.
-    """
+    """Whether the lanes must be checked: the chain's sum differs from the acknowledged."""
     return sum(item.acknowledged.amount for item in items) != state.acknowledged
 
 
 def _next_check(
     tracked: _TrackedAgreement, seen: _ClaimSnapshot, *, now: int, latest: int
 ) -> float:
-    """At once while a claim is on its way or a notice is not proved yet, else at a slow pace, and
-    when the agreed end passes.
+    """Immediately while a claim is pending or a notice is not proved yet, else at a slow pace and
+    at the agreement's end.
     """
     if tracked.status.reason is not None or (tracked.noticed and not seen.state.notice_at):
         return now

@@ -1,20 +1,19 @@
 """Cooperative closing: both sides sign the final totals of all lanes, and one transaction pays,
 refunds and closes.
 
-The buyer signs first, the provider last, so that only the provider's signature can end the
-agreement:
+The buyer signs first and the provider last, so only the provider's signature ends the agreement:
 
-1. The buyer finishes what is outstanding and holds every lane. In one transaction it stores its
-   closing vouchers and the signed totals; from then on its lanes take no calls.
-2. The provider holds every lane, compares the totals with its own receipts, and stores in one
-   transaction its signature, the end of service and the contract call. Only then does the signature
-   leave the node: nothing is served after it. A refusal stores nothing.
-3. The buyer stores the provider's signature and queues the same call; the contract takes it once.
+1. The buyer locks every lane and completes outstanding requests. It stores its closing vouchers and
+   the signed totals in one transaction; from then on its lanes take no calls.
+2. The provider locks every lane, compares the totals with its receipts, and stores its signature,
+   the end of service and the contract call in one transaction. It sends the signature only after
+   that, so nothing is served after it. A refusal stores nothing.
+3. The buyer stores the provider's signature and queues the same call; the contract accepts it once.
 
-A refusal opens the buyer's lanes again. While the provider's answer is not known they stay shut:
-asking again sends the same bytes and gets the same signature, and the buyer's ``ClosingWorker``
-goes on asking, also after a crash. A provider that wants to end asks the buyer's node to begin.
-Where this way does not lead to an end, notice and window do.
+A refusal reopens the buyer's lanes. While the provider's answer is unknown they stay closed: a
+repeated request sends the same bytes and gets the same signature. The buyer's ``ClosingWorker``
+repeats it, also after a crash. A provider that wants to close asks the buyer's node to begin. If
+the cooperative closing fails, the agreement ends by notice and closing window.
 """
 
 from __future__ import annotations
@@ -57,13 +56,11 @@ log = logging.getLogger("qiaolian.closing")
 T = TypeVar("T")
 SignedVoucher = tuple[Voucher, bytes]
 _REFUSALS = (BadInput, Conflict, Forbidden, NotFound)
-"""How the provider's node says that it did not sign; after any other failure its answer is not
-known.
-"""
+"""Errors by which the provider's node refuses to sign; after any other its answer is unknown."""
 
 
 FIRST_PAUSE, MAX_PAUSE = 1.0, 300.0
-"""Seconds between two questions to a provider that does not answer."""
+"""Seconds between two requests to a provider that does not answer."""
 ROUND_SECONDS = 30.0
 """How long one agreement may take in a round."""
 
@@ -121,7 +118,7 @@ async def end(
 
 
 async def _acknowledged(context: Context, agreement_id: bytes, *, required: bool) -> dict[str, Any]:
-    """Closing vouchers to the provider; notice does not wait for them."""
+    """Send closing vouchers to the provider; notice does not wait for them."""
     try:
         return await acknowledge_all(context, agreement_id, notice=False)
     except QiaolianError as error:
@@ -167,7 +164,7 @@ async def close_cooperatively(context: Context, signed: SignedAgreement) -> dict
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any] | None:
-    """An agreement's final totals with how far they have come; None if nobody has signed any."""
+    """An agreement's final totals with their state; None if nobody has signed any."""
     row = _row(context, agreement_id)
     return None if row is None else _shown(row)
 
@@ -199,9 +196,7 @@ def shown(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
 
 
 async def requested(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
-    """The provider wants to end: the buyer's node begins, since that costs the buyer nothing;
-    ``not_provider``.
-    """
+    """Begin the closing at the provider's request, at no cost; ``not_provider``."""
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
     if signed.side != AgreementSide.BUYER or caller != signed.agreement.provider:
         raise Forbidden("not_provider", "Only the agreement's provider asks its buyer to close.")
@@ -218,7 +213,7 @@ async def _close_as_buyer(context: Context, signed: SignedAgreement) -> None:
 
 
 async def _ask_again(context: Context, agreement_id: bytes) -> None:
-    """Ask for the answer to a stored proposal, unless it came meanwhile."""
+    """Send a stored proposal again, unless it was answered meanwhile."""
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
     async with _asking(context, agreement_id):
         row = await asyncio.to_thread(_row, context, agreement_id)
@@ -227,7 +222,7 @@ async def _ask_again(context: Context, agreement_id: bytes) -> None:
 
 
 def _asking(context: Context, agreement_id: bytes) -> asyncio.Lock:
-    """One question at a time: a late refusal of earlier totals must not open lanes whose later
+    """One request at a time: a late refusal of earlier totals must not reopen lanes whose later
     totals were signed.
     """
     locks = context.services.get(ClosingLocks, ClosingLocks)
@@ -242,8 +237,8 @@ class ClosingLocks:
 
 
 class ClosingWorker:
-    """Goes on asking for what providers have not answered, such as after a crash of this node;
-    belongs to one event loop.
+    """Repeats proposals that providers have not answered, also after a crash. Belongs to one event
+    loop.
     """
 
     def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -252,14 +247,14 @@ class ClosingWorker:
         self._pauses = Backoff(first=FIRST_PAUSE, longest=MAX_PAUSE)
 
     async def round(self) -> None:
-        """Ask every provider whose pause is over for its answer to every proposal."""
+        """Send again every proposal whose pause is over."""
         now = self._clock()
-        open_ones = [
+        due = [
             agreement_id
             for agreement_id in await asyncio.to_thread(self._proposed)
             if self._pauses.is_due(agreement_id, now)
         ]
-        outcomes = await fanout.for_each(open_ones, self._answered, seconds=ROUND_SECONDS)
+        outcomes = await fanout.for_each(due, self._answered, seconds=ROUND_SECONDS)
         for agreement_id, outcome in outcomes.items():
             if isinstance(outcome, QiaolianError):
                 self._pauses.failed(agreement_id, now)
@@ -283,7 +278,7 @@ class ClosingWorker:
 
 
 async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlementRow:
-    """Finish and shut the lanes, and store the signed totals with a closing voucher for each."""
+    """Close the lanes, and store the signed totals with a closing voucher for each lane."""
     agreement_id, agreement = signed.agreement_id, signed.agreement
     signer = context.pinned_signer(agreement.buyer_key)
     await asyncio.to_thread(_require_live_keys, context, agreement)
@@ -295,9 +290,9 @@ async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlement
                 "The provider's answers contradict this node's records in a lane; its total is not agreed.",
                 hint="Give notice, and ask the arbiter or the supervisor.",
             )
-        heads = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
-        settlement = final_settlement(agreement_id, heads)
-        vouchers = _vouchers(context, agreement, heads)
+        lane_states = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
+        settlement = final_settlement(agreement_id, lane_states)
+        vouchers = _vouchers(context, agreement, lane_states)
         row = FinalSettlementRow(
             agreement_id=agreement_id,
             state=FinalState.PROPOSED,
@@ -316,22 +311,22 @@ async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlement
 
 
 def _vouchers(
-    context: Context, agreement: Agreement, heads: dict[int, LaneState]
+    context: Context, agreement: Agreement, lane_states: dict[int, LaneState]
 ) -> list[SignedVoucher]:
-    made = [
-        closing_voucher(agreement.struct_hash(), number, head)
-        for number, head in sorted(heads.items())
+    vouchers = [
+        closing_voucher(agreement.struct_hash(), number, state)
+        for number, state in sorted(lane_states.items())
     ]
     signer, domain = context.pinned_signer(agreement.buyer_key), context.domain(CONTRACT)
-    return [(voucher, signer.sign(voucher, domain)) for voucher in made]
+    return [(voucher, signer.sign(voucher, domain)) for voucher in vouchers]
 
 
 async def _ask(context: Context, signed: SignedAgreement, row: FinalSettlementRow) -> None:
     """Send the stored totals to the provider and store its signature, or its refusal."""
     agreement, settlement = signed.agreement, _settlement(row)
     trade = await Buyer.of(context).trade(signed.agreement_id)
-    heads = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
-    vouchers = _vouchers(context, agreement, heads)
+    lane_states = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
+    vouchers = _vouchers(context, agreement, lane_states)
     body = {
         "settlement": settlement.to_json(),
         "signature": _hex(row.buyer_signature),
@@ -433,12 +428,12 @@ async def _countersign(
 ) -> dict[str, Any]:
     gateway = Gateway.of(context)
     trade = await gateway.trade(signed.agreement_id)
-    async with gateway.paused(trade) as heads:
+    async with gateway.paused(trade) as lane_states:
         row = await asyncio.to_thread(_row, context, signed.agreement_id)
         if row is None:
             trade.final = True
             try:
-                row = await _sign(context, signed, settlement, signature, vouchers, heads)
+                row = await _sign(context, signed, settlement, signature, vouchers, lane_states)
             except BaseException:
                 trade.final = (
                     await asyncio.to_thread(_row, context, signed.agreement_id)
@@ -462,7 +457,7 @@ async def _sign(
     settlement: FinalSettlement,
     signature: bytes,
     vouchers: Sequence[SignedVoucher],
-    heads: dict[int, LaneState],
+    lane_states: dict[int, LaneState],
 ) -> FinalSettlementRow:
     """Check and store everything in one transaction; the lanes are held."""
     agreement = signed.agreement
@@ -473,8 +468,8 @@ async def _sign(
         raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
     if state.closed_at:
         raise Conflict("agreement_is_closed", "The agreement is closed on the chain.")
-    require_final_settlement(settlement, heads)
-    _require_vouchers(context, agreement, heads, vouchers)
+    require_final_settlement(settlement, lane_states)
+    _require_vouchers(context, agreement, lane_states, vouchers)
     row = FinalSettlementRow(
         agreement_id=signed.agreement_id,
         state=FinalState.SIGNED,
@@ -499,13 +494,13 @@ async def _sign(
 def _require_vouchers(
     context: Context,
     agreement: Agreement,
-    heads: dict[int, LaneState],
+    lane_states: dict[int, LaneState],
     vouchers: Sequence[SignedVoucher],
 ) -> None:
     """One closing voucher for every used lane: it names the lane's last receipt, which the totals
     do not.
     """
-    if sorted(voucher.lane for voucher, _ in vouchers) != sorted(heads):
+    if sorted(voucher.lane for voucher, _ in vouchers) != sorted(lane_states):
         raise BadInput(
             "vouchers_differ",
             "The final totals come without a closing voucher for every used lane.",
@@ -518,7 +513,7 @@ def _require_vouchers(
             raise Forbidden(
                 "wrong_signer", "A voucher is not signed by the key the agreement pins."
             )
-        require_voucher(agreement, heads[voucher.lane], voucher)
+        require_voucher(agreement, lane_states[voucher.lane], voucher)
 
 
 # --- Both ----------------------------------------------------------------------------------------

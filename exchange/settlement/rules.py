@@ -1,6 +1,4 @@
-"""What may be claimed and when, what is at risk until it is, and the lines that must always hold.
-Pure.
-"""
+"""Rules of claims, of money at risk, of the final totals, and the conservation of money. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ MAX_ITEMS_PER_CLAIM = 64
 
 @dataclass(frozen=True)
 class AcknowledgedAmount:
-    """The highest a buyer signed for on a lane."""
+    """The highest amount a buyer acknowledged on a lane, in fen."""
 
     lane: int
     seq: int
@@ -30,8 +28,8 @@ class AcknowledgedAmount:
 
 
 def worth_claiming(acknowledged: AcknowledgedAmount, claimed: LaneRecord) -> bool:
-    """Whether a claim would pay anything: the contract raises a lane only to a higher amount, never
-    with a lower place or count.
+    """Whether a claim would pay anything: the contract accepts only a higher amount, with no lower
+    position or units.
     """
     return (
         acknowledged.amount > claimed.amount
@@ -71,9 +69,7 @@ class LaneBalance:
     acknowledged: AcknowledgedAmount
     claimed: LaneRecord
     oldest_at: int = 0
-    """When the oldest call that is not claimed was delivered, Unix seconds; 0 when the database
-    does not say.
-    """
+    """Delivery time of the oldest unclaimed call, Unix seconds; 0 if unknown."""
 
     @property
     def unclaimed(self) -> int:
@@ -100,7 +96,7 @@ def decide_claim(
     policy: ClaimPolicy,
     now: int,
 ) -> ClaimDecision:
-    """What to claim of an agreement and why; a closed one pays nothing more.
+    """What to claim of an agreement, and why; a closed agreement pays nothing more.
 
     Args:
         state: proved on the chain.
@@ -194,12 +190,12 @@ def batches(items: list[T], size: int = MAX_ITEMS_PER_CLAIM) -> list[list[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def final_settlement(agreement_id: bytes, heads: Mapping[int, LaneState]) -> FinalSettlement:
-    """The final totals of an agreement whose used lanes stand at these heads."""
+def final_settlement(agreement_id: bytes, lane_states: Mapping[int, LaneState]) -> FinalSettlement:
+    """The final totals of an agreement from the states of its used lanes."""
     lanes = [
-        LaneTotal(lane=number, seq=head.seq, units=head.units, amount=head.amount)
-        for number, head in sorted(heads.items())
-        if head.seq
+        LaneTotal(lane=number, seq=state.seq, units=state.units, amount=state.amount)
+        for number, state in sorted(lane_states.items())
+        if state.seq
     ]
     return FinalSettlement(
         version=1,
@@ -210,11 +206,13 @@ def final_settlement(agreement_id: bytes, heads: Mapping[int, LaneState]) -> Fin
     )
 
 
-def require_final_settlement(settlement: FinalSettlement, heads: Mapping[int, LaneState]) -> None:
+def require_final_settlement(
+    settlement: FinalSettlement, lane_states: Mapping[int, LaneState]
+) -> None:
     """The final totals are exactly those of this node's own records, lane by lane:
     ``final_totals_differ``.
     """
-    own = final_settlement(settlement.agreement_id, heads)
+    own = final_settlement(settlement.agreement_id, lane_states)
     if settlement == own:
         return
     stated, recorded = ({lane.lane: lane for lane in totals.lanes} for totals in (settlement, own))

@@ -1,5 +1,5 @@
-"""Money in, claims, closing, money out. Everything that changes the chain goes through the outbox
-under an operation id that makes it count once.
+"""Deposits, claims, closing and withdrawals. Each contract call goes through the outbox under an
+operation id that makes it idempotent.
 
 Amounts are clearing instructions in fen between members, backed by the settlement bank's signed
 confirmations.
@@ -50,14 +50,14 @@ _URGENT = ("claimRequests", "claimVouchers", "giveNotice", "closeCooperatively")
 def confirm_deposit(
     context: Context, *, member: str, amount: int, reference: str
 ) -> dict[str, Any]:
-    """The settlement bank confirms money it received; the same reference with the same content is
+    """Confirm a deposit, as the settlement bank; the same reference with the same content is
     the same deposit.
 
-    On the chain the reference stands as a commitment whose salt only this bank can compute again,
-    so that neither a repetition nor a database restored from a backup can book it twice.
+    On the chain the reference is a commitment whose salt only this bank can recompute, so neither a
+    repetition nor a restored database can record it twice.
     """
-    word = proved.member(context, context.member)
-    if not (word.live and word.has_role(Role.SETTLEMENT_BANK)):
+    member_record = proved.member(context, context.member)
+    if not (member_record.live and member_record.has_role(Role.SETTLEMENT_BANK)):
         raise Forbidden("not_settlement_bank", "Only an active settlement bank confirms deposits.")
     if amount <= 0:
         raise BadInput("amount_missing", "A deposit is more than 0 fen.")
@@ -116,8 +116,8 @@ def _deposit_operation(reference: str) -> str:
 
 
 def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
-    """Order free money paid out; the same order is carried out once, and stands for one amount also
-    when the chain refused it.
+    """Withdraw free money in fen. An order is executed once, and keeps its amount even if the chain
+    refuses it.
 
     Raises:
         BadInput: ``amount_missing``; Conflict: ``idempotency_key_reused``.
@@ -178,9 +178,7 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ClaimCall:
-    """One transaction of a claim. Its operation id names exactly what it claims, so a repetition is
-    the same operation.
-    """
+    """One transaction of a claim. Its operation id names what it claims, so it is idempotent."""
 
     operation: str
     function: str
@@ -218,9 +216,7 @@ def queue_claims(context: Context, calls: Sequence[ClaimCall]) -> list[str]:
 
 
 def highest_acknowledged(context: Context, agreement_id: bytes) -> list[SignedAcknowledgement]:
-    """What the buyer signed for last on each lane: its latest request, or a closing voucher that
-    says more.
-    """
+    """The buyer's highest acknowledgement on each lane: its latest request or a closing voucher."""
     found: dict[int, SignedAcknowledgement] = {}
     with context.database.read() as session:
         for lane, row in last_calls(session, GATEWAY, agreement_id).items():
@@ -258,24 +254,24 @@ def claimed_lanes(context: Context, agreement_id: bytes) -> set[int]:
 
 
 async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool) -> dict[str, Any]:
-    """The buyer's closing: a voucher for every lane to the provider, and notice on the chain if
-    wanted.
-    """
+    """Send the provider a closing voucher for every lane, and give notice if requested."""
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
     if signed.side != AgreementSide.BUYER:
         raise Forbidden("not_buyer", "Only the buyer sends closing vouchers.")
-    made = await metering.close_lanes(context, agreement_id)
-    if made:
-        await context.peers.post(signed.agreement.provider, "/v1/peer/vouchers", {"vouchers": made})
-    answer: dict[str, Any] = {"vouchers": made}
+    vouchers = await metering.close_lanes(context, agreement_id)
+    if vouchers:
+        await context.peers.post(
+            signed.agreement.provider, "/v1/peer/vouchers", {"vouchers": vouchers}
+        )
+    answer: dict[str, Any] = {"vouchers": vouchers}
     if notice:
         answer |= await asyncio.to_thread(give_notice, context, agreement_id)
     return answer
 
 
 def give_notice(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """End the trade: gateways stop once the chain shows it, the closing window begins. Where notice
-    has been given, nothing is sent.
+    """Give notice: gateways stop once it is on the chain, and the closing window begins. If notice
+    was given before, nothing is sent.
 
     Raises:
         Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``agreement_is_closed``;
@@ -290,7 +286,7 @@ def give_notice(context: Context, agreement_id: bytes) -> dict[str, Any]:
 
 
 def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """Refund what is left, once the window has passed, by the node's view of the chain. Where it is
+    """Close and refund the rest once the window has passed in the node's view. If the agreement is
     closed, nothing is sent.
 
     Raises:
@@ -341,9 +337,7 @@ def _party_call(context: Context, agreement: Agreement, name: str, function: str
 
 
 def _last(context: Context, name: str, agreement_id: bytes) -> dict[str, Any]:
-    """This node's own call that may have brought about what the chain shows; None where another
-    sent it.
-    """
+    """This node's own call that led to the state on the chain; None if another party sent it."""
     operation = f"{name}/{agreement_id.hex()}"
     with context.database.read() as session:
         sent = next_attempt(session, operation)
@@ -353,8 +347,8 @@ def _last(context: Context, name: str, agreement_id: bytes) -> dict[str, Any]:
 def _send(
     context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]
 ) -> str:
-    """Queue a call under its operation; under the next of its series when the chain refused it
-    before. The operation sent.
+    """Queue a call under its operation id, or under the next of its series if the chain refused it
+    before; returns the id.
     """
     sent = next_attempt(session, operation)
     enqueue(
@@ -373,9 +367,8 @@ def _send(
 
 
 def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
-    """A member's money and everybody's together, proved under one head, with the conservation
-    lines; ``chain_view_stale``.
-    """
+    """A member's account and the totals, proved under one block, with the conservation checks;
+    ``chain_view_stale``."""
     own, totals = proved_accounts(context, member or context.member)
     return {
         "member": member or context.member,
@@ -386,7 +379,7 @@ def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
 
 
 def proved_accounts(context: Context, member: str) -> tuple[AccountRecord, AccountRecord]:
-    """A member's account and the totals of all, proved under one head."""
+    """A member's account and the totals of all members, proved under one block."""
     records = context.view.proved([*account_records(member), *TOTALS_RECORDS])
     return records.account(member), records.totals()
 
