@@ -126,7 +126,7 @@ class ProposalBody(BaseModel):
 
 def _unit(name: str) -> MeteredUnit:
     if name.upper() not in MeteredUnit.__members__:
-        raise BadInput("unit_unknown", "A unit is call, row or byte.")
+        raise BadInput("metered_unit_unknown", "A unit is call, row or byte.")
     return MeteredUnit[name.upper()]
 
 

@@ -42,14 +42,16 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
     Raises:
         BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``,
             ``wrong_lane``, ``party_twice``, ``arbiter_is_party``, ``amount_too_large``,
-            ``unit_unknown``, ``most_per_call_missing`` or what ``require_window`` and
+            ``metered_unit_unknown``, ``most_per_call_missing`` or what ``require_window`` and
             ``require_shares`` raise.
     """
     a = agreement
     if a.version != 1:
         raise BadInput("wrong_version", "The agreement is of a version this node does not know.")
     if a.unit not in list(MeteredUnit):
-        raise BadInput("unit_unknown", "The agreement meters neither calls nor rows nor bytes.")
+        raise BadInput(
+            "metered_unit_unknown", "The agreement meters neither calls nor rows nor bytes."
+        )
     if max(a.price, a.cap, a.max_units, a.max_per_call) > MAX_FEN:
         raise BadInput("amount_too_large", "An amount or count is beyond what a node accepts.")
     if a.cap == 0 and a.max_units == 0:

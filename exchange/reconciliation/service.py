@@ -283,5 +283,5 @@ async def _ask(context: Context, member: str, agreement_id: bytes) -> dict[str, 
         )
     lanes = answer.get("lanes") if isinstance(answer, dict) else None
     if not isinstance(lanes, dict):
-        raise BadInput("peer_bad_answer", "Counts are not a JSON object with lanes.")
+        raise BadInput("counts_malformed", "Counts are not a JSON object with lanes.")
     return lanes

@@ -61,7 +61,7 @@ def _operations(text: str) -> int:
     for name in listed(text):
         if name.upper() not in Operation.__members__:
             raise BadInput(
-                "operation_unknown",
+                "grant_operation_unknown",
                 f"There is no operation {name}.",
                 hint=", ".join(member.lower() for member in Operation.__members__),
             )

@@ -206,7 +206,7 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     """Take the chief data officer's signed decision to the chain; the outbox operation.
 
     Raises:
-        Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden:
+        Conflict: ``unknown_grant``, ``scope_not_received``, ``already_decided``; Forbidden:
             ``wrong_signer``, ``purpose_not_listed``;
         BadInput: ``other_grant``; NotFound: ``asset_not_published``; Unavailable:
             ``chain_view_stale``.
@@ -229,7 +229,8 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
         reason_code(decision.reason)
     if row.scope is None and decision.approved:
         raise Conflict(
-            "scope_missing", "The grantee has not sent the scope; nothing can be approved unseen."
+            "scope_not_received",
+            "The grantee has not sent the scope; nothing can be approved unseen.",
         )
     if decision.approved:
         _require_listed(context, terms)

@@ -248,14 +248,14 @@ def taxes(context: Context, deal_id: bytes) -> dict[str, Any]:
 def title_of(row: DealRow) -> TitleStatement:
     if row.title is None:
         raise Conflict(
-            "content_unknown", "The deal's title statement has not been sent to this node."
+            "content_not_received", "The deal's title statement has not been sent to this node."
         )
     return TitleStatement.from_json(row.title)
 
 
 def content_of(row: DealRow) -> Mapping[str, Any]:
     if row.content is None:
-        raise Conflict("content_unknown", "The deal's content has not been sent to this node.")
+        raise Conflict("content_not_received", "The deal's content has not been sent to this node.")
     return row.content
 
 

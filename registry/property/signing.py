@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chain.core import schema
-from chain.core.errors import BadInput, QiaolianError
+from chain.core.errors import BadInput, Forbidden, QiaolianError
 from chain.statements.commitment import opens
 from chain.statements.property import DealStep, DealTerms, StepKind
 from registry.property.rules import DEAL_DOMAIN, NATURAL_PERSONS
@@ -58,4 +58,4 @@ def step_for(terms: DealTerms, address: str) -> StepKind:
     for step, key in zip(NATURAL_PERSONS, (terms.seller, terms.buyer), strict=True):
         if key == address:
             return step
-    raise BadInput("wrong_party", "The key is neither the seller's nor the buyer's of this deal.")
+    raise Forbidden("wrong_party", "The key is neither the seller's nor the buyer's of this deal.")
