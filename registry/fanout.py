@@ -29,7 +29,7 @@ async def for_each(
     seconds: float,
     at_once: int = MAX_AT_ONCE,
 ) -> dict[K, T | QiaolianError]:
-    """Run the work of all keys concurrently, each within ``seconds``; return result or error by key.
+    """Run the work of all keys concurrently, each within ``seconds``; results and errors by key.
 
     Work that is not done in time is cancelled and becomes ``peer_timeout``. An unexpected exception
     becomes ``peer_answer_unreadable`` and is logged.

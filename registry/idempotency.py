@@ -1,6 +1,6 @@
-"""Idempotency keys: what a caller names so that a repeated request is carried out once.
+"""Idempotency keys: a repeated request under the same key is carried out once.
 
-A key stands for the whole content of the request it first came with, in every place that takes one:
+A key is bound to the whole content of the request it first came with, wherever one is accepted:
 ``Idempotency-Key`` headers, bank references and withdrawal orders. The first request binds its key
 to a commitment to the content, durably and before anything is sent. The same content under the key
 is the same request; any other content is refused, also while the first is still running or after a
@@ -38,7 +38,7 @@ class KeyScope(StrEnum):
 
 
 class IdempotencyKeyRow(Base):
-    """A used key and a commitment to the request it stands for."""
+    """A used key and a commitment to the request that it is bound to."""
 
     __tablename__ = "request_key"
     scope: Mapped[str] = mapped_column(sa.String(16), primary_key=True)

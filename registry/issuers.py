@@ -1,7 +1,7 @@
 """Issuers: the departments that certify whose a one-time key is. Pure.
 
-Only departments are issuers. A bank, an agency or the operator could make a key and claim that it is
-a firm's, in its own interest.
+Only departments are issuers. A bank, an agency or the operator could make a key and, in its
+own interest, claim that it is a firm's.
 """
 
 from __future__ import annotations

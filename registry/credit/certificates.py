@@ -120,7 +120,7 @@ def certified_under(context: Context, address: str) -> int:
 
 
 def require_dispute_key(context: Context, key: str, subject: str) -> None:
-    """Require that a dispute's key is certified for the subject here, or its certificate was shown here.
+    """Require that a certificate for the subject's dispute key was issued or shown here.
 
     The issuer must be an active department now.
     """

@@ -36,7 +36,7 @@ from registry.credit.store import (
 )
 
 MAX_QUEUED = 2_000
-"""Relayed consents that may be queued, besides the node's own calls: a few seconds of block space."""
+"""Relayed consents that may be queued, besides the node's own calls: a few seconds of blocks."""
 
 
 def relay_consent(context: Context, registration: ConsentRegistration, signature: bytes) -> str:
@@ -132,7 +132,7 @@ _STORED_PACKAGE = PreparedStatement(
 
 
 def _checked(context: Context, package_json: Any) -> CheckedPackage:
-    """Check a package and that its certificate is by a live STATEMENT key of the issuer it names."""
+    """Check a package and that a live STATEMENT key of its issuer signed its certificate."""
     checked = check_consent(context, package_json)
     require_certified(checked, context.view.proved(consent_records(checked)))
     return checked

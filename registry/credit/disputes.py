@@ -74,7 +74,7 @@ def raise_dispute(
     claim_salt: bytes,
     subject: str,
 ) -> bytes:
-    """Store a subject's signed dispute of a record of this department, queue its call; return its id."""
+    """Store a subject's signed dispute of a record held here, queue its call, return its id."""
     if dispute.department != context.member:
         raise Forbidden("other_department", "The disputed record is another department's.")
     dispute.require_known_version()
@@ -123,7 +123,7 @@ def raise_dispute(
 def answer(
     context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Answer a dispute: with a repaired record in a new version of the asset, or by rejecting it."""
+    """Answer a dispute with a repaired record in a new version of the asset, or reject it."""
     row = find_dispute(context, dispute_id)
     if row.repair is not None and not _answer_refused(context, dispute_id):
         raise Conflict("already_answered", "The dispute is answered.")
@@ -260,7 +260,7 @@ def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[dic
 def disputes_of(
     context: Context, subject: str, asset_id: bytes, columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return disputes about a subject's record: masked values before and after, and the statements."""
+    """Return a subject's disputes: masked values before and after, and the statements."""
     masking = serving.latest_own_version(context, asset_id).masking
     query = sa.select(DisputeRow, CertificateRow).where(
         DisputeRow.subject == subject, DisputeRow.asset_id == asset_id

@@ -13,7 +13,7 @@ from registry.credit.store import (
 
 
 def apply(session: Session, event: Event, *, roles: Role) -> None:
-    """Store the heights of this department's disputes; a supervisor also stores every anchored query."""
+    """Store the heights of own disputes; a supervisor also stores every anchored query."""
     if event.name == "QueriesAnchored":
         if roles & Role.SUPERVISOR:
             for query_hash in event.arguments["queries"]:

@@ -45,7 +45,7 @@ def record_report(
     parts: Sequence[Mapping[str, Any]],
     disputes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Build a one-stop report from completed calls, sign the query, queue its anchor; return the report.
+    """Build a one-stop report from completed calls, sign its query and queue the anchor.
 
     The same calls give the same report: one query is signed and anchored, however often requested.
 

@@ -311,7 +311,7 @@ def combine(
 
 
 def unique_disputes(disputes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Merge disputes by id with all their columns: two parts of a report may be about one record."""
+    """Merge disputes by id with all their columns; two parts may be about one record."""
     found: dict[str, dict[str, Any]] = {}
     for dispute in disputes:
         known = found.setdefault(dispute["disputeId"], {**dispute, "before": {}, "after": None})

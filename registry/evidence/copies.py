@@ -2,7 +2,7 @@
 
 A supervisor cosigns a head only when it has every leaf under it. A member that loses its disk
 restores its log from such a copy, and the supervisor can prove that nothing was removed. Leaves are
-digests of salted content: a copy shows the number and times of entries and nothing of their content.
+digests of salted content: a copy shows number and times of entries, and nothing of their content.
 """
 
 from __future__ import annotations

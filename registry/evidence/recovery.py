@@ -36,7 +36,7 @@ from registry.evidence.store import ENTRIES, PENDING, SUBTREES, LogAnchor, LogHe
 
 @dataclass(frozen=True)
 class LostEntries:
-    """Verified lost entries: leaves from index ``start``, their subtrees and the heads that prove them."""
+    """Verified lost entries: leaves from index ``start``, their subtrees and proving heads."""
 
     start: int
     leaves: Sequence[bytes]

@@ -7,7 +7,7 @@ perhaps revoked. Pure.
 2. the asset's record, which AssetRegistry proves to be the version the terms name, held by the
    owner;
 3. the decision, signed with an APPROVAL key of the owner and entered in the owner's anchored log;
-4. the chain's word for the grant, which must say the same;
+4. the chain's record of the grant, which must agree;
 5. when the bundle holds a revocation: signed by the owner, entered in its log, and the very one
    that the chain took, whose hash it keeps; another reason is refused. A revocation that the
    officer sent past the owner's node is known by the word alone, which the contract sets for no

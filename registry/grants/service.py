@@ -118,7 +118,7 @@ async def request(
 def receive_request(
     context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes
 ) -> None:
-    """Store a grantee's scope at the owner's node; it has no effect until the request is recorded."""
+    """Store a grantee's scope at the owner's node; it has no effect before the request."""
     require_terms(terms)
     if terms.owner != context.member or terms.grantee != grantee:
         raise Forbidden("grant_of_others", "The request is not from this grantee to this owner.")

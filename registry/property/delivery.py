@@ -119,7 +119,7 @@ class StepDelivery:
     async def _ask(
         self, holder: str, missing: Sequence[tuple[bytes, StepKind]], now: float
     ) -> None:
-        """Request steps of one party; a party that fails is paused, a refused answer pauses its step."""
+        """Request steps of one party; a failure pauses the party, a refused answer its step."""
         for deal_id, step in [item for item in missing if self._pauses.is_due(item, now)][
             :MAX_CONCURRENT
         ]:

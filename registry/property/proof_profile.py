@@ -9,10 +9,10 @@ tax. Pure.
    registered last for the unit;
 3. seller's and buyer's keys, certified by the registration centre for deals; the centre and the tax
    authority are departments, the bank is a bank;
-4. each step's statement, signed by its own party, equal to what the chain keeps under that step;
+4. each step's statement, signed by its own party, equal to what the chain records under that step;
 5. what tax, mortgage, notary and registration state, opened: the tax sheet is computed again from
    the rules it names;
-6. the chain's word for the deal: opened, and registered when all steps are there.
+6. the chain's record of the deal: opened, and registered when all steps are there.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ the owner owns.
 
 An owner changes only after the chain's record of the unit's last registration, read with a proof
 under a fresh head, names the deal. A request for a title, a deal or a
-registration first reads and applies that record (``register_entry``); a worker does so for what the events
-reported (``RegistrationUpdater``). A unit whose last registration this node cannot take over is
+registration first reads and applies that record (``register_entry``); a worker does so for reported
+events (``RegistrationUpdater``). A unit whose last registration this node cannot take over is
 neither sold nor certified: ``register_behind``.
 """
 
