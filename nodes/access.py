@@ -1,8 +1,7 @@
-"""Who of the node's own organisation calls: bearer tokens, one a role, kept as hashes.
+"""Bearer tokens of the node's own organisation, one per role, stored as hashes.
 
-A token is 32 random bytes, so a plain SHA-256 of it is enough to keep (nothing to guess); the file
-is 0600 all the same. Tokens in clear are written once, at ``node init``, to be handed to the
-systems and people they are for.
+A token is 32 random bytes, so its plain SHA-256 cannot be guessed; the file is 0600 all the same.
+``node init`` writes the tokens in clear once, for the systems and people that use them.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class LocalAccess:
         return cls(entries)
 
     def role_of(self, header: str) -> str:
-        """The role a ``Bearer`` header stands for; every entry is compared, each in constant time.
+        """Return the role of a ``Bearer`` header; every entry is compared, each in constant time.
 
         Raises:
             Unauthorised: ``access_token_unknown``.
@@ -89,7 +88,7 @@ class LocalAccess:
 
 
 def create(path: Path) -> dict[str, str]:
-    """Make fresh tokens for every role, keep their hashes in ``path``, and return them in clear by
+    """Make fresh tokens for every role, store their hashes in ``path``, and return them in clear by
     role.
     """
     tokens = {role: _PREFIX + secrets.token_urlsafe(32) for role in ROLES}

@@ -1,10 +1,8 @@
-"""What a node answers over HTTP, and its refusals as our own errors. Needs nothing installed beyond
-the base.
+"""Reads a node's HTTP answers and turns refusals into errors. Needs the base packages only.
 
-A refusal is a node's only if it is problem+json as nodes write it. Anything else was said by
-something between or in its place: a proxy's page for 413, 502 or 504, or another program. The error
-then says so instead of laying it on the node that was asked. Nobody vouches for a problem's text:
-it is bounded and made printable.
+A refusal counts as a node's only if it is problem+json as nodes write it. Anything else came from a
+proxy (its page for 413, 502 or 504) or another program at the address, and the error names that
+instead of the node. The text of a problem is not trusted: it is bounded and made printable.
 """
 
 from __future__ import annotations
@@ -91,13 +89,13 @@ class HttpAnswer:
 
     @property
     def refused(self) -> bool:
-        """Whether it is no answer to the request. Nodes never redirect."""
+        """Whether the status refuses the request. Nodes never redirect."""
         return self.status >= 300
 
 
 def peer_refusal(member: str, address: str, answer: HttpAnswer) -> QiaolianError:
-    """What another member's node at ``address`` (``host:port``) answered instead: its own code,
-    laid on that peer, or ``not_a_node`` and the ``proxy_…`` codes for what is no node's answer.
+    """Return the error of a peer's refusal at ``address`` (``host:port``): the peer's own code,
+    refused by that peer, or ``not_a_node`` or a ``proxy_…`` code if no node answered.
     """
     problem = _problem(answer)
     if problem is None:
@@ -108,8 +106,8 @@ def peer_refusal(member: str, address: str, answer: HttpAnswer) -> QiaolianError
 
 
 def node_refusal(address: str, answer: HttpAnswer) -> QiaolianError:
-    """What the own node at ``address`` answered instead. Whom it says it was refused by is
-    believed, as it is one's own.
+    """Return the error of the own node's refusal at ``address``. The own node is trusted to name
+    who refused.
     """
     problem = _problem(answer)
     if problem is None:
@@ -120,9 +118,7 @@ def node_refusal(address: str, answer: HttpAnswer) -> QiaolianError:
 
 
 def foreign(answer: HttpAnswer, proxy: RefusedBy) -> QiaolianError:
-    """An answer that no node gives, as an error that names what gave it: ``not_a_node`` or a code
-    by its status.
-    """
+    """Return the error for an answer that no node wrote: ``not_a_node`` or a code by status."""
     known = _PROXIES.get(answer.status)
     if known is None:
         return Unavailable(
@@ -196,14 +192,12 @@ def _refused_by(value: Any, otherwise: RefusedBy) -> RefusedBy:
 
 
 def bounded(text: str) -> str:
-    """A stranger's text as one printable line of at most ``MAX_TEXT`` characters."""
+    """Return an untrusted text as one printable line of at most ``MAX_TEXT`` characters."""
     return printable(text[:MAX_TEXT])
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A stranger's JSON value, bounded: what is too deep or no text, whole number or truth value
-    becomes null.
-    """
+    """Bound an untrusted JSON value: what is too deep, or no text, integer or boolean, becomes null."""
     if isinstance(value, str):
         return bounded(value)
     if isinstance(value, int):

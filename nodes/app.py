@@ -1,6 +1,4 @@
-"""The node's application: the domain packages' routers behind one gate, and the workers beside
-them.
-"""
+"""The node's application: the domain packages' routers behind the gate, and the workers."""
 
 from __future__ import annotations
 
@@ -53,8 +51,8 @@ def create_app(
     *,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """The application; everything is opened when it starts and closed when it ends. ``clock`` gives
-    Unix seconds.
+    """Return the application; it opens everything at startup and closes it at shutdown. ``clock``
+    gives Unix seconds.
     """
     metrics = Metrics()
     access = LocalAccess.load(config.path(config.access.tokens))
@@ -139,7 +137,7 @@ def _operation_id(route: APIRoute) -> str:
 def _own_workers(
     config: NodeConfig, certificate: ServerCertificate, peers: PeerMonitor
 ) -> list[Worker]:
-    """Workers of the program itself, beside those of the domain packages."""
+    """Return the workers of the node program itself, without those of the domain packages."""
     seconds = config.workers.certificate_seconds
     return [
         Worker("certificate", seconds, CertificateWorker(certificate).round),

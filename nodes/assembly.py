@@ -1,5 +1,5 @@
-"""Puts one node together from its configuration: deployment, database, view, keys, peers, sources;
-the ``Context`` that services get.
+"""Builds one node from its configuration: deployment, database, view, keys, peers, sources, and the
+``Context`` that services get.
 
 Only what the process needs is opened: the API process holds the statement, token and log keys, the
 outbox process the transaction key alone.
@@ -49,12 +49,12 @@ class Node:
     """Fingerprints of the node's own keys."""
 
     def start(self) -> None:
-        """Begin to follow the chain; does not wait for it."""
+        """Start to follow the chain, without waiting for it."""
         self.context.view.start()
         self.source_monitor.start()
 
     def close(self) -> None:
-        """Stop following and finish what was submitted."""
+        """Stop the threads and close every connection."""
         self.source_monitor.stop()
         self.peers.close()
         self.context.view.stop()
@@ -65,7 +65,7 @@ class Node:
 
 
 def finality_rule(config: NodeConfig) -> FinalityRule:
-    """The configured rule."""
+    """Return the configured finality rule."""
     if config.chain.finality == UNSEALED_TEST:
         return UnsealedForTestsOnly()
     return KaiaIbft(config.chain.validators_at)

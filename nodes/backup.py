@@ -50,7 +50,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Content:
-    """What a backup holds: the manifest's own figures."""
+    """The contents of a backup, as listed in its manifest."""
 
     member: str
     made_at: int
@@ -148,7 +148,7 @@ def backup(config: NodeConfig, out: Path, recipients: Sequence[str], progress: P
 
 
 def restore(source: Path, identity_file: Path, directory: Path, progress: Progress) -> Content:
-    """Lay a backed-up node out in a new directory, complete or not at all.
+    """Restore a node from a backup into a new directory, completely or not at all.
 
     Every file is compared with the manifest, the database is checked and the root of its evidence
     log is computed again from its entries before the directory appears.
@@ -177,7 +177,7 @@ def restore(source: Path, identity_file: Path, directory: Path, progress: Progre
 
 
 def check(source: Path, identity_file: Path, progress: Progress) -> Content:
-    """Open a backup and verify all of it without keeping anything; raises what ``restore`` does."""
+    """Open a backup and verify all of it without writing anything; raises what ``restore`` does."""
     with tempfile.TemporaryDirectory(prefix="qiaolian-check-") as temporary:
         return _extract(source, identity_file, Path(temporary) / "node", progress)
 
@@ -203,7 +203,7 @@ def _database_file(config: NodeConfig) -> Path:
 
 
 def _node_files(config: NodeConfig) -> dict[str, Path]:
-    """Path within the archive to file. What the configuration keeps elsewhere goes to its name."""
+    """Map paths within the archive to files; a file outside the directory is archived by its name."""
     keys = config.path(config.keys.dir)
     files = {
         CONFIG_FILE: config.home / CONFIG_FILE,

@@ -1,4 +1,4 @@
-"""Which bodies a node reads: by route, by caller, and all of them together.
+"""Limits on request bodies: per route, per caller, and in total.
 
 The limits hold before the first byte of a body is read. Where no body is allowed, none is read.
 """
@@ -39,7 +39,7 @@ class BodyLimits:
 
 
 class BodyBudget:
-    """What may be read, and what is held now. Belongs to one event loop."""
+    """The limits, and the bytes in memory now. Belongs to one event loop."""
 
     def __init__(self, limits: BodyLimits, routes: Sequence[BaseRoute] = ()) -> None:
         self.limits = limits
@@ -47,7 +47,7 @@ class BodyBudget:
         self._reserved: Counter[str] = Counter()
 
     def limit(self, scope: Any, caller: Principal | None) -> int:
-        """The most bytes of this request's body; 0 where nothing of it is to be read."""
+        """Return the largest body of this request in bytes; 0 where none is read."""
         route = next(
             (route for route in self.routes if route.matches(scope)[0] is Match.FULL), None
         )
@@ -91,7 +91,7 @@ class BodyBudget:
 
 
 def too_large(limit: int) -> BodyTooLarge:
-    """The refusal of a body over its limit."""
+    """Return the refusal of a body over its limit."""
     return BodyTooLarge(
         "body_too_large",
         f"The request's body is over {limit} bytes.",

@@ -42,7 +42,7 @@ RENEW_DAYS = 60
 
 @dataclass(frozen=True)
 class NodeCertificate:
-    """What a certificate says. ``ends_at`` is in Unix seconds."""
+    """A node's certificate. ``ends_at`` is in Unix seconds."""
 
     holder: str
     fingerprint: bytes
@@ -69,16 +69,16 @@ class NodeCertificate:
         )
 
     def days_left(self, now: float) -> float:
-        """Days until it ends; negative afterwards."""
+        """Days until the certificate expires; negative afterwards."""
         return (self.ends_at - now) / DAY_SECONDS
 
     def due(self, now: float) -> bool:
-        """Whether it is to be renewed."""
+        """Whether the certificate is due for renewal."""
         return self.days_left(now) < RENEW_DAYS
 
 
 def certificate_path(config: NodeConfig) -> Path:
-    """Where the node's certificate is."""
+    """Return the path of the node's certificate."""
     return config.path(config.keys.dir) / CERTIFICATE_FILE
 
 
@@ -119,11 +119,11 @@ class ServerCertificate:
 
     @property
     def days_left(self) -> float:
-        """Days until the certificate that is shown ends."""
+        """Days until the certificate in use expires."""
         return self.info.days_left(self._clock())
 
     def keep(self) -> None:
-        """Take up a certificate file that was replaced, and renew the certificate if that is due.
+        """Load a replaced certificate file, and renew the certificate if that is due.
 
         Raises:
             As ``renew``; OSError when the file cannot be written. The server goes on with the

@@ -1,7 +1,7 @@
 """A small client of a node's own API, for the organisation's systems, the demo and the tests.
 
-The node's certificate is trusted as a file. Where the node shows a later certificate of the same
-key, as after a renewal, that is trusted too. Refusals come back as ``QiaolianError`` with the
+The node's certificate is trusted as a file. A later certificate of the same key, as after a
+renewal, is trusted too. Refusals come back as ``QiaolianError`` with the
 node's code and say who refused, which may be a proxy in front of it (``nodes.answers``). One
 connection, kept alive; one client a thread.
 """

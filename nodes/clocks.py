@@ -1,4 +1,4 @@
-"""Whose clock is off, and by how much. Pure: no clock, network or database.
+"""Judges from measured offsets which clock is wrong. Pure: no clock, network or database.
 
 Tokens between nodes are valid for seconds, and a chain view has a stale bound, so a clock that is
 off stops a node's work. An offset is a clock minus another's, in seconds: this node's against the

@@ -1,7 +1,7 @@
 """A node's configuration: one TOML file, read strictly.
 
-An unknown key is an error that names it, since a misspelt setting that is silently ignored is a
-setting the operator believes in. Paths are relative to the file's own directory, so a node's
+An unknown key is an error that names it, so that a misspelt setting is not silently
+ignored. Paths are relative to the file's own directory, so a node's
 directory can be moved as a whole.
 """
 
@@ -156,7 +156,7 @@ class Access(_Strict):
 
 
 class Limits(_Strict):
-    """What one request may take."""
+    """Limits of requests."""
 
     body_bytes: int = Field(default=10_000_000, ge=MIN_BODY_BYTES)
     """Not below what one exchange of calls may take, or a peer's calls would not pass."""
@@ -226,7 +226,7 @@ class Workers(_Strict):
 
 
 class NodeConfig(_Strict):
-    """Everything a node is told. ``home`` is the directory of the file it came from."""
+    """A node's configuration. ``home`` is the directory of its file."""
 
     member: MemberText
     name: str = Field(min_length=1, max_length=200)

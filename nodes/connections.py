@@ -1,4 +1,4 @@
-"""The listener: who may hold a connection, and for how long.
+"""The listener: limits on connections and their duration.
 
 uvicorn bounds none of this, so a stranger could keep sockets and memory for nothing. Here
 
@@ -36,7 +36,7 @@ _LINGER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Deadlines in seconds and how much strangers may hold."""
+    """Deadlines in seconds, and limits on unauthenticated connections."""
 
     handshake_seconds: float
     head_seconds: float
@@ -49,7 +49,7 @@ class ConnectionLimits:
 
 
 class ConnectionTable:
-    """What is open: strangers' connections, oldest first, and how many each accepted caller holds."""
+    """Open connections: unauthenticated ones, oldest first, and a count per accepted caller."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits

@@ -1,5 +1,5 @@
-"""One process of a kind on a database: two node processes would each believe that lanes, log and
-nonces are theirs alone.
+"""Locks that allow one process of a kind per database: a second node process would use the same
+lanes, log and nonces.
 
 The lock is held for the process's life and released by the system when the process ends, however it
 ends, so a killed process leaves nothing that blocks the next. For SQLite it is a lock on a file
@@ -27,7 +27,7 @@ _COMMANDS: dict[Kind, str] = {"node": "qiaolian node run", "outbox": "qiaolian n
 
 @contextmanager
 def exclusive_process(kind: Kind, url: str) -> Iterator[None]:
-    """Hold the place of the one process of this kind on the database.
+    """Hold the lock of the one process of this kind on the database.
 
     Raises:
         Conflict: ``node_running`` or ``outbox_running``, naming the process that holds it.

@@ -1,6 +1,4 @@
-"""What a look at one part of a node comes to. Pure: values in, a finding out; no clock, network or
-database.
-"""
+"""Findings of the health checks. Pure: values in, a finding out; no clock, network or database."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ SHOWN_AT_MOST = 5
 
 
 class State(StrEnum):
-    """How a part of a node is."""
+    """The state of a part of a node."""
 
     OK = "ok"
     WARNING = "warning"
@@ -45,12 +43,12 @@ class Finding:
 
     @classmethod
     def failing(cls, error: QiaolianError) -> Finding:
-        """What an error says."""
+        """Return the finding of an error."""
         return cls(State.FAILING, error.code, error.sentence, error.hint)
 
     @classmethod
     def warning(cls, error: QiaolianError) -> Finding:
-        """The same as a warning."""
+        """Return the finding of an error as a warning."""
         return cls(State.WARNING, error.code, error.sentence, error.hint)
 
 
@@ -83,7 +81,7 @@ class Cosigning:
 
 @dataclass(frozen=True)
 class PeerStatus:
-    """What the last look at another member's node came to; ``code`` is empty where it answered."""
+    """The last check of another member's node; ``code`` is empty if it answered."""
 
     member: str
     failing_since: float | None = None

@@ -1,5 +1,5 @@
-"""What every request passes first: authority, size, strict JSON; and what every answer gets:
-problem+json, security headers, metrics.
+"""The ASGI layer of every request (authority, size, strict JSON) and every answer (problem+json,
+security headers, metrics).
 
 One plain ASGI layer around the application. Nothing of a body is read before the caller's authority
 and the route allow it. Then the whole body (bounded) is read before the endpoint sees anything,
@@ -64,7 +64,7 @@ class ClientDisconnected(Exception):
 
 @dataclass
 class GateServices:
-    """What the gate asks; the verifier is there once the node has started."""
+    """What the gate depends on; the verifier is set once the node has started."""
 
     member: str
     access: LocalAccess
@@ -92,7 +92,7 @@ class GateServices:
 
 @dataclass(frozen=True)
 class _Authority:
-    """Who calls, and the token that the body has to match."""
+    """The caller, and the token that the body has to match."""
 
     principal: Principal | None = None
     token: Authenticated | None = None
@@ -101,7 +101,7 @@ class _Authority:
 
 
 class Gate:
-    """See the module's text."""
+    """The gate around the application; the module docstring has its rules."""
 
     def __init__(self, app: App, guards: GateServices) -> None:
         self._app = app
@@ -239,7 +239,7 @@ class Gate:
 
 
 class _Exchange:
-    """The answer's side of one request."""
+    """The answer of one request."""
 
     def __init__(
         self, send: Send, member: str, more: Callable[[], list[tuple[bytes, bytes]]]

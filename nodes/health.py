@@ -68,9 +68,7 @@ WORKER_PREFIX = "worker "
 
 @dataclass(frozen=True)
 class Check:
-    """What is looked at: whether the node is not ready where it fails, and the codes that are its
-    own.
-    """
+    """One health check: whether its failure makes the node not ready, and its own codes."""
 
     required: bool
     codes: tuple[str, ...]
@@ -149,7 +147,7 @@ class NotReady(Readiness):
 
 
 def readiness_of(parts: Sequence[Dependency]) -> Readiness:
-    """What the parts come to together."""
+    """Return the readiness that follows from all parts."""
     worst = next(
         (
             state
@@ -191,7 +189,7 @@ def source_dependency(status: SourceStatus) -> Dependency:
 
 @dataclass(frozen=True)
 class Watched:
-    """What of the node health looks at beside the context."""
+    """The parts of the node that are checked, beside the context."""
 
     restore_guard: RestoreGuard
     sources: SourceMonitor
@@ -215,7 +213,7 @@ class NodeIdentity(BaseModel):
 
 
 class Health:
-    """Looks at the node's dependencies."""
+    """Checks the node's dependencies."""
 
     def __init__(
         self,
@@ -252,7 +250,7 @@ class Health:
         self._running: dict[str, asyncio.Future[Finding | None]] = {}
 
     async def readiness(self) -> Readiness:
-        """Every part, looked at now, all at the same time; what does not answer in time fails."""
+        """Check every part now, concurrently; a check that does not finish in time fails."""
         found = await asyncio.gather(*(self._dependency(name) for name in self._checks))
         sources = [source_dependency(status) for status in self._watched.sources.statuses()]
         return readiness_of([*found, *sources, *self._workers()])
@@ -265,7 +263,7 @@ class Health:
         return dependency(name, await self._finding(name), required=CHECKS[name].required)
 
     async def _finding(self, name: str) -> Finding:
-        """What a check finds. One that still runs is waited for again and never started twice."""
+        """Run a check; one that still runs is awaited again and never started twice."""
         running = self._running.get(name)
         if running is None or running.done():
             running = asyncio.get_running_loop().run_in_executor(self._threads, self._checks[name])
@@ -598,7 +596,7 @@ def for_strangers(readiness: Readiness) -> Readiness:
 
 
 def _as_one(name: str, code: str, detail: str, parts: Sequence[Dependency]) -> list[Dependency]:
-    """Several parts as one, without names."""
+    """Merge several parts into one, without names."""
     if not parts:
         return []
     worst = readiness_of(parts).state

@@ -89,7 +89,7 @@ class KeyEntry:
 
 @dataclass(frozen=True)
 class Admission:
-    """What two governors admit: member, name, roles and public keys."""
+    """A member's admission: member id, name, roles and public keys, for two governors to approve."""
 
     member: str
     name: str
@@ -121,7 +121,7 @@ class Admission:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """What to lay out."""
+    """The node to create."""
 
     directory: Path
     member: str
@@ -146,7 +146,7 @@ class NodePlan:
 
 
 def initialise(plan: NodePlan) -> Admission:
-    """Lay out a node's directory.
+    """Create a node's directory.
 
     Raises:
         BadInput: ``key_passphrase_missing``, ``role_unknown``, ``name_malformed``, or what is wrong

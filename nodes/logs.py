@@ -2,7 +2,7 @@
 
 A line has time, level, logger, message and fixed fields. Request bodies, queries, identifiers and
 exception messages (which may quote values) are never logged; of an unexpected exception the type
-and the places in the code are. The level DEBUG adds whole tracebacks, whose texts may quote values:
+and the code locations are. The level DEBUG adds whole tracebacks, whose texts may quote values:
 it is for finding a fault, not for daily use.
 """
 
@@ -65,13 +65,13 @@ def configure(level: str = "INFO") -> None:
 
 
 def stack_locations(error: BaseException | None) -> list[str]:
-    """Where an exception came through, innermost last: file:line function."""
+    """Return the code locations of an exception, innermost last: file:line function."""
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
 
 
 def _describe_exception(_: Any, __: str, event: Event) -> Event:
-    """Type and places of an exception; its text may quote values and is dropped."""
+    """Return type and locations of an exception; its text may quote values and is dropped."""
     error = _exception(event)
     event.pop("exc_info", None)
     if error is not None:

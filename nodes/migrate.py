@@ -1,8 +1,8 @@
-"""The database's schema: brought up to date at start, under a lock, and never guessed at.
+"""Migrates the database's schema at startup, under a lock.
 
 A database that is newer than the program is refused: an older program would write rows the newer
-one cannot read. A database that is current is only looked at: Alembic is imported when there is
-something to do.
+one cannot read. A current database is only read: Alembic is imported when there is a
+migration to run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOCK_NUMBER = 0x7169616F
 
 
 def known_revisions() -> list[str]:
-    """The revisions this program knows, oldest first: migration files are named by number."""
+    """Return the revisions of this program, oldest first: migration files are named by number."""
     return sorted(
         path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")
     )

@@ -1,6 +1,4 @@
-"""Where a contract call that an endpoint promised stands: endpoints that answer 202 name an
-operation.
-"""
+"""Status of queued contract calls: endpoints that answer 202 name such an operation."""
 
 from __future__ import annotations
 
@@ -57,10 +55,9 @@ async def operation(
 
 
 async def _outcome(context: Context, operation_id: str, seconds: float) -> outbox.OperationStatus:
-    """Where the call stands, waiting for its end if asked to.
+    """Return the call's status, after waiting for the final one if asked to.
 
-    Who waited reads their own write next: the node's view of the chain has reached the call's
-    block.
+    A caller that waited reads its own write next: the node's view has reached the call's block.
     """
     if not seconds:
         return await context.database.aread(lambda session: outbox.outcome(session, operation_id))

@@ -1,4 +1,4 @@
-"""The outbox process: sends what the node owes the chain. It holds the transaction keys and nothing
+"""The outbox process: sends the node's queued contract calls. It holds the transaction keys and nothing
 else, and imports no web framework.
 
 A key that was replaced still sends what was queued for it; nothing moves from one key to another,
@@ -52,7 +52,7 @@ def _send(config: NodeConfig, stop: threading.Event) -> None:
 
 
 def _run_all(workers: Sequence[OutboxWorker], stop: threading.Event) -> None:
-    """Run one worker a key until ``stop``; what ends one ends all, and is raised."""
+    """Run one worker per key until ``stop``; an error of one ends all and is raised."""
 
     def run(worker: OutboxWorker) -> None:
         try:

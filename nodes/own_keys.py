@@ -1,5 +1,5 @@
-"""The node's own keys as its people see them: which it uses, which it replaced, what the directory
-proves of each, and what still needs one.
+"""The node's own keys: those in use, those replaced, their proved records in the directory, and what
+still needs a replaced one.
 
 A replaced key stays live for what pins it, and is ended by the member itself once nothing does
 (docs/adr, "An agreement keeps its keys").
@@ -66,7 +66,7 @@ class OwnKey(BaseModel):
 
 
 class OwnKeys(BaseModel):
-    """All of them."""
+    """All of the node's own keys."""
 
     keys: list[OwnKey]
 
@@ -82,7 +82,7 @@ class EndBody(BaseModel):
 
 
 class Ending(BaseModel):
-    """The promised contract call."""
+    """The queued contract call."""
 
     operation: str
 

@@ -1,10 +1,9 @@
-"""The way to other members' nodes: ``chain.context.Peers`` over pinned TLS, each request under its
-own token.
+"""Client of other members' nodes: ``chain.context.Peers`` over pinned TLS, one token per request.
 
 A peer's address comes from this node's configuration; who answers there is checked against the
 directory: the certificate's key must be a live TLS key of that member (and, where the configuration
-pins one, that key), and the certificate must not have ended. What a peer refuses comes back as our
-own error by code, laid on that peer; what a proxy or another program at the address answers in its
+pins one, that key), and the certificate must not have ended. A peer's refusal is raised as
+our own error by code, refused by that peer; what a proxy or another program at the address answers in its
 place is named as such (``nodes.answers``).
 """
 
@@ -219,5 +218,5 @@ class HttpPeers:
 
 
 def _is_page(answer: HttpAnswer) -> bool:
-    """Whether it is a page for people, which no node answers another."""
+    """Whether the answer is an HTML page, which no node sends another."""
     return answer.content_type.partition(";")[0].strip().lower() == "text/html"

@@ -33,9 +33,9 @@ _TITLES = {
 
 
 def problem(error: QiaolianError, *, member: str) -> tuple[int, bytes]:
-    """Status and body of a refusal by the node of ``member`` (its code).
+    """Return status and body of a refusal by the node of ``member`` (its code).
 
-    What the error does not lay on another party, this node refused; a clock that is off is compared
+    Unless the error names another party, this node refused; a clock that is off is compared
     with this node's.
     """
     refused_by = error.refused_by

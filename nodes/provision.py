@@ -1,7 +1,7 @@
-"""Nodes of several organisations on one machine: laid out, admitted, started as processes, stopped.
+"""Creates, admits, starts and stops the nodes of several organisations on one machine.
 
-What ``scripts`` and the tests build networks with; each organisation of a real network does its
-part of this by hand.
+``scripts`` and the tests build networks with it; in a real network each organisation does its part
+by hand.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ APPROVAL_SECONDS = 3_600
 
 @dataclass(frozen=True)
 class OrganisationPlan:
-    """One organisation to lay out. ``extra_tables`` holds further tables of its configuration
+    """One organisation to create. ``extra_tables`` holds further tables of its configuration
     (``sources``, ``workers``, ``limits`` …).
     """
 
@@ -270,7 +270,7 @@ class NodeProcess:
         self.outbox: subprocess.Popen[bytes] | None = None
 
     def start(self, *, outbox: bool = True) -> None:
-        """Start what is not running."""
+        """Start the processes that do not run."""
         if not _runs(self.api):
             with signals_deferred():
                 self.api = self._spawn("run")
@@ -284,7 +284,7 @@ class NodeProcess:
                 self.outbox = self._spawn("outbox")
 
     def wait_ready(self, client: NodeClient, *, seconds: float = START_SECONDS) -> None:
-        """Wait until the node says it is ready, or say what is down."""
+        """Wait until the node is ready; the error names what is down."""
         deadline = time.monotonic() + seconds
         while True:
             if not _runs(self.api):
@@ -324,7 +324,7 @@ class NodeProcess:
         _kill(self.outbox)
 
     def pids(self) -> list[int]:
-        """The pids of what runs."""
+        """Process ids of the running processes."""
         return [
             item.pid for item in (self.api, self.outbox) if item is not None and item.poll() is None
         ]
@@ -409,9 +409,7 @@ def found(
     governors: int = 3,
     ledger: Ledger | None = None,
 ) -> list[bytes]:
-    """Bring the directory of a fresh deployment to hold every organisation: the first ``governors``
-    completed, the others admitted.
-    """
+    """Fill the directory of a fresh deployment: complete the first ``governors``, admit the others."""
     ledger = ledger or Ledger(organisations[0].plan.rpc, deployment)
     governance = Governance(
         ledger, [organisation.administrator() for organisation in organisations[:2]]

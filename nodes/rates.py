@@ -1,4 +1,4 @@
-"""How often somebody may ask: token buckets by name, bounded in number.
+"""Rate limits: token buckets by name, bounded in number.
 
 A library would keep its counters in a store that grows with the number of addresses; here the
 bucket that was used longest ago is forgotten first, so a flood of addresses costs a fixed amount of
@@ -17,7 +17,7 @@ MAX_BUCKETS = 10_000
 
 
 class RateLimited(QiaolianError):
-    """The caller asks too often."""
+    """The caller exceeds its rate."""
 
     status = 429
 

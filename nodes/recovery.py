@@ -1,4 +1,4 @@
-"""``qiaolian node recover``: what a node put back from an old backup does before it signs again.
+"""``qiaolian node recover``: brings a node restored from an old backup up to date before it signs.
 
 Run while the node is stopped, by a person who knows why the database is old; nothing of this
 happens by itself at a start. In order:
@@ -7,7 +7,7 @@ happens by itself at a start. In order:
 2. Find the lost end of the evidence log (``registry.evidence.recovery``). What is found is stored
    together with a hold on every agreement, so that a kill between this step and the next leaves
    nothing that could be signed twice.
-3. Take lost agreements and places back from the other parties (``exchange.metering.recovery``),
+3. Take lost agreements and sequence positions back from the other parties (``exchange.metering.recovery``),
    which releases the holds one by one.
 
 Each step can be repeated; what is whole already is left as it is.
@@ -47,7 +47,7 @@ records nothing but itself.
 
 @dataclass(frozen=True)
 class RecoveryReport:
-    """What a recovery came to."""
+    """The outcome of a recovery."""
 
     size: int
     """The log's entries now."""

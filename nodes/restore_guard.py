@@ -1,10 +1,9 @@
-"""Whether this node's database is as new as what others hold of it. Until that is shown, its
-statement and log keys sign nothing.
+"""The restore guard: statement and log keys sign nothing until the database is known to be current.
 
-A database put back from an old backup would sign places of its log and lanes a second time. The
-chain's anchor and the supervisors' last sight of the log tell: both are asked when the process
-starts. What is behind is refused for good, with a code that ``/readyz`` shows too; a newer backup
-or ``qiaolian node recover`` ends it, never the passing of time.
+A database restored from an old backup would sign positions of its log and lanes a second time. At
+startup the log is compared with the chain's anchor and the supervisors' last view of it. A database
+that is behind is refused until a newer backup is restored or ``qiaolian node recover`` is run;
+``/readyz`` shows the code.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from registry.evidence import checkpoints, supervisors
 
 
 class RestoreGuard:
-    """What the comparison came to, for every thread of the process."""
+    """The outcome of the comparison. Thread-safe."""
 
     def __init__(self) -> None:
         self._refusal: QiaolianError | None = Unavailable(
@@ -29,7 +28,7 @@ class RestoreGuard:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against signing."""
+        """Whether the database was found to be current."""
         return self._refusal is None
 
     def record(self, refusal: QiaolianError | None) -> None:
@@ -44,7 +43,7 @@ class RestoreGuard:
 
 
 class GuardedSigner(Secp256k1Signer):
-    """A key that signs while the standing allows it."""
+    """A key that signs once the restore guard has passed."""
 
     def __init__(self, signer: Secp256k1Signer, restore_guard: RestoreGuard) -> None:
         self.public_key = signer.public_key
@@ -60,7 +59,7 @@ class GuardedSigner(Secp256k1Signer):
 
 
 class GuardedLogSigner(Ed25519Signer):
-    """A log's key, likewise."""
+    """A log key that signs once the restore guard has passed."""
 
     def __init__(self, signer: Ed25519Signer, restore_guard: RestoreGuard) -> None:
         self.public_key = signer.public_key
@@ -74,7 +73,7 @@ class GuardedLogSigner(Ed25519Signer):
 
 
 class RestoreGuardWorker:
-    """A round compares, until a comparison came out well."""
+    """Compares in rounds until a comparison passes."""
 
     def __init__(self, context: Context, restore_guard: RestoreGuard) -> None:
         self._context = context

@@ -1,9 +1,9 @@
-"""Node-to-node tokens: who sends this very request.
+"""Node-to-node tokens, which authenticate single requests.
 
 A token is self-issued by the sending member, names one receiver, one method, path and body, lives
 at most a minute and is accepted once. It is signed by the member's TOKEN key, which the receiver
 looks up in its own proved view of the directory, so there is no issuer to trust and no secret to
-share. Whoever catches a token can neither repeat the request nor use the token for another.
+share. A captured token can neither repeat the request nor be used for another.
 
 Wire form: ``Authorization: Qiaolian <base64url claims>.<base64url signature>``. The claims are
 compact JSON; the signature (65 bytes) is over keccak256 of ``"\\x19Qiaolian token v1\\n" ‖ chain id
@@ -52,7 +52,7 @@ _MAX_UNKNOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class PeerCaller:
-    """A member's node whose request was proved to be its own."""
+    """The authenticated member of a request."""
 
     member: str
     roles: int
@@ -72,7 +72,7 @@ def _wrong_request() -> Unauthorised:
 
 
 def prefix(deployment: Deployment) -> bytes:
-    """What every token of this network is signed under."""
+    """Return the signing prefix of this network's tokens."""
     directory = bytes.fromhex(deployment.address("MemberDirectory")[2:])
     return b"\x19Qiaolian token v1\n" + deployment.chain_id.to_bytes(32, "big") + directory
 
@@ -149,7 +149,7 @@ class TokenVerifier:
         self._seen: set[bytes] = set()
 
     async def verify(self, header: str, *, method: str, target: str, body: bytes) -> PeerCaller:
-        """Who sent the request.
+        """Authenticate the sender of a request.
 
         Raises:
             Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request,
@@ -160,7 +160,7 @@ class TokenVerifier:
         return self.consume(await self.authenticate(header, method=method, target=target), body)
 
     async def authenticate(self, header: str, *, method: str, target: str) -> Authenticated:
-        """Whose token this is, before anything of the request's body is read.
+        """Authenticate a token before the request's body is read.
 
         Raises:
             As ``verify``, without ``token_replayed``.
@@ -177,7 +177,7 @@ class TokenVerifier:
         return Authenticated(caller, claims)
 
     def consume(self, found: Authenticated, body: bytes) -> PeerCaller:
-        """Use the token up for its request, now that the body is here.
+        """Consume the token for its request and body.
 
         Raises:
             Unauthorised: ``token_wrong_request, token_expired, token_replayed``.
@@ -256,7 +256,7 @@ class TokenVerifier:
 
 
 class NonceLog:
-    """Nonces used within the validity window, kept over a kill of the process.
+    """Nonces used within the validity window, durable over a kill of the process.
 
     Each is appended to a file before the request is let through; the file is read back at start.
     What a power cut loses from the page cache is covered by refusing tokens issued before the

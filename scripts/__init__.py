@@ -1,1 +1,1 @@
-"""The command line, the demo and the benches."""
+"""The demos, the benches and the developers' tools; not part of the installed package."""

@@ -1,9 +1,8 @@
-"""The arguments of ``scripts/demo`` and ``scripts/test``, checked before anything is installed or
-built.
+"""Checks the arguments of ``scripts/demo`` and ``scripts/test`` before anything is installed or built.
 
 Standard library only: this runs under the machine's own Python. ``python -m scripts.arguments
-demo|test [ARGUMENT ...]`` exits with 0 when they can be used, 2 with one line that says what is
-wrong, and 10 after ``--help``.
+demo|test [ARGUMENT ...]`` exits with 0 if they are valid, 2 with one line that names the
+fault, and 10 after ``--help``.
 """
 
 from __future__ import annotations
@@ -86,23 +85,23 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def require_demo(arguments: argparse.Namespace) -> None:
-    """``demo_too_small``, ``demo_out_in_use``, ``demo_out_unwritable``."""
-    for option, given, least in (
+    """Check the demo's arguments: ``demo_too_small``, ``demo_out_in_use``, ``demo_out_unwritable``."""
+    for option, given, minimum in (
         ("--calls", arguments.calls, MIN_CALLS),
         ("--deals", arguments.deals, MIN_DEALS),
     ):
-        if given < least:
-            hint = f"Give {option} {least} or more, or leave it out."
+        if given < minimum:
+            hint = f"Give {option} {minimum} or more, or leave it out."
             raise BadInput(
                 "demo_too_small",
-                f"The demo needs {option} of at least {least}; {given} was given.",
+                f"The demo needs {option} of at least {minimum}; {given} was given.",
                 hint=hint,
             )
     require_usable(arguments.out.resolve(), PARTS)
 
 
 def require_test(given: Sequence[str]) -> None:
-    """``test_path_missing``; argparse ends the process at an unknown option."""
+    """Check the tests' arguments: ``test_path_missing``; argparse exits at an unknown option."""
     checked = given[: given.index("--")] if "--" in given else given
     arguments = _test_parser().parse_intermixed_args(list(checked))
     for path in arguments.paths:

@@ -1,3 +1,3 @@
-"""The command line of the people who use a node: one module a noun, its verbs in a table, over
-``verb`` and ``session``.
+"""The command line: one module per command group, its commands in a table, on top of
+``command_group`` and ``session``.
 """

@@ -55,7 +55,7 @@ def _list(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _since(row: Mapping[str, Any]) -> str:
-    """Since when the state is so: a time for a proposal, a block for what the chain decided."""
+    """Return when the state began: a time for a proposal, a block for what is on the chain."""
     block = row["closedAt"] or row["noticeAt"] or row["openedAt"]
     if block is not None:
         return f"block {block}"
@@ -75,7 +75,7 @@ def _open(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _agreed_offer(session: CommandSession, arguments: argparse.Namespace) -> str:
-    """The hash of the offer that the person saw: named by ``--offer``, or shown here and agreed to.
+    """Return the hash of the offer that the person saw: named by ``--offer``, or shown and confirmed.
 
     Raises:
         BadInput: ``offer_not_named`` where nobody can be shown anything, ``not_confirmed``.

@@ -1,9 +1,8 @@
-"""``qiaolian call``: metered calls through the own node, one or a file of subjects, resumable and
-never billed twice; what became of a call whose answer did not come, by its key.
+"""``qiaolian call``: metered calls through the own node, for one subject or a file of subjects.
 
 Each row of a file has an idempotency key made from what it asks, so a run that was stopped goes on
 where it was: rows whose outcome stands in the output file are left out, and one that was answered
-but not yet written is answered again from the node's own books.
+but not yet written is answered again from the node's own database.
 """
 
 from __future__ import annotations
@@ -196,7 +195,7 @@ def outcomes_of(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def open_private(path: Path) -> TextIO:
-    """Open a file of records for appending, for its owner's eyes, at the start of a line."""
+    """Open a file of records (0600) for appending at the start of a line."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
     size = os.fstat(descriptor).st_size
     cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"

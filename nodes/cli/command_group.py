@@ -1,5 +1,5 @@
-"""A noun's verbs as a table, and the shapes most of them have: read something, change something,
-save a bundle.
+"""Command groups as tables of commands, and the actions most commands share: read, change, save a
+bundle.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def arg(*flags: str, **options: Any) -> Argument:
 
 
 KEY_OPTIONS = tuple(Argument(*item) for item in KEY_ARGUMENTS)
-"""The arguments of verbs that sign."""
+"""The arguments of commands that sign."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One thing a person does.
+    """One command of a group.
 
     ``role`` is the local role whose token is taken from the node's directory when none is given;
-    None for what strangers may do. ``node`` is false for verbs that only read and write files.
+    None for what strangers may do. ``node`` is false for commands that only read and write files.
     ``stranger`` is true where a caller without a token gets less detail instead of a refusal.
     """
 
@@ -61,12 +61,12 @@ class Command:
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """A noun's verbs, as ``nodes.cli.main`` takes a command."""
+    """A group of commands, as ``nodes.cli.main`` takes them."""
 
     commands: Sequence[Command]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Every verb with its own arguments and those of the connection."""
+        """Add every command with its own arguments and those of the connection."""
         commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         for command in self.commands:
             add_command(
@@ -75,12 +75,12 @@ class CommandGroup:
             )
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do one."""
+        """Run the chosen command."""
         return run_command(arguments)
 
 
 def add_command(parser: argparse.ArgumentParser, command: Command) -> None:
-    """A verb's arguments on its own parser."""
+    """Add a command's arguments to its own parser."""
     for argument in command.arguments:
         parser.add_argument(*argument.flags, **argument.options)
     add_connection(parser, role=command.role, node=command.node)
@@ -88,7 +88,7 @@ def add_command(parser: argparse.ArgumentParser, command: Command) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Do what was parsed; the exit code."""
+    """Run the parsed command; the exit code."""
     act: Action = arguments.act
     with CommandSession(arguments) as session:
         return act(session, arguments) or 0

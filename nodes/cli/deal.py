@@ -99,7 +99,7 @@ def _sign(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _about(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The deal as its signer reads it; checked against the deal's id by ``reviewed``."""
+    """Return the deal as its signer reads it; ``reviewed`` checks it against the deal's id."""
     money = {
         name: yuan(content[name])
         for name in ("price", "loan")

@@ -1,4 +1,4 @@
-"""``qiaolian health``: how each part of a node is, and what to do about what fails."""
+"""``qiaolian health``: the state of each part of a node, and what to do about failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTS: Columns = {
 
 
 def _health(session: CommandSession, arguments: argparse.Namespace) -> int:
-    """Exit 1 when something fails."""
+    """Print the readiness; exit code 1 if a part fails."""
     answer = session.client.raw("GET", "/readyz", b"", session.client.headers())
     try:
         found: dict[str, Any] = json.loads(answer.body)
@@ -48,5 +48,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask and tell."""
+    """Print the node's readiness; the exit code."""
     return run_command(arguments)

@@ -1,6 +1,4 @@
-"""``qiaolian key``: a person's own key file: made where its holder sits, so that nobody else ever
-has it.
-"""
+"""``qiaolian key``: a person's key file, made on the holder's own machine."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ PASSPHRASE = arg("--passphrase-file", type=Path, metavar="FILE", help="a file wi
 
 
 def public_file(key: Path) -> Path:
-    """Where a key's public record stands."""
+    """Return the path of a key's public record."""
     return key.with_name(key.name + ".public.json")
 
 

@@ -1,5 +1,5 @@
-"""``qiaolian member``: who is on the network, and how two governors change that, each administrator
-signing with a key of its own.
+"""``qiaolian member``: the members, and their changes by two governors, whose administrators sign
+with keys of their own.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _require_contract(session: CommandSession, proposal: Mapping[str, Any]) -> None:
-    """An act on another contract must name this network's."""
+    """Require that an action names this network's contract."""
     act = GOVERNED_CALLS.get(proposal["function"])
     if act and proposal["arguments"].get("contract") != session.deployment.address(act[0]):
         raise BadInput(
@@ -138,7 +138,7 @@ def _named(session: CommandSession, proposal: Mapping[str, Any]) -> dict[str, An
 
 
 def _read(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """An action's arguments as people read them."""
+    """Format an action's arguments for display."""
     shown = dict(arguments)
     if isinstance(shown.get("roles"), int):
         shown["roles"] = ", ".join(role_names(shown["roles"]))

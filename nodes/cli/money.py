@@ -1,4 +1,4 @@
-"""``qiaolian money``: deposits, withdrawals and the books, in fen."""
+"""``qiaolian money``: deposits, withdrawals and accounts, in fen."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""``qiaolian node``: lay out a node, name its peers, run its API, run its outbox, bring its
-database up to date, back it up, restore it, recover what an old backup lacks.
+"""``qiaolian node``: create a node, add peers, run its API and outbox, migrate its database, back up,
+restore, and recover after an old backup.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _person_passphrase(key: Path | None, file: Path | None) -> str | None:
 
 
 def _tell_passphrases(plan: NodePlan) -> None:
-    """Say where each passphrase is, and warn of what is unsafe about it."""
+    """Print where each passphrase is, and warn of unsafe files."""
     own = plan.passphrase_file or plan.directory / "passphrase"
     print(
         f"{own}: the passphrase of the node's own keys, in clear, for the node's system user alone; keep it out of backups and off the keys' disk."

@@ -1,4 +1,4 @@
-"""``qiaolian operation``: where a contract call that a command promised stands."""
+"""``qiaolian operation``: status of queued contract calls."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What people are shown: tables and lines. Programs ask for ``--json`` and get the node's own
-answer.
+"""Output as tables and lines; ``--json`` prints the node's own answer.
 
-Answers carry text of other members. All of it is escaped here (``chain.core.printable``): the
-terminal shows it and never obeys it.
+Answers carry text of other members. All of it is escaped here (``chain.core.printable``), so
+no control sequence reaches the terminal.
 """
 
 from __future__ import annotations
@@ -69,12 +68,12 @@ def when(seconds: Any) -> str:
 
 
 def as_json(value: Any) -> str:
-    """For programs."""
+    """Return a value as JSON."""
     return printable.as_json(value, indent=1)
 
 
 def _is_block(value: Any) -> bool:
-    """Text of several lines, such as a log's checkpoint."""
+    """Whether the value is text of several lines, such as a checkpoint."""
     return isinstance(value, str) and "\n" in value.strip()
 
 

@@ -70,7 +70,7 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def _reconcile(session: CommandSession, arguments: argparse.Namespace) -> int:
-    """Show what parts and what became of the money."""
+    """Print the differences and the money's totals."""
     if arguments.agreement_id is None:
         answer = _report(session, place("/v1/reconciliation", arguments, ("state",)))
         compared: Sequence[Mapping[str, Any]] = answer["agreements"]
@@ -116,5 +116,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare and tell."""
+    """Print the comparison; the exit code."""
     return run_command(arguments)

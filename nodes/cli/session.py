@@ -1,7 +1,6 @@
-"""A person's desk: which node is asked under whose token, what is said, what is signed and with
-which key file.
+"""The session of one command: the node and token, the output, and the key file that signs.
 
-A token comes from a file, the environment or the node's own hand-out, never from the command line,
+A token comes from a file, the environment or the node's own token file, never from the command line,
 where other users of the machine could read it. A private key comes from the person's encrypted
 file, is opened on this machine and signs only what was shown and agreed to.
 """
@@ -50,7 +49,7 @@ PROGRESS_SECONDS = 2.0
 
 
 def add_connection(parser: argparse.ArgumentParser, *, role: str | None, node: bool) -> None:
-    """The options every verb has."""
+    """Add the options that every command has."""
     parser.add_argument("--json", action="store_true", help="answer for programs")
     parser.set_defaults(default_role=role)
     group = parser.add_argument_group("connection" if node else "network")
@@ -127,7 +126,7 @@ KEY_ARGUMENTS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 
 
 class CommandSession:
-    """What a verb works with. Made from the parsed arguments; closes its connection at the end."""
+    """The session of one command, from its parsed arguments; closes its connection at the end."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
@@ -146,7 +145,7 @@ class CommandSession:
 
     @cached_property
     def client(self) -> NodeClient:
-        """The node under the verb's role.
+        """The node's client under the command's role.
 
         Raises:
             BadInput: ``node_missing``, ``url_malformed``, ``certificate_missing``,
@@ -265,16 +264,16 @@ class CommandSession:
     # --- Saying -----------------------------------------------------------------------------------
 
     def say(self, sentence: str) -> None:
-        """A sentence for people; nothing for programs."""
+        """Print a sentence, unless ``--json`` was given."""
         if not self.json:
             print(printable(sentence))
 
     def show(self, value: Any) -> None:
-        """An answer: as lines, or as JSON."""
+        """Print an answer as lines, or as JSON."""
         print(output.as_json(value) if self.json else "\n".join(output.lines(value)))
 
     def table(self, rows: list[Any], columns: Columns, *, whole: Any = None) -> None:
-        """Rows as a table, or the whole answer as JSON."""
+        """Print rows as a table, or the whole answer as JSON."""
         print(
             output.as_json(rows if whole is None else whole)
             if self.json
@@ -282,9 +281,7 @@ class CommandSession:
         )
 
     def save(self, path: Path, data: bytes) -> None:
-        """Write a file for its owner's eyes, whole or not at all; an older file of that name is
-        replaced.
-        """
+        """Write a file (0600) atomically; an older file of that name is replaced."""
         write_private(path, data)
 
     # --- Asking -----------------------------------------------------------------------------------
@@ -397,7 +394,7 @@ class CommandSession:
     # --- Signing ----------------------------------------------------------------------------------
 
     def sign(self, statement: Statement, key: Secp256k1Signer, *, about: Mapping[str, Any]) -> str:
-        """A statement's signature (0x hex), once the person agreed to it."""
+        """Return a statement's signature (0x hex), after the person confirmed it."""
         self.confirm_statement(statement, key, about=about)
         return "0x" + key.sign(statement, self.deployment.domain(statement.contract)).hex()
 

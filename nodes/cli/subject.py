@@ -1,9 +1,8 @@
-"""``qiaolian subject``: what a firm or citizen does with keys of its own; needs no account
-anywhere.
+"""``qiaolian subject``: keys, consents and disputes of a firm or citizen, who needs no account.
 
-A key serves one purpose. Its request goes to the issuer that knows the subject, which certifies it;
-what is signed here goes to any member's node, which can pass it on and not alter it. The files hold
-what opens the subject's commitments, so they are for its own eyes and for those it is handed to.
+A key serves one purpose. An issuer that knows the subject certifies it. Any member's node relays
+what is signed here and cannot alter it. The files hold the openings of the subject's commitments
+and are private (0600).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ SIGNED = arg("consent", type=Path, help="the file that `qiaolian subject consent
 
 
 def request_file(key: Path) -> Path:
-    """Where a key's request stands."""
+    """Return the path of a key's request."""
     return key.with_name(key.name + ".request.json")
 
 
@@ -126,7 +125,7 @@ def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _consent_status(session: CommandSession, consent: str, wanted: str) -> dict[str, Any]:
-    """Where the consent stands on the chain, once it has what was sent."""
+    """Return the consent's status on the chain, after what was sent is in a block."""
     look = f"/v1/consents/{consent}"
     return session.wait_until(
         lambda: dict(session.client.get(look)),

@@ -1,5 +1,5 @@
-"""``qiaolian trust``: a verifier's trust file. Whoever runs a network can write one; only the
-verifier can decide to believe it.
+"""``qiaolian trust``: a verifier's trust file, whose values the verifier must have confirmed by
+another way.
 """
 
 from __future__ import annotations

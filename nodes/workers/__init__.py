@@ -1,6 +1,5 @@
-"""Work a node does beside answering: following the chain's events, ending proposals that never
-open, getting what parties of a deal signed, asking for answers to proposed closings, taking over
-registrations, claims, checkpoints and anchors, witnessing.
+"""Background workers of a node: event projection, expired proposals, delivery of deal steps,
+proposed closings, registrations, claims, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code)
 and tried again, with longer pauses while it keeps failing. A round that could not do its work with

@@ -1,4 +1,4 @@
-"""Claims what the organisation has earned, without anybody asking for it."""
+"""Claims the organisation's earnings automatically."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from exchange.settlement.claims import ClaimMonitor
 
 
 class ClaimWorker:
-    """A round looks at what may have changed and queues the claims that are due."""
+    """A round checks changed agreements and queues the claims that are due."""
 
     def __init__(self, monitor: ClaimMonitor) -> None:
         self._monitor = monitor

@@ -1,6 +1,4 @@
-"""Looks at the other members' nodes: whether each answers, until when its certificate is valid, and
-what its clock shows.
-"""
+"""Monitors the other members' nodes: reachability, certificate expiry and clock."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class PeerMonitor:
         return self._peers.clock_offsets()
 
     async def round(self) -> None:
-        """Ask every peer once, side by side."""
+        """Check every peer once, concurrently."""
         outcomes = await fanout.for_each(self._peers.members, self._ask, seconds=ROUND_SECONDS)
         with self._lock:
             for member, outcome in outcomes.items():

@@ -1,10 +1,9 @@
-"""Follows the contracts' events up to the view's head and hands them, in chain order, to the
-packages that keep rows of them.
+"""Projects the contracts' events, in chain order up to the view's head, into the packages' tables.
 
 Events and the cursor are stored in one database transaction, so a kill neither loses an event nor
 applies one twice. Every event was proved to be in its block and no block's events are left out
-(``ChainView.logs``); what does not prove is not applied, and the height stays where it is. Rows
-made of events are for display and search. What allows something is read from proved words.
+(``ChainView.logs``); events without proof are not applied, and the height stays. Rows from
+events are for display and search; permissions rest on proved records.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ _KEEP_SECONDS = 30.0
 
 
 class Projector:
-    """One node's follower."""
+    """The projector of one node."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._kept_at = 0.0
 
     async def round(self) -> None:
-        """Take everything up to the head."""
+        """Project every block up to the head."""
         await asyncio.to_thread(self._catch_up)
 
     def _catch_up(self) -> None:

@@ -1,4 +1,4 @@
-"""How the workers' rounds have gone, for health and metrics."""
+"""Status of the workers' rounds, for health and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this project writes by hand beside the library that does the same: the figures of ADR 27."""
+"""Hand-written code beside the library that does the same: the figures of ADR 27."""
 
 from __future__ import annotations
 

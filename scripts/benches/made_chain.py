@@ -1,9 +1,7 @@
-"""A chain made by hand: sealed headers and storage proofs over any contract state, from bytes
-alone.
+"""A synthetic chain: sealed headers and storage proofs over any contract state, without a network.
 
-A verifier cannot tell it from a running network once its trust file names these validators. Whoever
-holds all the keys can thus have any story told: a large one to measure, or one in which both
-parties of a trade lie together, which no test on a real network can arrange.
+A verifier accepts it once its trust file names these validators. It serves to measure large bundles
+and to test bundles of colluding parties, which a real network does not produce.
 """
 
 from __future__ import annotations
@@ -34,9 +32,7 @@ _Trie = list[tuple[tuple[int, ...], bytes]]
 
 
 class MadeChain:
-    """Contract state as words, and one sealed block over it: set words first, then seal, then
-    prove.
-    """
+    """Contract state as storage values, and one sealed block over it: put, then seal, then prove."""
 
     def __init__(self) -> None:
         self._words: dict[str, dict[bytes, int]] = {name: {} for name in NAMES}
@@ -62,7 +58,7 @@ class MadeChain:
         self.put("MemberDirectory", "keys", fingerprint, value=word)
 
     def seal(self, height: int) -> None:
-        """Make the block that holds the state; one a second."""
+        """Seal the block over the state; one block per second."""
         self.height = height
         state = {
             _key(bytes.fromhex(CONTRACTS[name][2:])): _account(self._storage(name))
@@ -74,9 +70,7 @@ class MadeChain:
     def proof(
         self, contract: str, variable: str, *keys: Key, offset: int = 0
     ) -> tuple[StorageProof, bytes]:
-        """A word with its proof, and the header it is proved under, as ``BundleBuilder`` takes
-        them.
-        """
+        """Return a storage value with its proof and header, as ``BundleBuilder`` takes them."""
         slot = storage_slot(artifact(contract).storage[variable], *keys, offset=offset)
         address = CONTRACTS[contract]
         proof = StorageProof(
@@ -96,7 +90,7 @@ class MadeChain:
 
 
 def trust() -> Trust:
-    """What makes a verifier believe this chain."""
+    """Return the trust file with which a verifier accepts this chain."""
     return Trust(
         chain_id=CHAIN_ID,
         genesis_hash=GENESIS,
@@ -139,7 +133,7 @@ class MadeLog:
         return note + cosign(note, WITNESS_NAME, WITNESS, timestamp=FIRST_BLOCK_TIME)
 
     def anchor(self, chain: MadeChain, height: int) -> None:
-        """Have the chain hold the log's size and root since a block."""
+        """Record the log's size and root on the chain at a block."""
         chain.put_key(self.key.fingerprint, self.member, KeyPurpose.LOG, Algorithm.ED25519)
         chain.put("EvidenceLog", "logs", self.log_id, value=len(self.leaves) | height << 64)
         chain.put(

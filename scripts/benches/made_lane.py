@@ -1,6 +1,4 @@
-"""A lane bundle of any length over a chain made by hand: for measuring, and for stories in which
-both parties lie together.
-"""
+"""Lane bundles of any length over a synthetic chain, to measure and to test colluding parties."""
 
 from __future__ import annotations
 
@@ -46,9 +44,9 @@ def _same(statement: Any) -> Any:
 
 @dataclass
 class MadeLane:
-    """What the lane is like; ``bundle`` tells its story.
+    """A synthetic lane; ``bundle`` builds its proof.
 
-    ``shown`` cuts the bundle after that many places. ``edit_receipt`` changes a receipt before both
+    ``shown`` cuts the bundle after that many positions. ``edit_receipt`` changes a receipt before both
     parties sign it or what follows from it.
     """
 

@@ -95,7 +95,7 @@ def _timed(work: Callable[[], int]) -> tuple[float, int]:
 
 
 def _opprf(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str, words: int) -> int:
-    """One table, whose words for common rows are checked; the bytes sent."""
+    """Run one table, check the values of common rows, and return the bytes sent."""
     terms = Terms(suite=suite, reveal="nobody")
 
     async def lead(session: Session) -> Any:

@@ -268,7 +268,7 @@ def _names(parties: Any) -> list[str]:
 
 
 def _pooled(made: Parties) -> dict[str, dict[str, Any]]:
-    """All parties' columns by identifier: what nobody may have."""
+    """Join all parties' columns by identifier, which no party may do."""
     pooled: dict[str, dict[str, Any]] = {}
     for party, names in COLUMNS.items():
         table = read(
@@ -337,7 +337,7 @@ def _plain(
 
 
 def _latencies(made: Parties, receipts: Mapping[str, Any], training: str, say: Say) -> list[float]:
-    """Milliseconds between the answers to requests for one row each, as the bank's people see them."""
+    """Milliseconds between the answers to one-row requests, as the bank measures them."""
     say(f"{REQUESTS:,} rows scored one by one")
     owners = (BANK, *DEPARTMENTS)
     parties = {
@@ -362,7 +362,7 @@ def _latencies(made: Parties, receipts: Mapping[str, Any], training: str, say: S
 
 
 def _in_the_open(made: Parties, receipts: Mapping[str, Any]) -> float:
-    """Milliseconds that the points of one row take when all parts and columns are in one place."""
+    """Milliseconds per row when one process has all scorecards and columns."""
     held = []
     for name in (BANK, *DEPARTMENTS):
         part = ScorecardPart.from_bytes(

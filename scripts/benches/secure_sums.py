@@ -213,6 +213,6 @@ async def _connected(port: int, context: Any) -> tuple[asyncio.StreamReader, asy
 
 
 async def _ready(pipe: Connection) -> None:
-    """Say so, and wait for the start."""
+    """Report that this process is ready, and wait for the start."""
     pipe.send("ready")
     await asyncio.to_thread(pipe.recv)

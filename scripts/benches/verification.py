@@ -25,7 +25,7 @@ LARGE_LANE = 10_000
 
 
 def run(say: Callable[[str], None]) -> list[Figure]:
-    """Time the trade bundle whole, the lane export by signature and a lane of 10,000 places."""
+    """Time the trade bundle whole, the lane export by signature and a lane of 10,000 calls."""
     found = next((path for path in RECORDED if (path / "trade.json").exists()), None)
     if found is None:
         raise Unavailable(

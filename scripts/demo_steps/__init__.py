@@ -1,1 +1,1 @@
-"""The steps of ``qiaolian demo``, one module each, in the order a person watches them."""
+"""The steps of ``qiaolian demo``, one module each, in order."""

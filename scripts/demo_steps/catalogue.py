@@ -155,7 +155,7 @@ def request_grant(
     scene: str,
     max_uses: int = 1_000_000,
 ) -> str:
-    """A clerk of the grantee asks; the id once the owner's node knows it from the chain."""
+    """Request a grant as the grantee's clerk; the id, once the owner's node has it from the chain."""
     now = int(time.time())
     body = {
         "assetId": product.asset_id,
@@ -178,7 +178,7 @@ def request_grant(
 
 
 def grant_state(world: World, key: str, grant_id: str) -> str:
-    """How far a grant is, by one node's books."""
+    """Return the state of a grant by one node's database."""
     grants = world.client(key, "officer").rows("/v1/grants", "grants")
     return next((str(row["state"]) for row in grants if row["grantId"] == grant_id), "")
 

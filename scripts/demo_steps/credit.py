@@ -78,9 +78,7 @@ def _report(world: World, state: DemoState, trader: Trader, name: str) -> dict[s
 
 
 def _dispute(world: World, state: DemoState, trader: Trader) -> tuple[str, dict[str, Any]]:
-    """The trader goes to the counter, sees the record, and signs a dispute with a key certified for
-    that.
-    """
+    """The trader reads the record and signs a dispute with a key certified for disputes."""
     subject, certificate = trade.certified(
         world, state.traders.index(trader) + 1, purpose="dispute"
     )

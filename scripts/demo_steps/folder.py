@@ -1,4 +1,4 @@
-"""A demo's output folder, for one run alone, and ends by signal that clean up like Ctrl-C."""
+"""A demo's output folder, locked for one run, and SIGTERM handled like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MARKER = ".qiaolian-demo"
 
 @contextlib.contextmanager
 def own_folder(out: Path, parts: Sequence[str]) -> Iterator[None]:
-    """``out`` for this run alone, emptied of the ``parts`` an earlier run left; a folder of
-    somebody else's is left as it is.
+    """Lock ``out`` for this run and remove the ``parts`` of an earlier run; a folder that no demo
+    made stays untouched.
 
     Raises:
         BadInput: ``demo_running``, and what ``require_usable`` raises.

@@ -133,7 +133,7 @@ def _validator(world: World, screen: Screen, state: DemoState, caller: CallingCl
 
 
 def _outbox(world: World, screen: Screen, state: DemoState) -> None:
-    """Killed with a withdrawal stored and unsent: the money moves exactly once."""
+    """Kill the outbox while a withdrawal is stored and unsent; the money moves exactly once."""
     organisation, code = world.organisations[GATEWAY], world.code(GATEWAY)
     before = world.ledger.settlement.account(code)
     organisation.node.kill_outbox()
@@ -167,8 +167,8 @@ def _killed(
 
 
 def revoke(world: World, screen: Screen, state: DemoState) -> None:
-    """The officer's signed revocation goes to the chain past the owner's node; how long until the
-    gateway refuses a continuous caller.
+    """Send the officer's signed revocation to the chain without the owner's node, and measure how
+    long the gateway still serves a continuous caller.
     """
     deal = state.reporting[REVOKED]
     caller = CallingClient(world, deal, state, "revocation", pause=0.02)

@@ -1,4 +1,4 @@
-"""What a finished demo must have shown, as a pure check of its report.
+"""The demo's promises, as a pure check of its report.
 
 The demo exits 0 only when ``broken`` is empty, so this list is what "every step held" means.
 """
@@ -13,7 +13,7 @@ STORIES = ("trade", "lane", "credit", "property", "grant")
 
 
 def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
-    """The promises ``report`` does not bear out, one sentence each; empty when all held."""
+    """Return the promises that ``report`` does not support, one sentence each; empty if all held."""
     trade, credit, prop = report["trade"], report["credit"], report["property"]
     rules = [
         (report["validators"] == 4, "Four validators did not all take part."),

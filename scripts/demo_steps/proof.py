@@ -1,5 +1,5 @@
-"""Step 9: reconciliation, one bundle of each story, and what a verifier who trusts nobody finds
-with the network down.
+"""Step 9: reconciliation, one bundle of each proof profile, and offline verification with the
+network down.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WITNESS = "supervisor"
 
 
 def reconcile(world: World, screen: Screen, state: DemoState) -> None:
-    """The supervisor compares gateway, buyer and chain; the demo reads the three by itself too."""
+    """Compare gateway, buyer and chain as the supervisor, and read all three directly."""
     state.counters_agree = trade.counters_agree(
         world, [*state.agreements.values(), *state.free_agreements.values()]
     )
@@ -44,16 +44,14 @@ def reconcile(world: World, screen: Screen, state: DemoState) -> None:
 
 
 def trust_of(world: World) -> Trust:
-    """A verifier's trust file for this network: what its operator would publish and the verifier
-    decide to believe.
-    """
+    """Return a verifier's trust file for this network."""
     supervisor = world.organisations[WITNESS]
     witness = {supervisor.member: supervisor.admission.key(KeyPurpose.LOG).fingerprint}
     return world.deployment.trust(world.network.addresses, witnesses=witness, required_witnesses=1)
 
 
 def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
-    """Have every log anchored and cosigned, and write one bundle of each story with the trust file."""
+    """Anchor and cosign every log, and write one bundle of each proof profile with the trust file."""
     (out / "bundles").mkdir(parents=True, exist_ok=True)
     (out / "trust.json").write_text(
         json.dumps(trust_of(world).to_json(), indent=1) + "\n", encoding="utf-8"
@@ -70,7 +68,7 @@ def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
 
 
 def _stories(state: DemoState) -> dict[str, tuple[str, str, str]]:
-    """Where each story is exported: node, role and path."""
+    """Return node, role and path of each profile's bundle."""
     sold = state.agreements["tax"]
     stories = {
         "trade": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/bundle?lane=0&seq=3"),
@@ -93,7 +91,7 @@ def _stories(state: DemoState) -> dict[str, tuple[str, str, str]]:
 
 
 def verify(screen: Screen, state: DemoState, out: Path) -> None:
-    """With every process of the network ended: each bundle holds, and not with one byte changed."""
+    """Verify each bundle with the network down, and check that a changed byte is refused."""
     for bundle in state.bundles:
         path = out / bundle["file"]
         code, said = _verify(path, out / "trust.json")
@@ -129,7 +127,7 @@ def _with_a_byte_changed(data: bytes, place: Callable[[bytes], int]) -> bytes:
 
 
 def _verify(bundle: Path, trust: Path) -> tuple[int, str]:
-    """Run the verifier as its own process, with nothing but the two files."""
+    """Run the verifier in its own process on the two files."""
     command = [
         sys.executable,
         "-m",

@@ -107,7 +107,7 @@ def sales() -> list[Sale]:
 
 
 def write_sources(directory: Path, records: list[dict[str, Any]]) -> dict[str, str]:
-    """Lay each holder's columns out in a file of its own kind; the source URL by holder.
+    """Write each holder's columns to a file of its own format; the source URL by holder.
 
     Social security keeps CSV, the registration centre Parquet, the tax bureau a SQL table, so every
     adapter meets real records.
@@ -173,7 +173,7 @@ def _frame(item: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON without floats knows it: the data's numbers are whole, its gaps are NaN."""
+    """Return a value for JSON without floats: the data's numbers are whole, missing ones are NaN."""
     if isinstance(value, float):
         return None if value != value else int(value)
     return int(value) if not isinstance(value, str) and value is not None else value

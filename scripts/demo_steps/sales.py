@@ -30,7 +30,7 @@ LOAN_PERCENT = 60
 
 @dataclass
 class ClerkClients:
-    """One clerk's connections to the nodes a deal passes through; one desk a thread."""
+    """One clerk's connections to the nodes of a deal; one object per thread."""
 
     world: World
     clients: dict[str, NodeClient] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class ClerkClients:
 
 @contextlib.contextmanager
 def clerk_clients(world: World) -> Iterator[ClerkClients]:
-    """A desk that is closed at the end."""
+    """Open a clerk's clients and close them at the end."""
     opened = ClerkClients(world)
     try:
         yield opened
@@ -59,7 +59,7 @@ def clerk_clients(world: World) -> Iterator[ClerkClients]:
 
 @dataclass(frozen=True)
 class DraftedDeal:
-    """A deal drawn up, with its seller and buyer."""
+    """A drafted deal with its seller and buyer."""
 
     deal_id: str
     terms: DealTerms
@@ -68,7 +68,7 @@ class DraftedDeal:
 
 
 def run(world: World, screen: Screen, state: DemoState, *, deals: int) -> None:
-    """Sell ``deals`` homes; try what must not go through."""
+    """Sell ``deals`` homes, and try what must be refused."""
     chosen = sales()[: deals + 2]
     owners = {sale.number: f"ID-{sale.number:06d}-S" for sale in chosen}
     units = [{"number": sale.unit, "owner": owners[sale.number]} for sale in chosen]
@@ -174,7 +174,7 @@ def _certify(at: ClerkClients, person: Subject) -> dict[str, Any]:
 
 
 def _sign(at: ClerkClients, drawn: DraftedDeal, person: Subject, step: StepKind) -> dict[str, Any]:
-    """Seller or buyer signs with the one-time key only they hold."""
+    """Sign as seller or buyer with their own one-time key."""
     statement = step_of(drawn.terms, step, now=int(time.time()))
     signature = person.key.sign(statement, at.world.deployment.domain("PropertyLedger"))
     body = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
@@ -185,7 +185,7 @@ def _sign(at: ClerkClients, drawn: DraftedDeal, person: Subject, step: StepKind)
 def _step(
     at: ClerkClients, key: str, drawn: DraftedDeal, step: StepKind, record: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """An organisation's clerk signs its step as soon as it is its turn."""
+    """Sign an organisation's step as soon as the deal has reached it."""
     path = f"/v1/deals/{drawn.deal_id}/steps/{step.name.lower()}"
     attempt = partial(at.at(key).post, path, {"record": record})
     made: dict[str, Any] = wait_for(attempt, f"the turn of {key} in a deal", seconds=STEP_SECONDS)

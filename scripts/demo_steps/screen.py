@@ -1,4 +1,4 @@
-"""What the person in front of the demo sees: steps, figures, proofs and progress, one line each."""
+"""The demo's terminal output: steps, figures, proofs and progress, one line each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ T = TypeVar("T")
 
 @dataclass
 class StepLine:
-    """One thing that was done: what, the figure, and where its proof is (a transaction hash or a
-    file).
-    """
+    """One result: what was done, the figure, and its proof (a transaction hash or a file)."""
 
     text: str
     proof: str = ""
@@ -33,7 +31,7 @@ class DemoStep:
 
 @dataclass
 class Screen:
-    """Prints each step as it happens and keeps it for the report."""
+    """Prints each step and records it for the report."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     count: int = 9
@@ -54,12 +52,12 @@ class Screen:
             self.steps[-1].seconds = time.monotonic() - self._began
 
     def line(self, text: str, proof: str = "") -> None:
-        """One thing done, with its proof."""
+        """Print a result with its proof."""
         self.steps[-1].lines.append(StepLine(text, proof))
         self._print(f"      {text}" + (f"  [{proof}]" if proof else ""))
 
     def progress(self, items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
-        """Pass items through, saying every two seconds how far it is."""
+        """Yield the items and print the progress every two seconds."""
         whole = total if total is not None else len(items) if isinstance(items, Sized) else None
         last = time.monotonic()
         for done, item in enumerate(items, start=1):
@@ -69,7 +67,7 @@ class Screen:
                 self._print(f"      … {what}: {done}" + (f" of {whole}" if whole else ""))
 
     def say(self, text: str) -> None:
-        """A passing remark that the report does not keep."""
+        """Print a remark that is not in the report."""
         self._print(f"      … {text}")
 
     def as_json(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the demo has done so far: ids the steps hand on, and the evidence its report is made from."""
+"""The demo's state: ids for later steps, and the evidence for the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.demo_steps.trader import Trader
 
 @dataclass
 class Product:
-    """A published asset: the key of who holds it, and what it is called."""
+    """A published asset: its holder's key and its name."""
 
     holder: str
     asset_id: str
@@ -38,7 +38,7 @@ class DemoAgreement:
 
 @dataclass
 class DemoState:
-    """Grows step by step."""
+    """The state that each step adds to."""
 
     products: dict[str, Product] = field(default_factory=dict)
     free_products: dict[str, Product] = field(default_factory=dict)

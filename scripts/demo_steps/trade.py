@@ -67,9 +67,7 @@ def prepare_for_bench(
 
 
 def certified(world: World, number: int, *, purpose: str) -> tuple[Subject, dict[str, Any]]:
-    """A trader with a fresh key that the tax bureau, which knows it, certified: the subject, and
-    certificate with signature.
-    """
+    """Return a trader with a fresh key, and the tax bureau's certificate of it with signature."""
     subject = Subject({"code": trader_code(number), "kind": "sole-trader"})
     body = {**subject.request(purpose=purpose), "notAfter": int(time.time()) + 90 * 86_400}
     return subject, world.client(ISSUER, "clerk").post("/v1/certificates", body)
@@ -155,7 +153,7 @@ def agree(
 
 
 def _seen(world: World, buyer: str, provider: str, asset_id: str) -> str:
-    """The hash of a provider's offer as the buyer is shown it: an order names what was seen."""
+    """Return the hash of the offer that the buyer was shown, which an order names."""
     shown = world.client(buyer, "clerk").rows(
         f"/v1/offers?provider={world.code(provider)}", "offers"
     )
@@ -176,7 +174,7 @@ def _is_open(client: NodeClient, agreement_id: str) -> bool:
 
 
 def _metered(world: World, screen: Screen, state: DemoState, calls: int) -> None:
-    """The bank's systems ask their own node, a batch at a time, three departments at once."""
+    """Call through the bank's own node in batches, three departments at once."""
     shares = [calls // len(PRICES) + (place < calls % len(PRICES)) for place in range(len(PRICES))]
     started = time.monotonic()
     with ThreadPoolExecutor(len(PRICES)) as pool:
@@ -235,7 +233,7 @@ def query(deal: DemoAgreement, trader: Trader, **changes: Any) -> dict[str, Any]
 
 
 def record_answer(state: DemoState, deal: DemoAgreement, answer: dict[str, Any]) -> None:
-    """Count an answer and remember its receipt: from here on it must not be lost."""
+    """Count an answer and record its receipt, which must not be lost from now on."""
     if answer["outcome"] == "served":
         deal.served += 1
     elif answer["outcome"] == "refused":
@@ -247,7 +245,7 @@ def record_answer(state: DemoState, deal: DemoAgreement, answer: dict[str, Any])
 
 
 def _refusals(world: World, screen: Screen, state: DemoState) -> None:
-    """Calls that must be refused, each in its own way and unbilled."""
+    """Make calls that must be refused with their own codes and not billed."""
     deal, trader = state.agreements["tax"], state.traders[0]
     tries: dict[str, tuple[DemoAgreement, dict[str, Any]]] = {
         "consent": (deal, query(deal, trader, consentId=None)),
@@ -268,8 +266,8 @@ def _refusals(world: World, screen: Screen, state: DemoState) -> None:
 def _edited_record(
     world: World, screen: Screen, state: DemoState, deal: DemoAgreement, trader: Trader
 ) -> str:
-    """Somebody edits a published record in the tax bureau's table: the call is refused, and the
-    bureau sees where.
+    """Edit a published record in the tax bureau's table: the call is refused, and the bureau is
+    shown the record.
     """
     with closing(
         sqlite3.connect(world.sources["tax"].removeprefix("sqlite:///"), isolation_level=None)
@@ -290,7 +288,7 @@ def _edited_record(
 
 
 def _over_cap(world: World, screen: Screen, state: DemoState) -> str:
-    """A small agreement of its own whose cap is one call."""
+    """Open a small agreement with a cap of one call, and call twice."""
     small = agree(world, screen, state, "real-estate", cap_calls=1)
     small.capped = True
     state.agreements["small"] = small
@@ -381,9 +379,7 @@ def settle(world: World, screen: Screen, state: DemoState) -> None:
 
 
 def _claimed(world: World, screen: Screen, deals: Sequence[DemoAgreement]) -> None:
-    """Nobody at a provider does anything: its node sees the notice and claims, the latest voucher
-    too.
-    """
+    """Wait until each provider's node has claimed by itself after the notice, with the last voucher."""
     for deal in deals:
         wait_for(
             partial(_chain_state, world, deal, "notice_at"), "the closing notices on the chain"
@@ -403,9 +399,7 @@ def _all_claimed(world: World, deal: DemoAgreement) -> bool:
 
 
 def _end_cooperatively(world: World, screen: Screen, deal: DemoAgreement) -> None:
-    """The department asks; both nodes sign the totals that their receipts agree on, and one
-    transaction does the rest.
-    """
+    """Close at the department's request: both nodes sign equal totals, and one transaction settles."""
     client = world.client(deal.key, "clerk")
     answer = client.post(
         f"/v1/agreements/{deal.agreement_id}/closing", {"cooperative": True, "notice": False}
@@ -423,7 +417,7 @@ def _end_cooperatively(world: World, screen: Screen, deal: DemoAgreement) -> Non
 
 
 def _withdraw(world: World, screen: Screen) -> None:
-    """Each department orders half of what it earned paid out to its own account."""
+    """Withdraw half of each department's earnings to its own account."""
     halves = {key: world.ledger.settlement.account(world.code(key)).free // 2 for key in PRICES}
     for key, amount in halves.items():
         world.client(key, "clerk").post(
@@ -441,7 +435,7 @@ def _withdrawn(world: World, key: str, amount: int) -> bool:
 
 
 def read_money(world: World, state: DemoState) -> None:
-    """Both conservation lines, from the chain alone."""
+    """Return both conservation sums, from the chain alone."""
     read = [world.ledger.settlement.agreement(_id(deal)) for deal in state.agreements.values()]
     totals = world.ledger.settlement.totals()
     state.money = {
@@ -474,9 +468,7 @@ def _closed(world: World, deal: DemoAgreement) -> bool:
 
 
 def counters_agree(world: World, deals: Iterable[DemoAgreement]) -> bool:
-    """Units served by the gateway's database, the buyer's database and the chain, each read by
-    itself.
-    """
+    """Compare the units served in the gateway's database, the buyer's database and on the chain."""
     for deal in deals:
         agreement = _id(deal)
         gateway = _units(world, deal.key, "exchange_gateway_call", agreement)
@@ -490,7 +482,7 @@ def counters_agree(world: World, deals: Iterable[DemoAgreement]) -> bool:
 
 
 def _units(world: World, key: str, table: str, agreement: bytes) -> int:
-    """Units by a node's own database: each lane's running total after its last place."""
+    """Units by a node's own database: each lane's running total at its last position."""
     rows = _select(
         world,
         key,
@@ -501,7 +493,7 @@ def _units(world: World, key: str, table: str, agreement: bytes) -> int:
 
 
 def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[str]:
-    """Places acknowledged to a client that are missing in the gateway's or the buyer's database."""
+    """Return positions acknowledged to a client that are missing in the gateway's or the buyer's database."""
     missing = []
     tables = {"provider": "exchange_gateway_call", "buyer": "exchange_buyer_call"}
     for side, table in tables.items():

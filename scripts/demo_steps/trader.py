@@ -1,8 +1,8 @@
-"""The people of the demo: each has keys of its own, and nobody signs for another.
+"""The persons of the demo and their keys.
 
-A chief data officer and an administrator belong to an organisation but keep their keys outside its
-node. A trader or citizen has one key per purpose, certified by the office that knows the person;
-the office sees the key's address only.
+A chief data officer and an administrator belong to an organisation, and their keys are stored
+outside its node. A trader or citizen has one key per purpose, certified by an issuer that knows the
+person; the issuer sees the key's address only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from registry.credit.signing import Subject
 
 @dataclass(frozen=True)
 class Trader:
-    """A sole trader who consented to a bank: the consent's commitment is how calls name it."""
+    """A sole trader who consented to a bank; calls name the consent's commitment."""
 
     subject: Subject
     package: Mapping[str, Any]

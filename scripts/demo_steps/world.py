@@ -1,5 +1,5 @@
-"""The demo's world: nine organisations with a node each, four of them with a validator, and the
-people who act for them.
+"""The demo's network: nine organisations with a node each, four of them with a validator, and the
+persons who act for them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ SHORT_WINDOW = CloseWindow(2, 2)
 
 @dataclass
 class World:
-    """Everything that runs, and how to reach it."""
+    """The running network and its clients."""
 
     directory: Path
     network: Network
@@ -130,7 +130,7 @@ class World:
         return self._clients[place]
 
     def pids(self) -> Iterator[int]:
-        """Every process of the world."""
+        """Process ids of the whole network."""
         yield from self.network.pids()
         for organisation in self.organisations.values():
             yield from organisation.node.pids()
@@ -160,7 +160,7 @@ class World:
         return signed.transaction_hash
 
     def sealers(self, height: int) -> frozenset[str]:
-        """The validators whose seals stand on the blocks up to ``height``."""
+        """Return the validators that sealed the blocks up to ``height``."""
         rpc = Rpc(self.network.rpc_urls)
         try:
             answers = rpc.batch(
@@ -185,7 +185,7 @@ def build(
     *,
     cast: Sequence[DemoOrganisation] = ORGANISATIONS,
 ) -> World:
-    """Make and start the whole world in a fresh directory. On any failure nothing keeps running."""
+    """Create and start the network in a fresh directory. A failure ends every process."""
     screen.say("making the validators and their genesis")
     network = Network.create(
         directory / "network",

@@ -1,3 +1,1 @@
-"""``qiaolian federated demo``: four parties on real credit records, and what a department's bank
-gains from public data.
-"""
+"""``qiaolian federated demo``: joint models of a bank and three departments on real credit records."""

@@ -1,8 +1,8 @@
-"""What the joint scorecard is held against: the same bins, evidence and rows, fitted in the open by
-Newton's method.
+"""Baselines of the joint scorecard: the same bins, weights of evidence and rows, fitted in plaintext
+by Newton's method.
 
-With all parties' columns this is what nobody may do, training on pooled data; with the bank's alone
-it is what the bank could do before.
+With all parties' columns the baseline is training on pooled data, which no party may do; with the
+bank's columns alone it is the bank's own scorecard.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Parties as a city would run them: each with a folder, a pinned certificate, its sources and a
-daemon process of its own.
+"""The parties of a joint model: each has a folder, a pinned certificate, its sources and a daemon
+process of its own.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Parties:
         return PartyConfig.load(self.root / name / "party.toml")
 
     def source(self, name: str, source: str) -> Path:
-        """Where a source's file is."""
+        """Return the path of a source's file."""
         config = self.config(name)
         return config.home / config.source(source).path
 
@@ -122,7 +122,7 @@ class Parties:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the daemons that were started here."""
+        """Stop the daemons."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -155,7 +155,7 @@ class Parties:
     # --- Jobs -------------------------------------------------------------------------------------
 
     def approve(self, job: Job, names: Iterable[str] | None = None, *, uses: int = 100) -> None:
-        """Each owner's data officer says yes."""
+        """Approve the job as each owner's data officer."""
         for name in names or job.owners():
             FolderGate(self.root / name / "approvals").approve(
                 job, uses=uses, not_after=int(time.time()) + 86_400, by=OFFICERS

@@ -1,5 +1,5 @@
-"""What a finished demo of joint models must have shown, as a pure check of its report; it exits 0
-only when ``broken`` is empty.
+"""The promises of the demo of joint models, as a pure check of its report; the demo exits 0 only
+if ``broken`` is empty.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ POOLED_GAP = 0.005
 
 
 def broken(report: dict[str, Any]) -> list[str]:
-    """The promises ``report`` does not bear out, one sentence each."""
+    """Return the promises that ``report`` does not support, one sentence each."""
     rules = [
         (
             report["bytes_read_without_yes"] == 0,

@@ -1,5 +1,5 @@
 """The demo of joint models: a bank and three departments as processes of their own, from the
-officers' yes to the replay of every message.
+officers' approvals to the replay of every message.
 """
 
 from __future__ import annotations
@@ -136,9 +136,7 @@ class FederatedDemo:
         )
 
     def _gate(self, parties: Parties) -> None:
-        """A job that one officer has not approved opens no source; the kernel is asked who opened
-        what.
-        """
+        """Check that a job without one officer's approval opens no source, by inotify."""
         self._screen.step(
             2, "A source stays unread until every data officer has said yes 未经授权不读数据"
         )
@@ -425,7 +423,7 @@ class FederatedDemo:
         )
 
     def _keep(self, name: str, receipts: Receipts) -> None:
-        """Copy the bank's model card where people look for it, and remember what it says."""
+        """Copy the bank's model card to the output folder and add its figures to the report."""
         job = Path(receipts[BANK]["folder"]).parent.name
         kept = self._out / "models" / job
         kept.mkdir(parents=True)

@@ -1,5 +1,5 @@
-"""Who holds which columns of the loan records, as tables: rows in an order of its own at each
-party, and some rows missing at each department.
+"""The loan records split by columns among the parties: each has its own row order, and each
+department lacks some rows.
 """
 
 from __future__ import annotations

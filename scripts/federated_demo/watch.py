@@ -1,4 +1,4 @@
-"""Who opens a file: told by the kernel (inotify(7)), whichever process does it.
+"""Watches which files any process opens, by inotify(7).
 
 A file cannot be read or mapped before it is opened, so an unopened source is an unread one. What
 was opened counts as read, whole.
