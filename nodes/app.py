@@ -20,7 +20,7 @@ from chain.core.errors import QiaolianError
 from chain.statements.members import KeyPurpose
 from nodes import health, operations, own_keys, problems
 from nodes.access import LocalAccess
-from nodes.assembly import Node, assemble
+from nodes.assembly import AssembledNode, assemble
 from nodes.bodies import BodyBudget, BodyLimits
 from nodes.certificate import ServerCertificate
 from nodes.config import NodeConfig
@@ -146,12 +146,12 @@ def _own_workers(
 
 
 def _watched(
-    node: Node,
+    node: AssembledNode,
     monitor: WorkerMonitor,
     peers: PeerMonitor,
     certificate: ServerCertificate,
-) -> health.Watched:
-    return health.Watched(
+) -> health.MonitoredParts:
+    return health.MonitoredParts(
         restore_guard=node.restore_guard,
         sources=node.source_monitor,
         peers=peers,
@@ -161,7 +161,7 @@ def _watched(
     )
 
 
-def _health(node: Node, metrics: Metrics, watched: health.Watched) -> health.Health:
+def _health(node: AssembledNode, metrics: Metrics, watched: health.MonitoredParts) -> health.Health:
     config = node.config
     found = health.Health(
         context=node.context,

@@ -32,7 +32,7 @@ from registry.sources import ConfiguredSources
 
 
 @dataclass
-class Node:
+class AssembledNode:
     """An assembled API process. ``start`` belongs to the running event loop, ``close`` ends
     everything.
     """
@@ -80,7 +80,7 @@ def _gateway_limits(config: NodeConfig) -> GatewayLimits:
     )
 
 
-def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> Node:
+def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> AssembledNode:
     """Open everything the API process needs. ``clock`` gives Unix seconds."""
     deployment = Deployment.load(config.path(config.chain.deployment))
     keys_dir = config.path(config.keys.dir)
@@ -151,4 +151,6 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> N
     )
     monitor = SourceMonitor(sources, seconds=config.workers.source_seconds)
     keys = {purpose: entry.fingerprint for purpose, entry in public.items()}
-    return Node(config, context, peers, verifier, nonces, sources, monitor, restore_guard, keys)
+    return AssembledNode(
+        config, context, peers, verifier, nonces, sources, monitor, restore_guard, keys
+    )

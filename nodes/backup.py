@@ -49,7 +49,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Content:
+class BackupContent:
     """The contents of a backup, as listed in its manifest."""
 
     member: str
@@ -77,7 +77,7 @@ class Content:
         }
 
     @classmethod
-    def from_json(cls, data: bytes) -> Content:
+    def from_json(cls, data: bytes) -> BackupContent:
         """Read a manifest; ``backup_malformed``."""
         try:
             value = json.loads(data)
@@ -111,7 +111,9 @@ def create_key(path: Path) -> str:
     return public
 
 
-def backup(config: NodeConfig, out: Path, recipients: Sequence[str], progress: Progress) -> Content:
+def backup(
+    config: NodeConfig, out: Path, recipients: Sequence[str], progress: Progress
+) -> BackupContent:
     """Write an encrypted backup of a node, whole or not at all.
 
     Raises:
@@ -136,7 +138,9 @@ def backup(config: NodeConfig, out: Path, recipients: Sequence[str], progress: P
         schema, log_size, log_root = _examined(snapshot)
         files = {**_node_files(config), DATABASE: snapshot}
         digests = {name: _sha256(path) for name, path in files.items()}
-        content = Content(config.member, int(time.time()), schema, log_size, log_root, digests)
+        content = BackupContent(
+            config.member, int(time.time()), schema, log_size, log_root, digests
+        )
         progress("encrypting")
         partial = out.with_name(out.name + ".part")
         try:
@@ -147,7 +151,9 @@ def backup(config: NodeConfig, out: Path, recipients: Sequence[str], progress: P
     return content
 
 
-def restore(source: Path, identity_file: Path, directory: Path, progress: Progress) -> Content:
+def restore(
+    source: Path, identity_file: Path, directory: Path, progress: Progress
+) -> BackupContent:
     """Restore a node from a backup into a new directory, completely or not at all.
 
     Every file is compared with the manifest, the database is checked and the root of its evidence
@@ -176,7 +182,7 @@ def restore(source: Path, identity_file: Path, directory: Path, progress: Progre
     return content
 
 
-def check(source: Path, identity_file: Path, progress: Progress) -> Content:
+def check(source: Path, identity_file: Path, progress: Progress) -> BackupContent:
     """Open a backup and verify all of it without writing anything; raises what ``restore`` does."""
     with tempfile.TemporaryDirectory(prefix="qiaolian-check-") as temporary:
         return _extract(source, identity_file, Path(temporary) / "node", progress)
@@ -265,7 +271,10 @@ def _examined(database: Path) -> tuple[str, int, bytes]:
 
 
 def _write_archive(
-    path: Path, content: Content, files: dict[str, Path], keys: Sequence[pyrage.x25519.Recipient]
+    path: Path,
+    content: BackupContent,
+    files: dict[str, Path],
+    keys: Sequence[pyrage.x25519.Recipient],
 ) -> None:
     def produce(stream: io.BufferedWriter) -> None:
         with tarfile.open(fileobj=stream, mode="w|", bufsize=CHUNK_BYTES) as archive:
@@ -312,7 +321,7 @@ def _piped(produce: Callable[[io.BufferedWriter], None]) -> Iterator[io.Buffered
         raise failure[0]
 
 
-def _extract(source: Path, identity_file: Path, home: Path, progress: Progress) -> Content:
+def _extract(source: Path, identity_file: Path, home: Path, progress: Progress) -> BackupContent:
     identity = _identity(identity_file)
     if not source.is_file():
         raise BadInput("backup_missing", f"There is no backup at {source}.")
@@ -327,7 +336,7 @@ def _extract(source: Path, identity_file: Path, home: Path, progress: Progress) 
 
     progress("decrypting")
     failure: Exception | None = None
-    content: Content | None = None
+    content: BackupContent | None = None
     try:
         with _piped(decrypt) as plain:
             try:
@@ -353,8 +362,8 @@ def _extract(source: Path, identity_file: Path, home: Path, progress: Progress) 
     return content
 
 
-def _unpack(plain: IO[bytes], home: Path) -> Content:
-    content: Content | None = None
+def _unpack(plain: IO[bytes], home: Path) -> BackupContent:
+    content: BackupContent | None = None
     found: dict[str, str] = {}
     with tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK_BYTES) as archive:
         for entry in archive:
@@ -364,7 +373,7 @@ def _unpack(plain: IO[bytes], home: Path) -> Content:
             if content is None:
                 if entry.name != MANIFEST or entry.size > MAX_MANIFEST_BYTES:
                     raise _malformed()
-                content = Content.from_json(data.read())
+                content = BackupContent.from_json(data.read())
                 continue
             if entry.name not in content.files or entry.name in found:
                 raise _damaged(
@@ -398,7 +407,7 @@ def _store(data: IO[bytes], path: Path) -> str:
     return digest.hexdigest()
 
 
-def _place_database(home: Path, content: Content) -> None:
+def _place_database(home: Path, content: BackupContent) -> None:
     """Move the snapshot to where the restored configuration looks for it."""
     config = load(home / CONFIG_FILE)
     if config.member != content.member:
@@ -482,4 +491,4 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["Content", "backup", "check", "create_key", "paths_outside", "restore"]
+__all__ = ["BackupContent", "backup", "check", "create_key", "paths_outside", "restore"]

@@ -155,7 +155,7 @@ class Access(_Strict):
     tokens: Path = Path("access.json")
 
 
-class Limits(_Strict):
+class NodeLimits(_Strict):
     """Limits of requests."""
 
     body_bytes: int = Field(default=10_000_000, ge=MIN_BODY_BYTES)
@@ -239,7 +239,7 @@ class NodeConfig(_Strict):
     peers: dict[MemberText, Peer] = {}
     sources: dict[str, SourceEntry] = {}
     access: Access = Access()
-    limits: Limits = Limits()
+    limits: NodeLimits = NodeLimits()
     workers: Workers = Workers()
     home: Path = Field(default=Path("."), exclude=True)
 

@@ -29,7 +29,7 @@ from chain.statements.members import KeyPurpose
 from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
 from nodes.clocks import LIMIT_SECONDS, ClockStatus, judge
-from nodes.config import Limits
+from nodes.config import NodeLimits
 from nodes.findings import (
     Cosigning,
     Finding,
@@ -188,7 +188,7 @@ def source_dependency(status: SourceStatus) -> Dependency:
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredParts:
     """The parts of the node that are checked, beside the context."""
 
     restore_guard: RestoreGuard
@@ -219,9 +219,9 @@ class Health:
         self,
         *,
         context: Context,
-        watched: Watched,
+        watched: MonitoredParts,
         data: Path,
-        limits: Limits,
+        limits: NodeLimits,
         projects: bool = True,
     ) -> None:
         """``projects``: whether this process follows the contracts' events."""

@@ -28,7 +28,7 @@ from chain.context import Context
 from chain.core.errors import Conflict
 from chain.core.printable import printable
 from exchange.metering import recovery as lanes
-from nodes.assembly import Node, assemble
+from nodes.assembly import AssembledNode, assemble
 from nodes.config import NodeConfig
 from nodes.exclusive import exclusive_process
 from nodes.migrate import upgrade
@@ -114,7 +114,7 @@ def _stopped(config: NodeConfig) -> Iterator[None]:
         yield
 
 
-async def _recover(node: Node) -> RecoveryReport:
+async def _recover(node: AssembledNode) -> RecoveryReport:
     context = node.context
     try:
         await asyncio.to_thread(lambda: context.view.start(wait_seconds=VIEW_SECONDS))

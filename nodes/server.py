@@ -20,7 +20,7 @@ from chain.core.errors import Conflict
 from chain.core.signals import TERMINATION_SIGNALS, ignore
 from nodes.app import create_app
 from nodes.certificate import ServerCertificate
-from nodes.config import Limits, NodeConfig
+from nodes.config import NodeConfig, NodeLimits
 from nodes.connections import ClientConnection, ConnectionLimits, DeadlineProtocol, Listener
 from nodes.exclusive import exclusive_process
 
@@ -38,7 +38,7 @@ class _Server(uvicorn.Server):
 
     def __init__(
         self,
-        limits: Limits,
+        limits: NodeLimits,
         config: uvicorn.Config,
         certificate: ServerCertificate,
         clock: Callable[[], float],

@@ -67,7 +67,7 @@ class CommandGroup:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add every command with its own arguments and those of the connection."""
-        commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        commands = parser.add_subparsers(dest="group_command", required=True, metavar="COMMAND")
         for command in self.commands:
             add_command(
                 commands.add_parser(command.name, help=command.help, description=command.help),

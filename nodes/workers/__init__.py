@@ -19,7 +19,7 @@ from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.closing import ClosingWorker
 from exchange.settlement.rules import ClaimPolicy
-from nodes.assembly import Node
+from nodes.assembly import AssembledNode
 from nodes.metrics import Metrics
 from nodes.problems import translate_error
 from nodes.restore_guard import RestoreGuardWorker
@@ -55,7 +55,7 @@ class Workers:
     """The workers of one node; belongs to the running event loop."""
 
     def __init__(
-        self, node: Node, metrics: Metrics, monitor: WorkerMonitor, more: Sequence[Worker]
+        self, node: AssembledNode, metrics: Metrics, monitor: WorkerMonitor, more: Sequence[Worker]
     ) -> None:
         self._metrics = metrics
         self._monitor = monitor
@@ -114,7 +114,7 @@ class Workers:
             return
 
 
-def _configured(node: Node) -> list[Worker]:
+def _configured(node: AssembledNode) -> list[Worker]:
     settings = node.config.workers
     workers = [
         Worker(

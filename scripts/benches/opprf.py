@@ -28,7 +28,7 @@ _LABEL = "opprf"
 
 
 @dataclass(frozen=True)
-class Measured:
+class OpprfMeasurement:
     """Seconds of the OPPRF with one table and of the plain intersection, bytes sent, peak
     megabytes.
     """
@@ -73,7 +73,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
     return figures
 
 
-def _measure(suite: str, rows: int, words: int) -> Measured:
+def _measure(suite: str, rows: int, words: int) -> OpprfMeasurement:
     bank, tax = (
         np.array([b"91440703%010d" % number for number in range(first, first + rows)])
         for first in (0, rows // 2)
@@ -83,7 +83,7 @@ def _measure(suite: str, rows: int, words: int) -> Measured:
         measured.append(_timed(lambda: _opprf(bank, tax, suite, words)))
         plain.append(_timed(lambda: _plain(bank, tax, suite)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(
+    return OpprfMeasurement(
         sorted(measured)[ROUNDS // 2][0], sorted(plain)[ROUNDS // 2][0], measured[0][1], peak
     )
 

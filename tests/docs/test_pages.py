@@ -121,23 +121,23 @@ def hinted(path: Path) -> Iterator[str]:
 
 
 def problem_of(command: str) -> str | None:
-    """What of a command does not exist: its noun, its verb or one of its options; placeholders are
+    """What of a command does not exist: its group, its command or one of its options; placeholders are
     not looked at.
     """
     words = command.split()[1:]
-    noun = words[0].rstrip(".,")
-    if noun in ("NOUN", "--help", "command") or command == "qiaolian test vector":
+    group = words[0].rstrip(".,")
+    if group in ("NOUN", "--help", "command") or command == "qiaolian test vector":
         return None
-    if noun not in COMMANDS:
-        return f"no command {noun}"
-    parser = subparser(parser_for(noun), noun)
+    if group not in COMMANDS:
+        return f"no command {group}"
+    parser = subparser(parser_for(group), group)
     assert parser is not None
     for word in words[1:]:
         inner = subparser(parser, word.rstrip(".,"))
         if inner is not None:
             parser = inner
         elif verbs_of(parser) and re.fullmatch(r"[a-z][a-z-]*\.?", word):
-            return f"no verb {word}"
+            return f"no command {word}"
         elif word.startswith("--") and word.rstrip(".,") not in parser._option_string_actions:
             return f"no option {word}"
     return None
@@ -152,7 +152,7 @@ def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 
 
 def subparser(parser: argparse.ArgumentParser, word: str) -> argparse.ArgumentParser | None:
-    """The parser behind a noun or verb."""
+    """The parser behind a command group or command."""
     return verbs_of(parser).get(word)
 
 

@@ -201,7 +201,7 @@ def _forged(public: str, name: str) -> bytes:
     import tarfile
 
     named = {name: hashlib.sha256(b"x").hexdigest()} if name != "keys/extra" else {}
-    content = backups.Content(MEMBER, 0, "0001", 0, merkle.EMPTY_ROOT, named)
+    content = backups.BackupContent(MEMBER, 0, "0001", 0, merkle.EMPTY_ROOT, named)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for entry, data in (

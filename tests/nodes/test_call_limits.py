@@ -16,7 +16,7 @@ from exchange.metering.model import (
 )
 from exchange.metering.rules import require_sendable
 from exchange.metering.wire import json_text
-from nodes.config import Limits
+from nodes.config import NodeLimits
 from nodes.http import MAX_RESPONSE_BYTES
 from registry.credit.rules import MAX_CONSENT_BYTES, MAX_IDENTITY_BYTES
 
@@ -41,11 +41,11 @@ def test_a_request_fits_into_every_nodes_body_and_an_exchange_stays_below_it() -
         < MAX_BATCH_BYTES
         < MIN_BODY_BYTES
     )
-    assert Limits.model_fields["body_bytes"].metadata[0].ge == MIN_BODY_BYTES
-    assert Limits().body_bytes >= MIN_BODY_BYTES
+    assert NodeLimits.model_fields["body_bytes"].metadata[0].ge == MIN_BODY_BYTES
+    assert NodeLimits().body_bytes >= MIN_BODY_BYTES
 
 
 def test_what_a_gateway_serves_fits_into_what_the_buyers_client_reads() -> None:
-    assert GatewayLimits().answer_bytes == Limits().answer_bytes <= MAX_ANSWER_BYTES
+    assert GatewayLimits().answer_bytes == NodeLimits().answer_bytes <= MAX_ANSWER_BYTES
     assert MAX_ANSWER_BYTES + RECEIPT_BYTES <= MAX_EXCHANGE_BYTES
     assert MAX_EXCHANGE_BYTES + MAX_REQUESTS * RECEIPT_BYTES <= MAX_RESPONSE_BYTES

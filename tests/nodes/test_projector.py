@@ -28,9 +28,9 @@ from chain.keys.files import Ed25519Signer
 from chain.statements.members import Role
 from nodes.access import LocalAccess
 from nodes.bodies import BodyBudget, BodyLimits
-from nodes.config import Limits, parse
+from nodes.config import NodeLimits, parse
 from nodes.gate import Gate, GateServices
-from nodes.health import Health, Watched
+from nodes.health import Health, MonitoredParts
 from nodes.metrics import Metrics
 from nodes.peers import HttpPeers
 from nodes.rates import RateLimiter
@@ -301,7 +301,7 @@ def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
 ) -> None:
     context, head = node_at(chain.url), chain.ledger.height()
     assert isinstance(context.peers, HttpPeers)
-    watched = Watched(
+    watched = MonitoredParts(
         restore_guard=RestoreGuard(),
         sources=SourceMonitor(no_sources(tmp_path), seconds=60),
         peers=PeerMonitor(context.peers, clock=time.time),
@@ -309,7 +309,7 @@ def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
         certificate_ends=lambda: time.time() + 10**7,
         keys=dict,
     )
-    health = Health(context=context, watched=watched, data=tmp_path, limits=Limits())
+    health = Health(context=context, watched=watched, data=tmp_path, limits=NodeLimits())
     monkeypatch.setattr("nodes.health.MAX_BLOCKS_BEHIND", 3)
 
     def codes() -> set[str]:

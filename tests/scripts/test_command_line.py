@@ -47,10 +47,10 @@ PEOPLE = [
 ]
 
 
-@pytest.mark.parametrize("noun", ["", *PEOPLE])
-def test_help_needs_nothing_beyond_the_base(noun: str) -> None:
+@pytest.mark.parametrize("group", ["", *PEOPLE])
+def test_help_needs_nothing_beyond_the_base(group: str) -> None:
     """An officer's or a trader's machine has the base package alone, and help must come at once."""
-    code = f"import sys; from nodes.cli.main import main\ntry: main({[name for name in (noun, '--help') if name]})\nexcept SystemExit: pass\nprint(*sys.modules)"
+    code = f"import sys; from nodes.cli.main import main\ntry: main({[name for name in (group, '--help') if name]})\nexcept SystemExit: pass\nprint(*sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -69,18 +69,18 @@ def test_the_overview_names_every_command_once() -> None:
     assert [overview.count(f"\n  {name} ") for name in COMMANDS] == [1] * len(COMMANDS)
 
 
-@pytest.mark.parametrize("noun", PEOPLE)
-def test_no_option_takes_a_token_or_a_passphrase_itself(noun: str) -> None:
+@pytest.mark.parametrize("group", PEOPLE)
+def test_no_option_takes_a_token_or_a_passphrase_itself(group: str) -> None:
     """Arguments can be read by every user of the machine."""
-    for option in options_of(noun):
+    for option in options_of(group):
         assert not any(
             word in option for word in ("token", "passphrase", "secret")
         ) or option.endswith("-file"), option
 
 
-def options_of(noun: str) -> Iterator[str]:
+def options_of(group: str) -> Iterator[str]:
     parser = argparse.ArgumentParser()
-    module = __import__(f"nodes.cli.{noun}", fromlist=["GROUP"])
+    module = __import__(f"nodes.cli.{group}", fromlist=["GROUP"])
     getattr(module, "GROUP", module).add_arguments(parser)
     waiting = [parser]
     while waiting:
@@ -92,12 +92,14 @@ def options_of(noun: str) -> Iterator[str]:
 
 def test_every_verb_that_signs_shows_and_asks() -> None:
     signing = [
-        verb
-        for verb in GRANT.commands
-        if any("--key" in argument.flags for argument in verb.arguments)
+        command
+        for command in GRANT.commands
+        if any("--key" in argument.flags for argument in command.arguments)
     ]
-    assert [verb.name for verb in signing] == ["approve", "refuse", "revoke"]
-    assert all(any("--yes" in argument.flags for argument in verb.arguments) for verb in signing)
+    assert [command.name for command in signing] == ["approve", "refuse", "revoke"]
+    assert all(
+        any("--yes" in argument.flags for argument in command.arguments) for command in signing
+    )
 
 
 def test_every_endpoint_for_people_and_systems_has_a_command() -> None:
