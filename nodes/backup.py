@@ -414,7 +414,7 @@ def _place_database(home: Path, content: BackupContent) -> None:
         raise _damaged("The configuration in the backup is another organisation's.")
     target = Path(config.database_url.removeprefix(_SQLITE))
     if not target.is_relative_to(home.resolve()):
-        # An absolute path of the old machine: the database stays at its place in the archive.
+        # An absolute path of the old machine: the database stays at its path in the archive.
         return
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.move(home / DATABASE, target)

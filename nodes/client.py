@@ -3,7 +3,7 @@
 The node's certificate is trusted as a file. A later certificate of the same key, as after a
 renewal, is trusted too. Refusals come back as ``QiaolianError`` with the
 node's code and say who refused, which may be a proxy in front of it (``nodes.answers``). One
-connection, kept alive; one client a thread.
+connection, kept alive; one client per thread.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class NodeClient:
         return node_refusal(self.address, answer)
 
     def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer:
-        """One exchange as it is; a kept connection that the node had closed is opened once more
+        """One exchange as it is; an idle connection that the node had closed is opened once more
         before anything is sent on it.
         """
         try:
@@ -156,7 +156,7 @@ class NodeClient:
 
     def _unreachable(self, error: Exception) -> Unavailable:
         if isinstance(error, _CertificateRefused):
-            return error.told(self.url)
+            return error.to_unavailable(self.url)
         return Unavailable(
             "node_unreachable",
             f"The node at {self.url} does not answer.",
@@ -185,7 +185,7 @@ class _CertificateRefused(OSError):
         self._holder = holder
         self._ended_at = ended_at
 
-    def told(self, url: str) -> Unavailable:
+    def to_unavailable(self, url: str) -> Unavailable:
         if self._ended_at is None:
             return Unavailable(
                 "node_wrong_certificate",

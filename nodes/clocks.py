@@ -28,7 +28,7 @@ class ClockStatus:
     """What the offsets say. Offsets in seconds, positive where a clock is ahead."""
 
     own: float | None = None
-    """This node's clock against the blocks, else against most peers; None where it cannot be told.
+    """This node's clock against the blocks, else against most peers; None where it is unknown.
     """
     peers: Mapping[str, float] = field(default_factory=dict)
     """Clocks of members that are off, by member."""

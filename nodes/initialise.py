@@ -181,7 +181,7 @@ def initialise(plan: NodePlan) -> Admission:
                 hint="Choose another file.",
             )
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Built beside it and moved into place: whatever fails or is killed leaves no half of a node.
+    # Built beside it and moved to its path, so that a failure leaves no partial node.
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".node-init-") as temporary:
         home = Path(temporary) / "node"
         entries = _create_node(plan, home)
@@ -218,7 +218,7 @@ def _require_no_collision(home: Path, directory: Path) -> None:
 
 
 def _move_into(home: Path, directory: Path) -> None:
-    """Into place: at once where there is no directory yet, else the configuration last."""
+    """Move the node to its directory: in one rename if there is none, else the configuration last."""
     if not directory.exists():
         os.replace(home, directory)
         return

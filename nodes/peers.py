@@ -196,10 +196,10 @@ class HttpPeers:
         self, member: str, shown: ShownCertificate, pinned: bytes | None
     ) -> None:
         fingerprint = shown.fingerprint
-        word = KeyRecord.decode(
+        record = KeyRecord.decode(
             (await self._view.aproved_value("MemberDirectory", "keys", fingerprint)).value
         )
-        right = word.live and word.purpose == KeyPurpose.TLS and word.member == member
+        right = record.live and record.purpose == KeyPurpose.TLS and record.member == member
         if not right or pinned not in (None, fingerprint):
             raise Unavailable(
                 "peer_wrong_certificate",

@@ -70,7 +70,7 @@ def translate_error(error: BaseException) -> QiaolianError:
     internal = QiaolianError(
         "internal_error",
         "Something unexpected failed in this node.",
-        hint="Its log has the place; the request can be repeated.",
+        hint="Its log has the code location; the request can be repeated.",
     )
     internal.status = 500
     return internal

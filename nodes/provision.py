@@ -227,12 +227,12 @@ class Governance:
             sign_transaction(
                 sender,
                 chain_id=ledger.deployment.chain_id,
-                nonce=nonce + place,
+                nonce=nonce + number,
                 to=address,
                 data=data,
                 gas=gas_for(data),
             )
-            for place, (address, data) in enumerate(calls)
+            for number, (address, data) in enumerate(calls)
         ]
         for answer in ledger.send([transaction.raw for transaction in signed]):
             if not isinstance(answer, bytes):

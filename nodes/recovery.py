@@ -71,7 +71,7 @@ class RecoveryReport:
         for agreement in self.agreements:
             name = "0x" + agreement.agreement_id.hex()
             if agreement.positions:
-                yield f"Agreement {name}: {agreement.positions} places were shown by the other party, checked and taken."
+                yield f"Agreement {name}: {agreement.positions} positions were shown by the other party, checked and taken."
             if agreement.refusal is not None:
                 yield f"Agreement {name} is not recovered ({agreement.refusal.code}): {agreement.refusal.sentence}"
         if self.unmatched:

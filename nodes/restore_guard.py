@@ -22,7 +22,7 @@ class RestoreGuard:
     def __init__(self) -> None:
         self._refusal: QiaolianError | None = Unavailable(
             "restore_unchecked",
-            "The node has not yet compared its books with the chain and its witnesses.",
+            "The node has not yet compared its database with the chain and its witnesses.",
             hint="It does so as soon as it sees a block; send the same request again.",
         )
 

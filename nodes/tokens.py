@@ -326,7 +326,7 @@ class NonceLog:
         former.close()
 
     def _rewrite(self) -> None:
-        """A file of what is still of use, in the place of the former one once it is whole."""
+        """Rewrite the file with the nonces still valid, atomically."""
         partial = self._path.with_name(self._path.name + ".partial")
         partial.write_bytes(
             b"".join(nonce + expires.to_bytes(4, "big") for nonce, expires in self._used.items())

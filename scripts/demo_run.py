@@ -133,7 +133,7 @@ class Demo:
         """What the chain and the steps say, before the network ends."""
         state, height = self._state, living.ledger.height()
         blocks = living.ledger.blocks(range(1, height + 1))
-        told = Counter(event.name for event in living.ledger.events(0, height))
+        events = Counter(event.name for event in living.ledger.events(0, height))
         traded = [state.agreements[key] for key in trade.PRICES]
         everything = [
             *state.agreements.values(),
@@ -144,7 +144,7 @@ class Demo:
             "validators": len(living.sealers(height)),
             "blocks": height,
             "transactions": sum(len(block.transactions) for block in blocks if block is not None),
-            "members": told["MemberAdmitted"],
+            "members": events["MemberAdmitted"],
             "assets": len(
                 {
                     event.arguments["assetId"]
@@ -152,7 +152,7 @@ class Demo:
                     if event.name == "AssetRegistered"
                 }
             ),
-            "grants": told["GrantRequested"],
+            "grants": events["GrantRequested"],
             "trade": {
                 "calls": sum(agreement.served for agreement in traded),
                 "all_calls": sum(agreement.served for agreement in everything),

@@ -16,7 +16,7 @@ from nodes.cli.command_group import (
     CommandGroup,
     arg,
     change,
-    place,
+    filled_path,
     read,
     save,
     show_pages,
@@ -48,7 +48,7 @@ LANE = arg("--lane", type=int, default=0, help="default 0")
 
 
 def _list(session: CommandSession, arguments: argparse.Namespace) -> None:
-    path = place("/v1/agreements", arguments, ("state",))
+    path = filled_path("/v1/agreements", arguments, ("state",))
     if arguments.everybody:
         path += ("&" if "?" in path else "?") + "all=true"
     show_pages(session, arguments, path, within="agreements", columns=LISTED)
@@ -108,7 +108,8 @@ def _agreed_offer(session: CommandSession, arguments: argparse.Namespace) -> str
 
 def _resume(session: CommandSession, arguments: argparse.Namespace) -> None:
     _opened(
-        session, session.client.post(place("/v1/agreements/{agreement_id}/resume", arguments), {})
+        session,
+        session.client.post(filled_path("/v1/agreements/{agreement_id}/resume", arguments), {}),
     )
 
 
@@ -132,7 +133,9 @@ def _opened(session: CommandSession, made: dict[str, Any]) -> None:
 
 
 def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
-    made = session.client.post(place("/v1/agreements/{agreement_id}/withdrawal", arguments), {})
+    made = session.client.post(
+        filled_path("/v1/agreements/{agreement_id}/withdrawal", arguments), {}
+    )
     session.show(made)
     until = when(made["agreement"]["openBefore"])
     session.say(
@@ -145,7 +148,9 @@ def _close(session: CommandSession, arguments: argparse.Namespace) -> None:
     if _refunded(session, arguments, seconds=0):
         return
     ways = {"cooperative": not arguments.by_notice, "notice": not arguments.cooperative_only}
-    answer = session.client.post(place("/v1/agreements/{agreement_id}/closing", arguments), ways)
+    answer = session.client.post(
+        filled_path("/v1/agreements/{agreement_id}/closing", arguments), ways
+    )
     if answer["way"] != "notice" or not arguments.wait_window:
         session.show_when_final(answer)
         return
@@ -157,7 +162,7 @@ def _refunded(session: CommandSession, arguments: argparse.Namespace, *, seconds
     """Whether the window after a notice has passed, so that the rest is refunded; waits so long for
     it.
     """
-    path = place("/v1/agreements/{agreement_id}/close", arguments)
+    path = filled_path("/v1/agreements/{agreement_id}/close", arguments)
     deadline = time.monotonic() + seconds
     while True:
         try:

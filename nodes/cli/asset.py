@@ -14,8 +14,8 @@ from nodes.cli.command_group import (
     CommandGroup,
     arg,
     change,
+    filled_path,
     pairs,
-    place,
     read,
     read_pages,
 )
@@ -122,13 +122,13 @@ def _republish(session: CommandSession, arguments: argparse.Namespace) -> None:
         **_content(arguments),
         "purposes": purposes_of(arguments.purpose) if arguments.purpose else None,
     }
-    found = session.client.post(place("/v1/assets/{asset_id}/changes", arguments), wanted)
+    found = session.client.post(filled_path("/v1/assets/{asset_id}/changes", arguments), wanted)
     about = {name: value for name, value in found.items() if name != "fingerprint"}
     session.confirm(about, f"Publish this as version {found['nextVersion']}?")
     body = {**wanted, "fingerprint": found["fingerprint"]}
     session.show_when_final(
         session.post_with_progress(
-            place("/v1/assets/{asset_id}/republish", arguments),
+            filled_path("/v1/assets/{asset_id}/republish", arguments),
             body,
             lambda: "the source is being read",
         )

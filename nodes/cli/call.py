@@ -27,8 +27,8 @@ from nodes.cli.command_group import (
     Command,
     CommandGroup,
     arg,
+    filled_path,
     listed,
-    place,
     read,
     read_pages,
 )
@@ -97,14 +97,14 @@ def _summary(session: CommandSession, answers: Sequence[dict[str, Any]], out: Pa
     outcomes = Counter(answer["outcome"] for answer in answers)
     reasons = Counter(answer["reason"] for answer in answers if answer.get("reason"))
     amount = sum(int(answer.get("amount") or 0) for answer in answers)
-    told = {
+    summary = {
         "rows": len(answers),
         "outcomes": dict(outcomes),
         "reasons": dict(reasons),
         "amountFen": amount,
         "file": str(out),
     }
-    session.show(told)
+    session.show(summary)
     failed = sum(count for outcome, count in outcomes.items() if outcome not in FINAL)
     if failed:
         stored = [
@@ -184,10 +184,10 @@ def outcomes_of(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        kept = [
+        outcomes = [
             item for item in _objects(path.read_text(encoding="utf-8")) if isinstance(item, dict)
         ]
-        return {str(item["key"]): item for item in kept if item["outcome"] in FINAL}
+        return {str(item["key"]): item for item in outcomes if item["outcome"] in FINAL}
     except (OSError, UnicodeDecodeError, KeyError) as error:
         raise BadInput(
             "results_malformed", f"{path} is not a file of results.", hint="Give another --out."
@@ -216,7 +216,7 @@ def _progress(done: int, of: int) -> None:
 
 
 def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
-    answer = session.client.post(place("/v1/calls/{key}/withdraw", arguments), {})
+    answer = session.client.post(filled_path("/v1/calls/{key}/withdraw", arguments), {})
     if answer["outcome"] != "refused":
         session.say("The provider had answered before the withdrawal: this is the answer.")
     session.show(answer)

@@ -105,7 +105,7 @@ IDEMPOTENCY_OPTIONS = arg(
 # --- Shapes ---------------------------------------------------------------------------------------
 
 
-def place(template: str, arguments: argparse.Namespace, query: Sequence[str] = ()) -> str:
+def filled_path(template: str, arguments: argparse.Namespace, query: Sequence[str] = ()) -> str:
     """A path with its ``{names}`` filled from the arguments, and the named arguments that were
     given as its query.
     """
@@ -123,7 +123,7 @@ def read(path: str, *, within: str | None = None, columns: Columns | None = None
     """
 
     def act(session: CommandSession, arguments: argparse.Namespace) -> None:
-        answer = session.client.get(place(path, arguments))
+        answer = session.client.get(filled_path(path, arguments))
         if within is None:
             session.show(answer)
         else:
@@ -155,7 +155,7 @@ def read_pages(path: str, *, within: str, columns: Columns, query: Sequence[str]
 
     def act(session: CommandSession, arguments: argparse.Namespace) -> None:
         show_pages(
-            session, arguments, place(path, arguments, query), within=within, columns=columns
+            session, arguments, filled_path(path, arguments, query), within=within, columns=columns
         )
 
     return act
@@ -218,7 +218,7 @@ def change(path: str, body: Body = lambda _arguments: {}) -> Action:
     """Post to a path, wait for what it promised and show the answer with how that ended."""
 
     def act(session: CommandSession, arguments: argparse.Namespace) -> None:
-        session.show_when_final(session.client.post(place(path, arguments), body(arguments)))
+        session.show_when_final(session.client.post(filled_path(path, arguments), body(arguments)))
 
     return act
 
@@ -230,7 +230,7 @@ def save(path: str, *, query: Sequence[str] = ()) -> Action:
     """Write a bundle to ``--out``."""
 
     def act(session: CommandSession, arguments: argparse.Namespace) -> None:
-        session.save(arguments.out, session.client.download(place(path, arguments, query)))
+        session.save(arguments.out, session.client.download(filled_path(path, arguments, query)))
         session.say(
             f"{arguments.out} written; check it with: qiaolian verify {arguments.out} --trust YOUR-TRUST-FILE"
         )

@@ -21,7 +21,7 @@ from nodes.cli.command_group import (
     CommandGroup,
     arg,
     change,
-    place,
+    filled_path,
     read,
     read_pages,
     save,
@@ -112,10 +112,10 @@ def _sign_step(session: CommandSession, arguments: argparse.Namespace) -> None:
     body = _step(arguments)
     if arguments.step == "tax":
         # The sheet that is shown here is the one that is signed, or none is.
-        body["record"] = session.client.get(place("/v1/deals/{deal_id}/taxes", arguments))
+        body["record"] = session.client.get(filled_path("/v1/deals/{deal_id}/taxes", arguments))
         print("You sign:\n" + "\n".join(lines(body["record"], "  ")), file=sys.stderr, flush=True)
     session.show_when_final(
-        session.client.post(place("/v1/deals/{deal_id}/steps/{step}", arguments), body)
+        session.client.post(filled_path("/v1/deals/{deal_id}/steps/{step}", arguments), body)
     )
 
 

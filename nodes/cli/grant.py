@@ -22,8 +22,8 @@ from nodes.cli.command_group import (
     Command,
     CommandGroup,
     arg,
+    filled_path,
     listed,
-    place,
     read,
     read_pages,
     save,
@@ -73,7 +73,7 @@ def _list(session: CommandSession, arguments: argparse.Namespace) -> None:
     show_pages(
         session,
         arguments,
-        place("/v1/grants", arguments, ("state",)),
+        filled_path("/v1/grants", arguments, ("state",)),
         within="grants",
         columns=LISTED,
     )

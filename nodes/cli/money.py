@@ -12,7 +12,7 @@ from nodes.cli.command_group import (
     CommandGroup,
     arg,
     change,
-    place,
+    filled_path,
     read_pages,
     show_pages,
 )
@@ -39,7 +39,7 @@ def _deposit(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _account(session: CommandSession, arguments: argparse.Namespace) -> None:
-    answer = session.client.get(place("/v1/accounts", arguments, ("member",)))
+    answer = session.client.get(filled_path("/v1/accounts", arguments, ("member",)))
     if session.json:
         session.show(answer)
         return

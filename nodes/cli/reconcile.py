@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nodes.cli.command_group import Command, add_command, arg, place, run_command
+from nodes.cli.command_group import Command, add_command, arg, filled_path, run_command
 from nodes.cli.output import Columns, yuan
 from nodes.cli.session import CommandSession
 
@@ -72,11 +72,11 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 def _reconcile(session: CommandSession, arguments: argparse.Namespace) -> int:
     """Print the differences and the money's totals."""
     if arguments.agreement_id is None:
-        answer = _report(session, place("/v1/reconciliation", arguments, ("state",)))
+        answer = _report(session, filled_path("/v1/reconciliation", arguments, ("state",)))
         compared: Sequence[Mapping[str, Any]] = answer["agreements"]
     else:
         answer = session.client.get(
-            place("/v1/agreements/{agreement_id}/reconciliation", arguments)
+            filled_path("/v1/agreements/{agreement_id}/reconciliation", arguments)
         )
         compared = [answer]
     findings = [

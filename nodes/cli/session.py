@@ -369,7 +369,7 @@ class CommandSession:
                 hint = f"Look again with: qiaolian operation wait {operation}"
                 raise Unavailable(
                     "operation_pending",
-                    f"{operation} is still {found['state']}; it is kept and will be sent.",
+                    f"{operation} is still {found['state']}; it is stored and will be sent.",
                     hint=hint,
                 )
             time.sleep(POLL_SECONDS)
@@ -407,14 +407,14 @@ class CommandSession:
             BadInput: ``not_signed``, ``confirmation_missing``.
         """
         domain = self.deployment.domain(statement.contract)
-        told = {"about": dict(about), "statement": {type(statement).__name__: statement.to_json()}}
+        shown = {"about": dict(about), "statement": {type(statement).__name__: statement.to_json()}}
         network = {
             "chain": domain.chain_id,
             "contract": f"{statement.contract} {domain.contract}",
             "key": key.address,
         }
         print(
-            "You sign:\n" + "\n".join(output.lines({**told, "under": network}, "  ")),
+            "You sign:\n" + "\n".join(output.lines({**shown, "under": network}, "  ")),
             file=sys.stderr,
             flush=True,
         )

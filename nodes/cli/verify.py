@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
             max_bytes,
         )
     except VerificationError as error:
-        _refused(error, json=arguments.json)
+        _print_refusal(error, json=arguments.json)
         return error.exit_code
-    _proved(report, json=arguments.json)
+    _print_report(report, json=arguments.json)
     return 0
 
 
-def _refused(error: VerificationError, *, json: bool) -> None:
+def _print_refusal(error: VerificationError, *, json: bool) -> None:
     if json:
         print(
             as_json(
@@ -75,13 +75,13 @@ def _refused(error: VerificationError, *, json: bool) -> None:
             )
         )
         return
-    _say(
+    _print(
         [f"NOT VALID [{error.code}]: {error.sentence}", *([error.hint] if error.hint else [])],
         sys.stderr,
     )
 
 
-def _proved(report: Report, *, json: bool) -> None:
+def _print_report(report: Report, *, json: bool) -> None:
     if json:
         answer = {
             "valid": True,
@@ -95,14 +95,14 @@ def _proved(report: Report, *, json: bool) -> None:
         }
         print(as_json(answer | sentences))
         return
-    said = [
+    lines = [
         f"VALID: a {report.profile} story, proved up to block {report.height} of {utc(report.time)}."
     ]
-    said += [f"  - {sentence}" for sentence in report.proved]
-    _say([*said, *(f"  Note: {sentence}" for sentence in report.limits)], sys.stdout)
+    lines += [f"  - {sentence}" for sentence in report.proved]
+    _print([*lines, *(f"  Note: {sentence}" for sentence in report.limits)], sys.stdout)
 
 
-def _say(sentences: Iterable[str], to: Any) -> None:
+def _print(sentences: Iterable[str], to: Any) -> None:
     for sentence in sentences:
         print(printable(sentence), file=to)
 

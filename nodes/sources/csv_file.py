@@ -60,15 +60,15 @@ class CsvSource(IndexedFile):
         with self.path.open("rb") as file:
             records = self._records(file)
             self._names = self._header(records)
-            place = self._names.index(self.key)
+            key_index = self._names.index(self.key)
             self._guesses = [TypeGuess() for _ in self._names]
             for offset, raw, line in records:
                 cells = self._cells(raw, line, len(self._names))
                 for guess, cell in zip(self._guesses, cells, strict=True):
                     guess.see(cell, line)
-                if not cells[place]:
+                if not cells[key_index]:
                     raise self._broken(line, "its key is empty")
-                yield IndexEntry(cells[place], offset, len(raw), line)
+                yield IndexEntry(cells[key_index], offset, len(raw), line)
 
     def _rows(self, index: RowIndex) -> Iterator[Record]:
         with self.path.open("rb") as file:

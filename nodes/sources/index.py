@@ -216,11 +216,11 @@ class IndexedFile(ABC):
     def lookup(self, key: str) -> Record | None:
         """The record of one key, or None; raises as ``rows``."""
         index = self._ready(LOOKUP_WAIT_SECONDS)
-        place = index.find(key)
-        if place is None:
+        position = index.find(key)
+        if position is None:
             return None
         with self._errors_translated():
-            record = self._read(index, *place)
+            record = self._read(index, *position)
         return record if record.get(self.key) == key else None
 
     def line_of(self, position: int) -> int:

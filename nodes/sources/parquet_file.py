@@ -19,7 +19,7 @@ _BATCH_ROWS = 4_096
 
 
 class ParquetSource(IndexedFile):
-    """See the module's text. The last batch that a look-up read is kept, since look-ups of
+    """A Parquet source. It caches the last batch that a look-up read, since look-ups of
     neighbours follow each other.
     """
 

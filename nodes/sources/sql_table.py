@@ -38,7 +38,7 @@ def driver_missing(source: str, driver: str) -> BadInput:
 
 
 class SqlSource:
-    """See the module's text. Columns are read from the database's own catalogue, so a name in a
+    """A SQL source. Columns are read from the database's own catalogue, so a name in a
     request never becomes SQL.
     """
 
@@ -63,7 +63,7 @@ class SqlSource:
         self._by_key: sa.Select[Any] = sa.select()
         self._lock = threading.Lock()
         self._connection: sa.Connection | None = None
-        """For look-ups: kept, and without transactions, since a metered call waits for each."""
+        """The connection for look-ups, reused and without transactions: a metered call waits for each."""
         self._asks = threading.Lock()
 
     def schema(self) -> SourceSchema:
@@ -135,7 +135,7 @@ class SqlSource:
         self._engine.dispose()
 
     def _ask(self, value: str | int) -> Sequence[sa.Row[Any]]:
-        """Look up on the kept connection. After a failure it is opened once more, with the table's
+        """Look up on the open connection. After a failure it is opened once more, with the table's
         columns read anew: they may have changed.
         """
         try:

@@ -126,9 +126,9 @@ async def _one_lane(bank: Organisation, deal: DemoAgreement, state: DemoState) -
         ("content-type", "application/json"),
     ]
     times = []
-    for place in range(WARM_UP + ONE_LANE):
-        body = trade.query(deal, state.traders[place % TRADERS])
-        key = [("idempotency-key", f"lane-{body.pop('key')}-{place}")]
+    for number in range(WARM_UP + ONE_LANE):
+        body = trade.query(deal, state.traders[number % TRADERS])
+        key = [("idempotency-key", f"lane-{body.pop('key')}-{number}")]
         raw = json.dumps(body).encode()
         started = time.perf_counter()
         answer = await endpoint.request("POST", "/v1/calls", headers + key, raw)
@@ -157,9 +157,9 @@ def _together(
         served = 0
         for start in range(0, TOGETHER // 2, 40):
             bodies = []
-            for place in range(start, start + 40):
-                body = trade.query(deals[place % len(deals)], state.traders[place % TRADERS])
-                bodies.append({**body, "key": f"together-{part}-{place}"})
+            for number in range(start, start + 40):
+                body = trade.query(deals[number % len(deals)], state.traders[number % TRADERS])
+                bodies.append({**body, "key": f"together-{part}-{number}"})
             answers = client.post("/v1/calls/batch", {"calls": bodies})["results"]
             served += sum(answer["outcome"] == "served" for answer in answers)
         client.close()

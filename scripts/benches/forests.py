@@ -94,8 +94,8 @@ def _rows() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 def _tables(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> dict[str, dict[str, pa.Table]]:
     tables = {}
-    for place, (party, span) in enumerate(TABLES.items()):
-        order = np.random.default_rng(place).permutation(ROWS)
+    for seed, (party, span) in enumerate(TABLES.items()):
+        order = np.random.default_rng(seed).permutation(ROWS)
         columns: dict[str, Any] = {
             KEY: pa.array([f"91440703{number:010d}" for number in order.tolist()])
         }

@@ -35,14 +35,14 @@ class MadeChain:
     """Contract state as storage values, and one sealed block over it: put, then seal, then prove."""
 
     def __init__(self) -> None:
-        self._words: dict[str, dict[bytes, int]] = {name: {} for name in NAMES}
+        self._storage_values: dict[str, dict[bytes, int]] = {name: {} for name in NAMES}
         self.header = b""
         self.height = 0
 
     def put(self, contract: str, variable: str, *keys: Key, value: int, offset: int = 0) -> None:
         """Set ``contract.variable[key]…``."""
         slot = storage_slot(artifact(contract).storage[variable], *keys, offset=offset)
-        self._words[contract][slot] = value
+        self._storage_values[contract][slot] = value
 
     def put_key(
         self,
@@ -53,9 +53,9 @@ class MadeChain:
         end: int = 0,
     ) -> None:
         """A key's record in MemberDirectory, live from block 1 to ``end``."""
-        word = 1 | end << 48 | int(purpose) << 96 | int(algorithm) << 104
-        word |= int.from_bytes(member.encode(), "big") << 112
-        self.put("MemberDirectory", "keys", fingerprint, value=word)
+        record = 1 | end << 48 | int(purpose) << 96 | int(algorithm) << 104
+        record |= int.from_bytes(member.encode(), "big") << 112
+        self.put("MemberDirectory", "keys", fingerprint, value=record)
 
     def seal(self, height: int) -> None:
         """Seal the block over the state; one block per second."""
@@ -76,16 +76,20 @@ class MadeChain:
         proof = StorageProof(
             address=address,
             slot=slot,
-            value=self._words[contract].get(slot, 0),
+            value=self._storage_values[contract].get(slot, 0),
             account_proof=self._accounts.proof(_key(bytes.fromhex(address[2:]))),
             storage_proof=self._storage(contract).proof(_key(slot)),
         )
         return proof, self.header
 
     def _storage(self, contract: str) -> _Tree:
-        words = self._words[contract]
+        values = self._storage_values[contract]
         return _Tree(
-            [(_key(slot), rlp.encode(rlp.integer(value))) for slot, value in words.items() if value]
+            [
+                (_key(slot), rlp.encode(rlp.integer(value)))
+                for slot, value in values.items()
+                if value
+            ]
         )
 
 
@@ -103,7 +107,7 @@ def trust() -> Trust:
 
 
 class MadeLog:
-    """A member's evidence log, kept in memory."""
+    """A member's evidence log in memory."""
 
     def __init__(self, member: str) -> None:
         self.member = member
@@ -143,7 +147,7 @@ class MadeLog:
     def path(self, index: int) -> list[bytes]:
         """An entry's inclusion proof."""
         return merkle.inclusion_proof(
-            index, len(self.leaves), lambda level, place: self._hashes[level, place]
+            index, len(self.leaves), lambda level, index: self._hashes[level, index]
         )
 
 
@@ -206,7 +210,7 @@ def _step(node: rlp.Item, key: tuple[int, ...], at: int) -> tuple[rlp.Item, int]
 
 def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     return next(
-        place for place, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]
+        index for index, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]
     )
 
 

@@ -59,7 +59,7 @@ class MadeLane:
     notice_at: int = 0
     anchored_at: int = ANCHORED_AT
     claimed: int | None = None
-    """Up to which place the chain has paid; all by default."""
+    """Up to which position the chain has paid; all by default."""
     max_uses: int = 1_000_000
     edit_receipt: Edit = _same
     more_statements: list[tuple[Statement, Secp256k1Signer]] = field(default_factory=list)
@@ -195,13 +195,15 @@ class MadeLane:
         )
         claimed = self.calls if self.claimed is None else self.claimed
         paid = calls[claimed - 1][2] if claimed and self.price else LaneState()
-        books = (
+        totals = (
             self.agreement.cap | paid.amount << 128,
             paid.amount << 128,
             OPENED_AT | self.notice_at << 48,
         )
-        for offset, word in enumerate(books):
-            chain.put("TradeSettlement", "agreements", self.agreement_id, offset=offset, value=word)
+        for offset, value in enumerate(totals):
+            chain.put(
+                "TradeSettlement", "agreements", self.agreement_id, offset=offset, value=value
+            )
         lane = paid.amount | paid.units << 128 | paid.seq << 192
         chain.put("TradeSettlement", "lanes", self.agreement_id, 0, value=lane)
 

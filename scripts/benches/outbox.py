@@ -79,13 +79,13 @@ def run(say: Say) -> list[Figure]:
 
 def _raw(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
     signed, nonce = [], ledger.nonce(signer.address)
-    for place in range(CALLS):
-        address, data = ledger.encode("EvidenceLog", "anchor", log, place + 1, _root(place))
+    for number in range(CALLS):
+        address, data = ledger.encode("EvidenceLog", "anchor", log, number + 1, _root(number))
         signed.append(
             sign_transaction(
                 signer,
                 chain_id=ledger.deployment.chain_id,
-                nonce=nonce + place,
+                nonce=nonce + number,
                 to=address,
                 data=data,
                 gas=gas_for(data),
@@ -107,14 +107,14 @@ def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path, log: int) -> fl
     Base.metadata.create_all(database.engine)
 
     def fill(session: Session) -> None:
-        for place in range(CALLS):
+        for number in range(CALLS):
             enqueue(
                 session,
                 sender=signer.address,
-                operation_id=f"anchor/{place}",
+                operation_id=f"anchor/{number}",
                 contract="EvidenceLog",
                 function="anchor",
-                arguments=[log, place + 1, _root(place)],
+                arguments=[log, number + 1, _root(number)],
             )
 
     database.write(fill)
@@ -145,8 +145,8 @@ def _wait(check: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _root(place: int) -> bytes:
-    return hashlib.sha256(str(place).encode()).digest()
+def _root(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
 
 
 def _address() -> str:

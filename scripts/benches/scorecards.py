@@ -192,10 +192,10 @@ def _folds_and_scores(say: Say) -> list[Figure]:
         for number in range(len(folds)):
             say(f"loan records, fold {number + 1} of {len(folds)}")
             receipts = _train(made, f"fold{number}")
-            told = _scores(receipts)
-            ours = _auc([row for row in told if row["part"] == "test"])
+            score_rows = _scores(receipts)
+            ours = _auc([row for row in score_rows if row["part"] == "test"])
             theirs, without = (
-                _fitted(pooled, names, told) for names in (_names(COLUMNS), _names([BANK]))
+                _fitted(pooled, names, score_rows) for names in (_names(COLUMNS), _names([BANK]))
             )
             joint.append(ours)
             alone.append(without)
@@ -282,15 +282,17 @@ def _pooled(made: Parties) -> dict[str, dict[str, Any]]:
 
 
 def _fitted(
-    pooled: Mapping[str, Mapping[str, Any]], names: Sequence[str], told: Sequence[Mapping[str, str]]
+    pooled: Mapping[str, Mapping[str, Any]],
+    names: Sequence[str],
+    score_rows: Sequence[Mapping[str, str]],
 ) -> float:
     """The AUC of logistic regression in the open, to its optimum, on exact weights of evidence of
     these columns over the same rows.
     """
-    ids = [row["id"] for row in told]
+    ids = [row["id"] for row in score_rows]
     bad, holdout_mask = (
-        np.array([row["bad"] == "1" for row in told]),
-        np.array([row["part"] == "test" for row in told]),
+        np.array([row["bad"] == "1" for row in score_rows]),
+        np.array([row["part"] == "test" for row in score_rows]),
     )
     evidence = np.column_stack(
         [

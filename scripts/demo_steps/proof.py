@@ -58,7 +58,7 @@ def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
     )
     for key in world.organisations:
         world.client(key, "administrator").post("/v1/log/anchor", {})
-    for story, (key, role, path) in _stories(state).items():
+    for story, (key, role, path) in _bundle_paths(state).items():
         fetch = partial(world.client(key, role).download, path)
         data = wait_for(fetch, f"the {story} bundle", seconds=EXPORT_SECONDS, every=1.0)
         file = out / "bundles" / f"{story}.json"
@@ -67,10 +67,10 @@ def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
         screen.line(f"bundle of a {story} story, {len(data):,} bytes", f"bundles/{story}.json")
 
 
-def _stories(state: DemoState) -> dict[str, tuple[str, str, str]]:
+def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:
     """Return node, role and path of each profile's bundle."""
     sold = state.agreements["tax"]
-    stories = {
+    bundles = {
         "trade": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/bundle?lane=0&seq=3"),
         "lane": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/lane-bundle?lane=0"),
         "grant": (
@@ -80,21 +80,21 @@ def _stories(state: DemoState) -> dict[str, tuple[str, str, str]]:
         ),
     }
     if state.reports:
-        stories["credit"] = (
+        bundles["credit"] = (
             "bank",
             "auditor",
             f"/v1/credit/queries/{state.reports[-1]['queryId']}/bundle",
         )
     if state.registered:
-        stories["property"] = ("real-estate", "auditor", f"/v1/deals/{state.registered[0]}/bundle")
-    return stories
+        bundles["property"] = ("real-estate", "auditor", f"/v1/deals/{state.registered[0]}/bundle")
+    return bundles
 
 
 def verify(screen: Screen, state: DemoState, out: Path) -> None:
     """Verify each bundle with the network down, and check that a changed byte is refused."""
     for bundle in state.bundles:
         path = out / bundle["file"]
-        code, said = _verify(path, out / "trust.json")
+        code, output = _verify(path, out / "trust.json")
         bundle["verified"] = code == 0
         changed = out / "bundles" / f".{bundle['name']}.changed.json"
         changed.write_bytes(_with_a_byte_changed(path.read_bytes(), _PLACES[bundle["story"]]))
@@ -105,7 +105,7 @@ def verify(screen: Screen, state: DemoState, out: Path) -> None:
         finally:
             changed.unlink()
         screen.line(
-            f"{bundle['name']}: {'valid' if bundle['verified'] else said}; one byte changed: {bundle['tampered_sentence']}"
+            f"{bundle['name']}: {'valid' if bundle['verified'] else output}; one byte changed: {bundle['tampered_sentence']}"
         )
 
 

@@ -20,7 +20,7 @@ from contracts import NAMES
 from nodes.cli import main as cli
 from nodes.cli import output
 from nodes.cli.call import outcomes_of, rows_of
-from nodes.cli.command_group import listed, pairs, place
+from nodes.cli.command_group import filled_path, listed, pairs
 from nodes.cli.commands import COMMANDS
 from nodes.cli.grant import GROUP as GRANT
 from nodes.cli.offer import shares
@@ -234,7 +234,7 @@ def test_a_key_command_says_what_is_missing(
 def test_a_path_is_filled_with_what_was_given_and_nothing_escapes_it() -> None:
     given = argparse.Namespace(asset_id="../x?y", limit=5, offset=None)
     assert (
-        place("/v1/assets/{asset_id}", given, ("limit", "offset"))
+        filled_path("/v1/assets/{asset_id}", given, ("limit", "offset"))
         == "/v1/assets/..%2Fx%3Fy?limit=5"
     )
 
