@@ -38,7 +38,7 @@ def port() -> tuple[str, str]:
     return "--port", str(free_ports(1)[0])
 
 
-def test_init_lays_out_a_node_and_says_what_to_do_next(tmp_path: Path) -> None:
+def test_init_creates_a_node_and_prints_the_next_steps(tmp_path: Path) -> None:
     done = node(
         *(
             "init",
@@ -66,7 +66,7 @@ def test_init_lays_out_a_node_and_says_what_to_do_next(tmp_path: Path) -> None:
     assert (tmp_path / "officer.json").exists()
 
 
-def test_init_asks_whose_seals_count(tmp_path: Path) -> None:
+def test_init_asks_for_the_trusted_validators(tmp_path: Path) -> None:
     done = node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank")
     assert done.returncode != 0
     assert done.stderr.startswith("finality_missing: ")
@@ -350,7 +350,7 @@ def test_what_keeps_a_process_from_starting_is_logged_with_code_and_hint(
         assert ("traceback" in line) == (level == "DEBUG")
 
 
-def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_failed_start_names_its_cause(tmp_path: Path) -> None:
     config = started_config(tmp_path, "nosuchengine://127.0.0.1/x")
     (tmp_path / "n" / "deployment.json").write_text("{}")
     done = node("run", "--config", str(config))
@@ -390,7 +390,7 @@ def started_config(tmp_path: Path, database: str) -> Path:
     return config
 
 
-def test_init_says_where_passphrases_are_and_warns_of_one_beside_its_key(tmp_path: Path) -> None:
+def test_init_prints_the_passphrase_files_and_warns_of_one_beside_its_key(tmp_path: Path) -> None:
     words = (
         "init",
         "--dir",
@@ -411,7 +411,7 @@ def test_init_says_where_passphrases_are_and_warns_of_one_beside_its_key(tmp_pat
     assert ((tmp_path / "n" / "passphrase").read_text().strip()) not in done.stdout + done.stderr
 
 
-def test_passphrases_kept_elsewhere_are_used_and_nothing_is_left_beside_the_keys(
+def test_passphrases_from_elsewhere_are_used_and_none_is_written_beside_the_keys(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     safe, people = tmp_path / "safe", tmp_path / "people"

@@ -203,7 +203,7 @@ def failed(times: int, *, partial: bool = False) -> WorkerMonitor:
     return monitor
 
 
-def test_a_worker_that_fails_over_and_over_is_told_with_its_age() -> None:
+def test_a_worker_that_keeps_failing_is_reported_with_its_age() -> None:
     (status,) = failed(3).statuses()
     soon = of_worker(status, NOW + 60)
     assert (soon.state, soon.code) == (State.WARNING, "peer_unreachable")

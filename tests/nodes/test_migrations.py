@@ -111,7 +111,7 @@ def test_two_processes_that_start_at_once_migrate_once(url: str, tmp_path: Path)
     assert current(url) == known_revisions()[-1]
 
 
-def test_payments_of_an_older_database_are_kept(url: str, tmp_path: Path) -> None:
+def test_a_migration_preserves_the_payments_of_an_older_database(url: str, tmp_path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["url"] = url

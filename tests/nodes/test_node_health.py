@@ -319,7 +319,7 @@ def test_a_clock_that_is_off_is_named_by_its_node_and_by_who_refuses_its_request
 # --- Work that cannot be done -------------------------------------------------------------------
 
 
-def test_a_worker_that_cannot_reach_a_member_says_so_with_its_age_and_the_node_stays_ready(
+def test_a_worker_that_cannot_reach_a_member_is_reported_with_its_age_and_the_node_stays_ready(
     network: TestNetwork, laid_out: Node, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operator = network.of("operator")

@@ -53,7 +53,7 @@ def department(network: TestNetwork) -> Iterator[Any]:
     found.node.wait_ready(found.client(None))
 
 
-def test_every_node_says_who_it_is_and_is_ready(network: TestNetwork) -> None:
+def test_every_node_reports_its_identity_and_is_ready(network: TestNetwork) -> None:
     for organisation in network.organisations:
         answer = organisation.client(None).get("/v1/node")
         assert (answer["member"], answer["roles"]) == (
@@ -124,7 +124,7 @@ def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_askin
     assert eventually(lambda: anchored(network, department) > before)
 
 
-def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
+def test_a_node_that_ran_before_its_admission_anchors_its_log_afterwards(
     network: TestNetwork, tmp_path: Path
 ) -> None:
     first = network.organisations[0].plan
@@ -149,7 +149,7 @@ def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
         provision.stop_all([early])
 
 
-def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(
+def test_a_node_restored_from_an_old_backup_signs_nothing_and_reports_it(
     network: TestNetwork, department: Organisation, tmp_path: Path
 ) -> None:
     clerk, database = department.client("clerk"), department.plan.directory / "data" / "node.db"
@@ -250,7 +250,9 @@ def test_what_was_acknowledged_outlives_kill_9(
     assert eventually(seen)
 
 
-def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_done(department: Organisation) -> None:
+def test_a_full_disk_has_its_own_code_and_leaves_nothing_half_done(
+    department: Organisation,
+) -> None:
     clerk = department.client("clerk")
     pid = department.node.api.pid
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
@@ -310,7 +312,7 @@ def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(
 
 
 @pytest.mark.parametrize("changed", [{"chainId": 7}, {"genesisHash": "0x" + "11" * 32}])
-def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_word(
+def test_a_chain_node_of_another_chain_is_refused_and_nothing_is_signed(
     network: TestNetwork, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     deployment = tmp_path / "deployment.json"
@@ -402,7 +404,7 @@ def test_unknown_paths_and_methods_are_problems_too(department: Organisation) ->
         assert caught.value.code == code
 
 
-def test_local_roles_are_kept_apart(department: Organisation) -> None:
+def test_local_roles_have_separate_rights(department: Organisation) -> None:
     with pytest.raises(QiaolianError) as caught:
         department.client(None).get("/v1/assets")
     assert caught.value.status == 401

@@ -103,7 +103,7 @@ def test_a_node_that_does_not_run_is_unreachable(network: TestNetwork, use: Any)
     )
 
 
-def test_another_members_node_at_the_address_is_refused_before_anything_is_said(
+def test_another_members_node_at_the_address_is_refused_before_any_request(
     network: TestNetwork, use: Any
 ) -> None:
     department, operator = network.of("department").member, network.of("operator")
@@ -155,7 +155,7 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
-def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stands(
+def test_no_request_is_sent_on_an_open_connection_after_the_peers_key_ended(
     network: TestNetwork, use: Any, impostor: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     department = network.of("department").member

@@ -76,7 +76,7 @@ def test_the_lock_of_a_killed_process_blocks_nobody(department: Organisation) ->
     assert department.node.outbox.poll() is None
 
 
-def test_the_place_is_free_again_once_it_is_left_and_apart_for_node_and_outbox(
+def test_the_process_lock_is_released_and_separate_for_node_and_outbox(
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path / 'data' / 'node.db'}"

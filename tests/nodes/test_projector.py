@@ -293,7 +293,7 @@ def no_sources(home: Path) -> Sources:
     return Sources(parse(config, home=home))
 
 
-def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
+def test_readyz_and_every_list_report_a_projection_that_is_behind(
     chain: Throwaway,
     node_at: Callable[..., Context],
     tmp_path: Path,

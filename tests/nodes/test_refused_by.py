@@ -139,7 +139,7 @@ def test_a_chain_node_that_is_away_is_named() -> None:
     assert refused_by == {"kind": "chain", "address": f"127.0.0.1:{port}"}
 
 
-def test_a_node_says_that_it_refused_itself_and_that_clocks_differ(network: TestNetwork) -> None:
+def test_a_nodes_own_refusal_names_the_node_and_the_differing_clocks(network: TestNetwork) -> None:
     bank, department = network.of("bank"), network.of("department")
     client = department.client(None)
     assert send(client, None)[1]["refusedBy"] == {"kind": "node", "member": department.member}

@@ -293,7 +293,7 @@ def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_
     assert use(again, 2), "what was refused was not used"
 
 
-def test_a_full_disk_at_the_time_of_pruning_is_said_and_passes(tmp_path: Path) -> None:
+def test_a_full_disk_during_pruning_is_reported_and_recovers(tmp_path: Path) -> None:
     now = [100.0]
     kept = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0.0)
     assert all(kept.use(bytes([place]) * 16, 10_000, issued_at=100, now=100) for place in range(3))

@@ -90,7 +90,7 @@ def options_of(group: str) -> Iterator[str]:
             yield from action.option_strings
 
 
-def test_every_verb_that_signs_shows_and_asks() -> None:
+def test_every_signing_command_shows_the_statement_and_asks() -> None:
     signing = [
         command
         for command in GRANT.commands
@@ -215,7 +215,7 @@ def test_a_passphrase_left_beside_the_key_goes_when_it_is_changed(
         ),
     ],
 )
-def test_a_key_command_says_what_is_missing(
+def test_a_key_command_names_the_missing_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -278,7 +278,7 @@ def test_what_others_wrote_cannot_command_the_terminal() -> None:
     assert output.as_json("\u202e\x9b") == r'"\u202e\u009b"'
 
 
-def test_what_another_node_says_in_an_error_is_escaped(
+def test_the_text_of_another_nodes_error_is_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(_arguments: argparse.Namespace) -> int:
@@ -307,7 +307,7 @@ def test_answers_are_lines_with_what_is_inside_indented() -> None:
 @pytest.mark.parametrize(
     ("fen", "told"), [("0", "0.00 yuan"), (5, "0.05 yuan"), ("123456", "1,234.56 yuan")]
 )
-def test_fen_are_told_in_yuan(fen: str | int, told: str) -> None:
+def test_amounts_in_fen_are_shown_in_yuan(fen: str | int, told: str) -> None:
     assert output.yuan(fen) == told
 
 

@@ -198,7 +198,7 @@ def test_a_clean_run_leaves_reports_and_bundles_alone(finished: Finished) -> Non
     assert left == ["bundles", "report.html", "report.json", "trust.json"]
 
 
-def test_the_page_says_what_the_report_says(finished: Finished) -> None:
+def test_the_page_shows_the_figures_of_the_report(finished: Finished) -> None:
     page = (finished.out / "report.html").read_text()
     assert "Every step held" in page
     for bundle in finished.report["bundles"]:
@@ -245,7 +245,7 @@ def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(
     assert [bundle["tampered_exit_code"] == 0 for bundle in bundles] == [False, True]
 
 
-def test_the_page_says_which_promise_did_not_hold(finished: Finished, tmp_path: Path) -> None:
+def test_the_page_names_a_broken_promise(finished: Finished, tmp_path: Path) -> None:
     broken = ["A bundle does not verify."]
     report.write(tmp_path, {**finished.report, "broken": broken}, members=[], agreements=[])
     page = (tmp_path / "report.html").read_text()

@@ -832,7 +832,7 @@ def trust(town: Town) -> Path:
     return path
 
 
-def test_a_trust_file_says_that_it_must_be_compared_by_another_way(town: Town, trust: Path) -> None:
+def test_a_trust_file_asks_to_be_compared_by_another_way(town: Town, trust: Path) -> None:
     shown = done("trust", "show", str(trust))
     assert town["supervisor"] in shown
     assert (
@@ -842,7 +842,7 @@ def test_a_trust_file_says_that_it_must_be_compared_by_another_way(town: Town, t
 
 
 @pytest.mark.parametrize("story", ["trade", "lane", "grant", "credit"])
-def test_each_story_is_written_and_verified(
+def test_a_bundle_of_each_proof_profile_is_written_and_verified(
     town: Town, settled: str, granted: str, reported: dict[str, Any], trust: Path, story: str
 ) -> None:
     commands = {
@@ -860,9 +860,7 @@ def test_each_story_is_written_and_verified(
     assert (verified["valid"], verified["story"]) == (True, story)
 
 
-def test_a_revoked_grant_cannot_be_used_and_says_why(
-    town: Town, settled: str, granted: str
-) -> None:
+def test_a_revoked_grant_is_refused_with_its_code(town: Town, settled: str, granted: str) -> None:
     back = town.at(
         "department",
         "grant",
@@ -1028,7 +1026,7 @@ def test_a_price_changed_in_the_agents_file_is_not_signed(
 # --- The node -------------------------------------------------------------------------------------
 
 
-def test_a_node_says_how_each_part_of_it_is(town: Town, admitted: dict[str, Any]) -> None:
+def test_health_reports_each_part_of_a_node(town: Town, admitted: dict[str, Any]) -> None:
     up = done("health", *town.stranger("bank"))
     assert {line.split()[0]: line.split()[1] for line in up.splitlines()[1:]}.items() >= {
         "database": "ok",
@@ -1119,7 +1117,7 @@ def refusal(town: Town, asked: str) -> tuple[str, ...]:
     )
 
 
-def test_nothing_is_signed_unless_somebody_says_yes(town: Town, asked: str) -> None:
+def test_nothing_is_signed_without_confirmation(town: Town, asked: str) -> None:
     nobody = said(*refusal(town, asked))
     assert nobody.err.splitlines()[-1].startswith("error[confirmation_missing]: ")
     no = at_terminal(refusal(town, asked), "no")
@@ -1250,7 +1248,7 @@ def test_who_has_no_token_or_the_wrong_one_is_refused(
     assert code_of(*words, "--token-file", str(tmp_path / "none")) == (2, "token_missing")
 
 
-def test_a_node_that_is_down_or_not_the_one_trusted_is_said(
+def test_a_node_that_is_down_or_not_trusted_is_reported(
     town: Town, admitted: dict[str, Any]
 ) -> None:
     (port,) = free_ports(1)
@@ -1314,7 +1312,7 @@ def test_a_subjects_certificate_for_another_purpose_signs_nothing(
     ) == (2, "key_exists")
 
 
-def test_a_contract_call_the_chain_refuses_is_said_with_the_chains_code(
+def test_a_contract_call_refused_by_the_chain_is_reported_with_the_chains_code(
     town: Town, settled: str
 ) -> None:
     refused = code_of(

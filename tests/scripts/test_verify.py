@@ -75,7 +75,7 @@ def test_a_recorded_bundle_holds_without_network_database_or_node(
     assert len(answer["proved"]) >= 3
 
 
-def test_people_are_told_in_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verifier_prints_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(RECORDED / "trade.json"), "--trust", str(TRUST)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("VALID: a trade story, proved up to block")
@@ -176,7 +176,7 @@ def test_each_kind_of_failure_has_a_code_of_its_own(
     assert exit_code(tmp_path, edited(story, change)) == code
 
 
-def test_a_program_is_told_the_failure_on_one_line_with_its_code(
+def test_json_output_has_the_failure_on_one_line_with_its_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for story, change, code in (
@@ -202,7 +202,7 @@ def stumble(_facts: Any, _subject: Any) -> list[str]:
     return [{}["columns"]]
 
 
-def test_what_a_checker_did_not_foresee_is_malformed_and_still_told_to_programs(
+def test_an_unexpected_exception_of_a_checker_is_reported_as_malformed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CHECKERS, "grant", stumble)
@@ -247,9 +247,7 @@ def test_a_bundle_of_100_megabytes_is_refused_unread(
     assert json.loads(capsys.readouterr().out)["code"] == "file_too_large"
 
 
-def test_a_file_that_is_not_there_is_said_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "none.json"), "--trust", str(TRUST)]) == 2
     assert "file_unreadable" in capsys.readouterr().err
 
@@ -473,7 +471,7 @@ the opened scope of a grant.
 
 
 @pytest.mark.parametrize("story", CHECKERS)
-def test_nothing_the_story_needs_can_be_left_out(story: str) -> None:
+def test_no_element_of_a_bundle_can_be_left_out(story: str) -> None:
     for section in SECTIONS:
         for place, element in enumerate(json.loads(BYTES[story])[section]):
             if (
@@ -488,7 +486,7 @@ def test_nothing_the_story_needs_can_be_left_out(story: str) -> None:
 
 
 @pytest.mark.parametrize("story", CHECKERS)
-def test_nothing_is_said_twice(story: str) -> None:
+def test_no_element_of_a_bundle_may_be_repeated(story: str) -> None:
     for section in SECTIONS:
         for place in range(len(json.loads(BYTES[story])[section])):
             value = json.loads(BYTES[story])
