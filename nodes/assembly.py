@@ -8,7 +8,7 @@ outbox process the transaction key alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain.context import Context
@@ -17,7 +17,7 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
-from chain.keys.files import KeyStore
+from chain.keys.files import KeyStore, Secp256k1Signer
 from chain.statements.members import KeyPurpose
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
@@ -80,22 +80,46 @@ def _gateway_limits(config: NodeConfig) -> GatewayLimits:
     )
 
 
+@dataclass(frozen=True)
+class _OpenedKeys:
+    """The node's own keys, opened; those that sign statements and the log are guarded."""
+
+    statement: GuardedSigner
+    token: Secp256k1Signer
+    log: GuardedLogSigner
+    earlier_statement: Sequence[GuardedSigner]
+    earlier_log: Sequence[bytes]
+
+
+def _open_keys(config: NodeConfig, guard: RestoreGuard) -> _OpenedKeys:
+    store = KeyStore(config.path(config.keys.dir), config.passphrase())
+    statement, token, log = (
+        NODE_KEYS[purpose][0]
+        for purpose in (KeyPurpose.STATEMENT, KeyPurpose.TOKEN, KeyPurpose.LOG)
+    )
+    return _OpenedKeys(
+        statement=GuardedSigner(store.secp256k1(statement), guard),
+        token=store.secp256k1(token),
+        log=GuardedLogSigner(store.ed25519(log), guard),
+        earlier_statement=[
+            GuardedSigner(store.secp256k1(name), guard) for name in store.replaced(statement)
+        ],
+        earlier_log=[store.ed25519(name).public_key for name in reversed(store.replaced(log))],
+    )
+
+
+def _log_keys(config: NodeConfig, own: bytes) -> dict[str, str]:
+    """Return the configured log keys by member, with this node's own."""
+    found = {member: peer.log for member, peer in config.peers.items() if peer.log is not None}
+    return {**found, config.member: "0x" + own.hex()}
+
+
 def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> AssembledNode:
     """Open everything the API process needs. ``clock`` gives Unix seconds."""
     deployment = Deployment.load(config.path(config.chain.deployment))
-    keys_dir = config.path(config.keys.dir)
-    public = public_keys(keys_dir)
-    store = KeyStore(keys_dir, config.passphrase())
+    public = public_keys(config.path(config.keys.dir))
     restore_guard = RestoreGuard()
-    token_signer = store.secp256k1(NODE_KEYS[KeyPurpose.TOKEN][0])
-    signers = {
-        KeyPurpose.STATEMENT: GuardedSigner(
-            store.secp256k1(NODE_KEYS[KeyPurpose.STATEMENT][0]), restore_guard
-        ),
-        KeyPurpose.TOKEN: token_signer,
-    }
-    statement_key = NODE_KEYS[KeyPurpose.STATEMENT][0]
-    log_signer = GuardedLogSigner(store.ed25519(NODE_KEYS[KeyPurpose.LOG][0]), restore_guard)
+    keys = _open_keys(config, restore_guard)
     view = ChainView(
         config.chain.rpc,
         deployment,
@@ -103,12 +127,11 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
         stale_seconds=config.chain.stale_seconds,
         clock=clock,
     )
-    issuer = TokenIssuer(
-        member=config.member, signer=token_signer, deployment=deployment, clock=clock
-    )
     peers = HttpPeers(
         peers=config.peers,
-        issuer=issuer,
+        issuer=TokenIssuer(
+            member=config.member, signer=keys.token, deployment=deployment, clock=clock
+        ),
         view=view,
         timeout=config.limits.peer_timeout_seconds,
         clock=clock,
@@ -116,8 +139,6 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
     config.data.mkdir(parents=True, exist_ok=True)
     nonces = NonceLog(config.data / "nonces", clock=clock)
     sources = Sources(config)
-    log_keys = {member: peer.log for member, peer in config.peers.items() if peer.log is not None}
-    log_keys[config.member] = "0x" + log_signer.public_key.hex()
     context = Context(
         member=config.member,
         roles=config.role,
@@ -125,18 +146,12 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
         ledger=Ledger(config.chain.rpc, deployment),
         view=view,
         peers=peers,
-        signers=signers,
-        log_signer=log_signer,
+        signers={KeyPurpose.STATEMENT: keys.statement, KeyPurpose.TOKEN: keys.token},
+        log_signer=keys.log,
         transaction_address=public[KeyPurpose.TRANSACTION].address,
-        earlier_signers=[
-            GuardedSigner(store.secp256k1(name), restore_guard)
-            for name in store.replaced(statement_key)
-        ],
-        earlier_log_keys=[
-            store.ed25519(name).public_key
-            for name in reversed(store.replaced(NODE_KEYS[KeyPurpose.LOG][0]))
-        ],
-        log_keys=log_keys,
+        earlier_signers=keys.earlier_statement,
+        earlier_log_keys=keys.earlier_log,
+        log_keys=_log_keys(config, keys.log.public_key),
         witness_peers=tuple(config.peers),
         require_current_database=restore_guard.require,
         clock=clock,
@@ -150,7 +165,7 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
         clocks=lambda: judge(view.clock_offset, peers.clock_offsets()),
     )
     monitor = SourceMonitor(sources, seconds=config.workers.source_seconds)
-    keys = {purpose: entry.fingerprint for purpose, entry in public.items()}
+    fingerprints = {purpose: entry.fingerprint for purpose, entry in public.items()}
     return AssembledNode(
-        config, context, peers, verifier, nonces, sources, monitor, restore_guard, keys
+        config, context, peers, verifier, nonces, sources, monitor, restore_guard, fingerprints
     )
