@@ -40,7 +40,7 @@ def test_a_line_has_its_fixed_fields_and_not_the_exceptions_text() -> None:
         "source_drift",
     )
     assert (line["exception"], line["time"][-1]) == ("ValueError", "Z")
-    assert line["places"][-1].endswith("logged")
+    assert line["stack"][-1].endswith("logged")
     assert "440703199001010001" not in json.dumps(line)
 
 

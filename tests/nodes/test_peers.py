@@ -36,7 +36,7 @@ def use(network: TestNetwork) -> Iterator[Callable[..., Any]]:
     view.start(wait_seconds=60)
 
     def run(
-        work: Callable[[HttpPeers], Awaitable[Any]], *, timeout: float = 10.0, **changed: Any
+        work: Callable[[HttpPeers], Awaitable[Any]], *, timeout: float = 60.0, **changed: Any
     ) -> Any:
         async def inside() -> Any:
             issuer = TokenIssuer(member=bank.member, signer=signer, deployment=network.deployment)
