@@ -157,7 +157,7 @@ def contract_of(market: Market, name: str) -> str:
     return address
 
 
-def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Market) -> None:
+def test_a_revocation_is_not_hidden_behind_the_grants_older_record(market: Market) -> None:
     market.offer()
     grant_id = market.grant()
     agreement_id = market.open(grant_id, cap=1000)
@@ -181,7 +181,7 @@ def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Market)
         )
 
 
-def test_a_withdrawal_is_not_hidden_behind_the_consents_older_word(market: Market) -> None:
+def test_a_withdrawal_is_not_hidden_behind_the_consents_older_record(market: Market) -> None:
     market.offer()
     agreement_id = market.open(market.grant(purpose="credit-assessment"), cap=1000)
     subject = Remembering(market)
@@ -258,7 +258,7 @@ def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> byte
 
 
 @pytest.mark.parametrize("seq", [2, 3], ids=["before another call", "closed by a voucher"])
-def test_a_second_receipt_for_a_place_is_not_the_one_the_buyer_acknowledged(
+def test_a_second_receipt_for_a_position_is_not_the_one_the_buyer_acknowledged(
     market: Market, seq: int
 ) -> None:
     agreement_id = traded(market, 1, 2, 3)
@@ -306,7 +306,7 @@ def test_a_voided_call_is_not_shown_as_paid_by_leaving_the_void_out(market: Mark
     assert refusal(market, forge(market, agreement_id, 2)) == "acknowledgement_differs"
 
 
-def test_a_void_makes_no_trade_story(market: Market) -> None:
+def test_a_voided_call_has_no_trade_bundle(market: Market) -> None:
     agreement_id = traded(market, 1, 2)
     context = market.department.context
     value = json.loads(bundles.trade_bundle(context, agreement_id, 0, 1))
@@ -356,7 +356,7 @@ def anchored_lane(market: Market, agreement_id: bytes) -> bytes:
     return bundles.lane_bundle(market.department.context, agreement_id, 0)
 
 
-def test_nothing_of_other_places_rides_along(market: Market) -> None:
+def test_a_bundle_with_statements_of_other_positions_is_refused(market: Market) -> None:
     agreement_id = traded(market, 1, 2, 3)
     context = market.department.context
     value, other = (

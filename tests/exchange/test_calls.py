@@ -81,7 +81,9 @@ def test_the_same_bytes_get_the_same_answer(market: Market, agreement_id: bytes)
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 50
 
 
-def test_other_bytes_for_a_used_place_are_refused(market: Market, agreement_id: bytes) -> None:
+def test_another_request_for_a_used_position_is_refused(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     answer = serve(market, resign(market, last_wire(market), expiry=2**40))
     assert answer["error"]["code"] == "position_taken"
@@ -98,7 +100,7 @@ def test_a_sequence_gap_is_refused(market: Market, agreement_id: bytes) -> None:
     "changes",
     [{"acknowledgedAmount": "49"}, {"acknowledgedUnits": 0}, {"previousReceipt": "0x" + "01" * 32}],
 )
-def test_an_acknowledgement_other_than_the_gateways_books_is_refused(
+def test_an_acknowledgement_other_than_the_gateways_lane_state_is_refused(
     market: Market, agreement_id: bytes, changes: dict[str, Any]
 ) -> None:
     market.call(agreement_id)
@@ -146,7 +148,7 @@ def test_a_query_other_than_the_committed_one_is_refused(
         [[]],
     ],
 )
-def test_what_is_no_request_is_refused_without_a_place(market: Market, item: Any) -> None:
+def test_a_malformed_request_takes_no_position(market: Market, item: Any) -> None:
     assert serve(market, item)["error"]["status"] == 422
 
 
@@ -243,7 +245,7 @@ def test_gateways_stop_at_notice(market: Market, agreement_id: bytes) -> None:
     assert market.call(agreement_id).reason == "agreement_in_notice"
 
 
-def test_a_stale_view_serves_nothing_and_takes_no_place(
+def test_a_stale_view_serves_nothing_and_takes_no_position(
     market: Market, agreement_id: bytes
 ) -> None:
     market.call(agreement_id)
@@ -337,7 +339,7 @@ def put_back(market: Market, path: Path) -> Context:
     )
 
 
-def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(
+def test_a_buyer_restored_from_an_old_backup_signs_no_used_position_again(
     market: Market, agreement_id: bytes, tmp_path: Path
 ) -> None:
     market.call(agreement_id)
@@ -443,7 +445,7 @@ def _altered(edit: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
         (lambda answer: answer.clear(), "answer_malformed"),
     ],
 )
-def test_an_answer_that_contradicts_the_books_halts_the_lane(
+def test_an_answer_that_contradicts_the_records_halts_the_lane(
     market: Market, agreement_id: bytes, edit: Callable[[dict[str, Any]], None], code: str
 ) -> None:
     market.call(agreement_id)

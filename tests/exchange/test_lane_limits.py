@@ -86,7 +86,7 @@ def test_places_that_the_chain_knows_and_the_bundle_leaves_out_are_named() -> No
     )
 
 
-def test_a_lane_of_no_place_proves_nothing() -> None:
+def test_an_unused_lane_proves_nothing() -> None:
     lane = MadeLane(calls=1, price=0, closed=False)
     lane.shown = 1
     value = made_without(lane.bundle(), "UsageRequest", "UsageReceipt")
@@ -172,7 +172,7 @@ def test_a_receipt_that_contradicts_what_is_proved_is_refused(lane: MadeLane, co
 # --- Two statements for one place -----------------------------------------------------------------
 
 
-def test_two_statements_for_one_place_are_refused() -> None:
+def test_two_statements_for_one_position_are_refused() -> None:
     first = MadeLane(calls=2)
     first.bundle()
     void = ReceiptVoid(
@@ -232,6 +232,6 @@ def calls_for(data: bytes) -> int:
     return count
 
 
-def test_the_work_of_a_lane_grows_no_faster_than_its_places() -> None:
+def test_the_work_of_a_lane_grows_no_faster_than_its_calls() -> None:
     short, long = (calls_for(MadeLane(calls=places).bundle()) / places for places in (40, 320))
     assert long < 1.3 * short

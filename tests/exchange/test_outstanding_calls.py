@@ -365,7 +365,7 @@ def test_closing_withdraws_what_nobody_waits_for(market: Market, agreement_id: b
 
 
 @pytest.mark.parametrize("forged", ["another request", "another signer", "no statement"])
-def test_a_forged_withdrawal_takes_no_place(
+def test_a_forged_withdrawal_takes_no_position(
     market: Market, agreement_id: bytes, forged: str
 ) -> None:
     with in_the_way(market, 401, "token_expired"):

@@ -46,7 +46,7 @@ def test_a_trade_bundle_verifies_from_its_bytes(
     assert any("was paid 270 fen" in name for name in report.proved)
 
 
-def test_a_lane_bundle_verifies_and_tells_its_refusals(
+def test_a_lane_bundle_verifies_and_reports_its_refusals(
     market: Market, traded: tuple[bytes, bytes]
 ) -> None:
     report = verify(traded[1], market.trust, CHECKERS)

@@ -82,7 +82,7 @@ def test_three_equal_counts_have_no_finding() -> None:
         ({"receipt": "0x06"}, "buyer", ("conflict", 1, 5)),
     ],
 )
-def test_where_gateway_and_buyer_part_is_named_with_its_places(
+def test_a_difference_between_gateway_and_buyer_names_its_positions(
     changed: dict[str, Any], side: str, finding: tuple[str, int, int]
 ) -> None:
     other = dataclasses.replace(LANE, **changed)
@@ -97,7 +97,7 @@ def test_a_chain_that_paid_for_more_than_was_acknowledged_is_a_conflict() -> Non
         assert ([finding.kind for finding in found.findings], found.agree) == (["conflict"], False)
 
 
-def test_money_not_claimed_yet_is_told_and_is_no_contradiction() -> None:
+def test_unclaimed_money_is_reported_and_is_no_contradiction() -> None:
     found = told(LANE, LANE, LaneRecord(seq=2, units=2, amount=100))
     assert (kinds(found), found.agree) == ([("unclaimed", 3, 5)], True)
     assert "100 fen" in found.findings[0].sentence
@@ -216,7 +216,7 @@ def test_the_report_says_what_it_covered_and_that_all_agree(
     )
 
 
-def test_a_place_missing_in_the_gateways_database_is_a_gap(
+def test_a_call_missing_in_the_gateways_database_is_a_gap(
     market: Market, agreement_id: bytes, changed: Callable[..., None]
 ) -> None:
     changed(market.department, GATEWAY, sa.delete(GATEWAY).where(GATEWAY.c.seq == 3))
@@ -225,7 +225,7 @@ def test_a_place_missing_in_the_gateways_database_is_a_gap(
     assert "gateway has 5 of 6 positions" in found["part"]["findings"][0]["sentence"]
 
 
-def test_a_buyer_that_lost_its_last_places_is_behind_by_them(
+def test_a_buyer_that_lost_its_last_calls_is_behind_by_them(
     market: Market, agreement_id: bytes, changed: Callable[..., None]
 ) -> None:
     changed(market.bank, BUYER, sa.delete(BUYER).where(BUYER.c.seq > 4))
@@ -261,7 +261,7 @@ def test_a_receipt_that_the_provider_did_not_sign_bears_nothing_out(
     assert report(market, agreement_id)["kinds"] == ["conflict"]
 
 
-def test_a_side_that_is_not_reached_is_told_apart_from_one_that_contradicts(
+def test_an_unreachable_side_is_distinguished_from_a_contradicting_one(
     market: Market, agreement_id: bytes
 ) -> None:
     market.supervisor.peers.broken = True
@@ -286,7 +286,7 @@ def test_counts_are_for_the_parties_and_supervisors(market: Market, agreement_id
     )
 
 
-def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(
+def test_an_answer_in_transit_is_a_gap_of_one_position_until_it_arrives(
     market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buyer_side, "RETRY_SECONDS", 0.0)

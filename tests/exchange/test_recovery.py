@@ -141,7 +141,7 @@ def refused(call: Callable[[], Any]) -> str:
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_lost_places_come_back_and_the_lane_goes_on_after_them(
+def test_lost_calls_are_recovered_and_the_lane_continues_after_them(
     market: Market, agreement_id: bytes, backup: Any, side: str
 ) -> None:
     market.call(agreement_id)
@@ -332,7 +332,7 @@ def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(
 # --- What is held ---------------------------------------------------------------------------------
 
 
-def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(
+def test_nothing_is_signed_under_an_agreement_until_its_calls_are_recovered(
     market: Market, agreement_id: bytes, backup: Any
 ) -> None:
     old = backup("bank"), backup("department")
@@ -485,7 +485,7 @@ FORGERIES = [
 
 @pytest.mark.parametrize("side", ["bank", "department"])
 @pytest.mark.parametrize(("forge", "code"), FORGERIES)
-def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
+def test_a_forged_history_is_refused_and_not_stored(
     market: Market,
     agreement_id: bytes,
     backup: Any,
@@ -552,7 +552,7 @@ def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(
     assert recover(market, market.bank, agreement_id).refusal.code == "position_taken"
 
 
-def test_a_voucher_that_fits_no_place_is_refused(
+def test_a_voucher_that_matches_no_position_is_refused(
     market: Market, agreement_id: bytes, backup: Any
 ) -> None:
     market.call(agreement_id)
