@@ -185,20 +185,25 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "data and its use": {
         "asset": CommandEntry(
-            "the catalogue and own publications: list, search, show, publish, cancel, hold, release",
+            "the catalogue and own publications: list, search, show, publish, republish, "
+            "incidents, own, cancel, hold, release",
             _asset,
         ),
         "grant": CommandEntry(
-            "rights to use data: list, show, request, approve, refuse, revoke, bundle", _grant
+            "rights to use data: list, show, request, approve, refuse, revoke, "
+            "unknown-subjects, bundle",
+            _grant,
         ),
         "offer": CommandEntry("a provider's terms: list, show, make", _offer),
         "agreement": CommandEntry(
-            "metered trades: list, show, open, resume, withdraw, closing, notice, claim, close, "
-            "books, bundle, lane-bundle",
+            "metered trades: list, show, open, resume, withdraw, acknowledge, notice, claim, close, "
+            "totals, books, bundle, lane-bundle",
             _agreement,
         ),
-        "call": CommandEntry("metered calls: one, or a file of subjects", _call),
-        "money": CommandEntry("deposit, withdraw, account, claims, payments", _money),
+        "call": CommandEntry("metered calls: one, fetch, withdraw, list, file", _call),
+        "money": CommandEntry(
+            "money held on the chain: deposit, withdraw, account, claims, payments", _money
+        ),
     },
     "credit and property": {
         "credit": CommandEntry(
@@ -212,11 +217,14 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "deal": CommandEntry(
             "property deals: list, show, draw, sign, step, taxes, expire, bundle", _deal
         ),
-        "unit": CommandEntry("the registration centre's register: enter, title, hold, lift", _unit),
+        "unit": CommandEntry(
+            "the registration centre's register: enter, title, hold, holds, lift, end-hold", _unit
+        ),
     },
     "governance and supervision": {
         "member": CommandEntry(
-            "who is on the network: list, show, proposals, proposal, propose-..., approve, withdraw-approval",
+            "who is on the network: list, show, keys, proposals, proposal, propose-..., approve, "
+            "withdraw-approval",
             _member,
         ),
         "key": CommandEntry(
@@ -229,7 +237,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "running a node": {
         "node": CommandEntry(
-            "an organisation's node: init, peer, tokens, key, certificate, run, outbox, migrate",
+            "an organisation's node: init, peer, tokens, key, certificate, run, outbox, migrate, "
+            "recover, backup-key, backup, restore",
             _node,
         ),
         "error": CommandEntry(
@@ -246,7 +255,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "a fresh chain's contracts, and its first members in the directory", _found
         ),
         "federated": CommandEntry(
-            "joint models: a party's daemon, its jobs, approvals and replays; their demo",
+            "joint models: init, daemon, run, approve, budget, status, replay, flower, demo",
             _federated,
         ),
     },

@@ -69,6 +69,24 @@ def test_the_overview_names_every_command_once() -> None:
     assert [overview.count(f"\n  {name} ") for name in COMMANDS] == [1] * len(COMMANDS)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, entry in COMMANDS.items() if ": " in entry.summary]
+)
+def test_the_summary_of_a_command_names_each_of_its_actions(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    COMMANDS[name].load().add_arguments(parser)
+    actions = [
+        choice
+        for action in parser._actions
+        if not action.option_strings
+        for choice in action.choices or ()
+    ]
+    named = set(COMMANDS[name].summary.partition(": ")[2].split(", "))
+    assert named == {
+        "propose-..." if action.startswith("propose-") else action for action in actions
+    }
+
+
 @pytest.mark.parametrize("group", PEOPLE)
 def test_no_option_takes_a_token_or_a_passphrase_itself(group: str) -> None:
     """Arguments can be read by every user of the machine."""
