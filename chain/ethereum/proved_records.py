@@ -133,6 +133,11 @@ class ProvedRecords:
 # --- The names of records -------------------------------------------------------------------------
 
 
+def governor_record(code: str) -> StorageKey:
+    """``MemberDirectory.governor[code]``: 1 for a member that governs."""
+    return StorageKey("MemberDirectory", "governor", (code,))
+
+
 def member_record(code: str) -> StorageKey:
     """``MemberDirectory.members[code]``."""
     return StorageKey("MemberDirectory", "members", (code,))

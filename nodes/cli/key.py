@@ -195,7 +195,7 @@ GROUP = CommandGroup(
                     action="append",
                     default=[],
                     metavar="MEMBER",
-                    help="a governor whose node is handed the proposals; repeated",
+                    help="a governor whose node is handed the proposals; repeated (else all that this node knows)",
                 ),
             ),
             role="administrator",

@@ -53,7 +53,7 @@ SHARE = arg(
     action="append",
     default=[],
     metavar="MEMBER",
-    help="a governor whose node is handed the proposal; repeated",
+    help="a governor whose node is handed the proposal; repeated (else all that this node knows)",
 )
 
 

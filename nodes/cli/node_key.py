@@ -223,7 +223,7 @@ GROUP = CommandGroup(
                     action="append",
                     default=[],
                     metavar="MEMBER",
-                    help="a governor whose node is handed the proposal; repeated",
+                    help="a governor whose node is handed the proposal; repeated (else all that this node knows)",
                 ),
                 arg(
                     "--another",

@@ -52,7 +52,9 @@ class ProposalBody(BaseModel):
     )
     function: str
     arguments: dict[str, Any]
-    shareWith: list[str] = []
+    shareWith: list[str] = Field(
+        [], description="Members that are handed it; else every governor whose node this one knows"
+    )
 
 
 class ApprovalBody(BaseModel):

@@ -20,6 +20,7 @@ from chain.context import Context
 from chain.core.crypto import keccak256, recover
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import Statement
+from chain.ethereum.proved_records import governor_record
 from chain.ethereum.records import KeyRecord
 from chain.outbox import Priority, enqueue, is_known
 from chain.statements.members import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
@@ -96,7 +97,14 @@ async def propose(
 
     A governor's node that cannot be reached is named in ``notReached``; its administrator can be
     given the proposal by hand.
+
+    Args:
+        share_with: members; without any, every governor whose node this one knows.
+
+    Raises:
+        Unavailable: ``chain_view_stale`` when the governors cannot be read; nothing is stored then.
     """
+    governors = share_with or await asyncio.to_thread(known_governors, context)
     row = ProposalRow(
         proposer=context.member,
         function=function,
@@ -112,7 +120,13 @@ async def propose(
     row.proposal_id = _approval(row).struct_hash()
     value = proposal_json(row)
     await context.database.awrite(lambda session: session.add(row))
-    return {**value, "notReached": await _share(context, value, share_with)}
+    return {**value, "notReached": await _share(context, value, governors)}
+
+
+def known_governors(context: Context) -> list[str]:
+    """The governors, by the proved directory, among the members whose nodes this one knows."""
+    records = context.view.proved(map(governor_record, context.witness_peers))
+    return [member for member in context.witness_peers if records.value(governor_record(member))]
 
 
 async def approve(context: Context, proposal_id: bytes, signature: bytes) -> dict[str, Any]:

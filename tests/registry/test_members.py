@@ -48,6 +48,31 @@ def _approve(network: Network, at: str, by: str, proposal: dict[str, Any]) -> di
     return taken
 
 
+def test_without_a_choice_every_known_governor_is_handed_the_proposal(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = network["operator"]
+    known = [network[name].member for name in ("supervisor", "tax", "bank")]
+    monkeypatch.setattr(operator.context, "witness_peers", known)
+    governing = [
+        member
+        for member in known
+        if operator.context.view.proved_value("MemberDirectory", "governor", member).value
+    ]
+    assert 0 < len(governing) < len(known)
+    body = {"function": "admit", "arguments": _admission(network)}
+    made = operator.call("POST", "/v1/governance/proposals", body, role="administrator")
+    assert made["notReached"] == []
+    path = f"/v1/governance/proposals/{made['proposalId']}"
+    for member in known:
+        (node,) = [node for node in network.nodes.values() if node.member == member]
+        if member in governing:
+            assert node.call("GET", path, role="administrator")["proposer"] == operator.member
+            continue
+        with pytest.raises(NotFound):
+            node.call("GET", path, role="administrator")
+
+
 def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: Network) -> None:
     wanted = _admission(network)
     proposal = _propose(network, "admit", wanted)
