@@ -62,7 +62,9 @@ CHECK_SECONDS = 5
 """Between two checks of an open agreement with continuous calls."""
 RETRY_SECONDS = 5
 MAX_RETRY_SECONDS = 600
-"""Pauses before a claim that the chain refused is repeated: the first, then doubled up to this."""
+"""A claim that the chain refused is repeated after ``RETRY_SECONDS``, then after twice as long each
+time, up to this.
+"""
 UNCHECKED_SECONDS = 30
 """Agreements that could not be checked for this long raise an alarm."""
 OUTBOX_SECONDS = 15

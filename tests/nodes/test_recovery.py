@@ -102,7 +102,7 @@ def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_
 
     code, said, errors = recovered(organisation)
     assert code == 0, (said, errors)
-    assert "3 places were shown" in said
+    assert "3 positions were shown" in said
     organisation.node.start()
     organisation.node.wait_ready(organisation.client(None))
     assert called(network, trade) == [last + 1]

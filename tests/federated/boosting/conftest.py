@@ -153,7 +153,7 @@ not about the size.
 """
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def small_keys() -> Iterator[None]:
     """Small keys, made once for each scheme: finding primes takes seconds."""
     with pytest.MonkeyPatch.context() as monkeypatch:
