@@ -259,9 +259,8 @@ class SecretKey:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", _GENERATE, scheme.name, str(scheme.key_bits)]
         process = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
-        return bytes.fromhex(
-            process.stdout.splitlines()[-1].decode()
-        )  # the library may have written lines of its own before
+        # The library may have written lines of its own before.
+        return bytes.fromhex(process.stdout.splitlines()[-1].decode())
 
     def decrypt(self, ciphertexts: Ciphertexts) -> list[int]:
         """Return the signed plaintexts."""

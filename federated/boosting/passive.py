@@ -113,9 +113,8 @@ class Passive:
         both sides.
         """
         joined = await asyncio.to_thread(self._sums, level, loaded, order)
-        self._session.record(
-            "sums", joined.tobytes()
-        )  # as they are before the library draws randomness
+        # As they are before the library draws randomness.
+        self._session.record("sums", joined.tobytes())
         rerandomised = await asyncio.to_thread(self._key.rerandomise, joined)
         await self._channel.send("boosting/allowed", bits=pack_bits(level.allowed))
         await send_ciphertexts(self._channel, SUMS, rerandomised, self._scheme)

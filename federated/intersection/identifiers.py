@@ -151,10 +151,8 @@ def locate(tags: Words, wanted: Words) -> NDArray[np.int64]:
     order, pending = _sorted_order(tags[:, 0]), _sorted_order(wanted[:, 0])
     heads, tails = tags[order, 0], tags[order, 1]
     rows = np.full(len(wanted), -1, np.int64)
-    position = np.searchsorted(
-        heads,
-        wanted[pending, 0],
-    )  # both sorted: neighbours stay in the cache
+    # Both are sorted: neighbours stay in the cache.
+    position = np.searchsorted(heads, wanted[pending, 0])
     while len(pending):  # once, but for heads that occur twice
         inside = position < len(heads)
         position, pending = position[inside], pending[inside]

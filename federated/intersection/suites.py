@@ -61,10 +61,8 @@ class Permutation:
     def __call__(self, blocks: Words) -> Words:
         """Return the encryption of blocks, (count, 2) words, as a new array."""
         given = np.ascontiguousarray(blocks).reshape(-1).view(np.uint8)
-        out = np.empty(
-            len(given) + 15,
-            np.uint8,
-        )  # the library requires room for a block that it never writes
+        # The library requires room for a block that it never writes.
+        out = np.empty(len(given) + 15, np.uint8)
         for start in range(0, len(given), _PIECE):
             self._context.update_into(given[start : start + _PIECE].data, out[start:].data)
         return out[: len(given)].view(np.uint64).reshape(-1, 2)

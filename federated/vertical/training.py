@@ -181,9 +181,10 @@ class Trainer:
     ) -> Ring64:
         communicator = self._communicator
         opened = await communicator.open_short(weights - step.rho, "vertical/step-weights")
+        # With 29 fraction bits.
         scores = await asyncio.to_thread(
             self._columns.product_share, opened, step.rho, step.forward
-        )  # with 29 fraction bits
+        )
         angle = (scores >> np.uint64(2 * FRACTION + 1 - STEP_BITS)).astype(np.uint16) - step.angle
         opened_angle = await communicator.open(angle, "vertical/angle")
         error = await asyncio.to_thread(evaluate_sigmoid, opened_angle, step.fourier_terms)
@@ -195,9 +196,8 @@ class Trainer:
     def _gradient_share(self, step: StepShares, opened: Ring64) -> Ring64:
         """Return this party's share of Xᵀ·e, with 40 fraction bits."""
         held, share, masked = self._columns.held, self._columns.share, self._columns.masked
-        gradient: Ring64 = (
-            np.einsum("n,nk->k", step.error, masked) + step.backward
-        )  # seven times as fast as the product of matrices
+        # Seven times as fast as the product of matrices.
+        gradient: Ring64 = np.einsum("n,nk->k", step.error, masked) + step.backward
         gradient[held] += np.einsum("n,nk->k", opened, share)
         return gradient
 

@@ -91,9 +91,8 @@ class Workers:
                 if worker.finished():
                     self._monitor.finished(worker.name)
                     return
-            except (
-                Exception
-            ) as error:  # a worker never ends by a failure; it is reported and tried again
+            except Exception as error:
+                # A worker never ends by a failure; it is reported and tried again.
                 ours = translate_error(error)
                 failing += 1
                 self._monitor.failed(worker.name, ours)

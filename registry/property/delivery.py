@@ -106,9 +106,8 @@ class StepDelivery:
                     StepRow.height <= newest,
                     StepRow.signature.is_(None),
                 )
-                .where(
-                    DealRow.content_salt.is_not(None)
-                )  # a supervisor keeps every deal's steps and is party to none
+                # A supervisor has every deal's steps and is party to none.
+                .where(DealRow.content_salt.is_not(None))
             )
             for deal_id, step, terms in session.execute(query):
                 holder = step_holder(DealTerms.from_json(terms), StepKind(step))

@@ -196,9 +196,8 @@ async def _member(
         elif name != DROPPED:
             await channels[CENTRE].send("open", vector=vector)
         with suppress(PeerFault):
-            await channels[CENTRE].receive(
-                "end"
-            )  # the centre has closed: what was sent has been read
+            # Once the centre has closed, what was sent has been read.
+            await channels[CENTRE].receive("end")
 
 
 async def _connected(port: int, context: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
