@@ -41,6 +41,13 @@ from federated.transport import TlsWire, connect, listen, shown_fingerprint, tls
 CONTROL = "control.sock"
 
 
+def attempt_name() -> str:
+    """Return a new attempt's folder name: the time in nanoseconds, so that names sort by age, and
+    a random part, because one machine's clock may be set back.
+    """
+    return f"{time.time_ns()}-{secrets.token_hex(4)}"
+
+
 class Daemon:
     """One party's daemon. Use ``async with Daemon.started(config)``."""
 
@@ -91,7 +98,7 @@ class Daemon:
         self._require(job)
         if job.name in self._running:
             raise Conflict("job_running", f"The job {job.name} is already running.")
-        folder = self.config.home / "jobs" / job.name / f"{int(time.time())}-{secrets.token_hex(4)}"
+        folder = self.config.home / "jobs" / job.name / attempt_name()
         status = self._running[job.name] = {"stage": "joining", "share": 0.0, "folder": str(folder)}
 
         def watch(stage: str, share: float) -> None:

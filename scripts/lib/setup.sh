@@ -169,7 +169,7 @@ install_contract_tools() {
   stamp=$(stamp_of contracts/package-lock.json)
   if stamped contracts/node_modules/.stamp "$stamp"; then return; fi
   logged npm "installing the contracts' compilers into contracts/node_modules" \
-    npm --prefix contracts ci --no-audit --no-fund --ignore-scripts
+    npm --prefix contracts ci --no-audit --no-fund --ignore-scripts --fetch-timeout=60000
   printf '%s\n' "$stamp" >contracts/node_modules/.stamp
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from chain.core.loopback import free_ports
+from federated.daemon import attempt_name
 from nodes.cli.main import main
 from scripts.federated_demo.watch import watched
 
@@ -118,6 +119,11 @@ def run_both(homes: dict[str, Path], spec: Path) -> dict[str, subprocess.Complet
 
 def attempts(home: Path) -> list[Path]:
     return sorted((home / "jobs" / "common").iterdir()) if (home / "jobs").exists() else []
+
+
+def test_names_of_attempts_sort_by_age() -> None:
+    names = [attempt_name() for _ in range(100)]
+    assert names == sorted(names)
 
 
 def require_no_output(home: Path) -> None:
