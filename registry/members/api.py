@@ -19,7 +19,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.members import service
+from registry.members import model, peers, service
 from registry.openapi import SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
 
@@ -138,13 +138,49 @@ class SharedProposal(ProposalAnswer):
     notReached: list[str]
 
 
+def member_answer(member: model.Member) -> MemberAnswer:
+    """A member as the API shows it."""
+    return MemberAnswer(
+        member=member.member,
+        name=member.name,
+        roles=member.role_names,
+        status=member.status,
+        admittedAt=member.admitted_at,
+        suspendedAt=member.suspended_at or None,
+        liftedAt=member.lifted_at or None,
+        removedAt=member.removed_at or None,
+    )
+
+
+def key_row(key: model.MemberKey) -> KeyRow:
+    """A key as the API shows it."""
+    return KeyRow(
+        fingerprint="0x" + key.fingerprint.hex(),
+        purpose=key.purpose_name,
+        algorithm=key.algorithm_name,
+        fromHeight=key.from_height,
+        endedAt=key.ended_at or None,
+    )
+
+
+def proposal_answer(proposal: model.Proposal) -> ProposalAnswer:
+    """A proposal as the API shows it: as nodes exchange it."""
+    return ProposalAnswer(**proposal.to_json())
+
+
+def shared_proposal(shared: model.SharedProposal) -> SharedProposal:
+    """A proposal as the API answers to one who changed it."""
+    return SharedProposal(**shared.proposal.to_json(), notReached=list(shared.not_reached))
+
+
 @router.get("/v1/members", summary="All members of the network, by code", response_model=MemberList)
 def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*EVERYONE)),
-) -> dict[str, Any]:
-    return service.listing(context, page).to_json("members")
+) -> MemberList:
+    found = service.listing(context, page)
+    return MemberList(members=list(map(member_answer, found.rows)), next=found.next)
 
 
 @router.get(
@@ -155,8 +191,9 @@ def keys(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*EVERYONE)),
-) -> dict[str, Any]:
-    return service.keys(context, member, page).to_json("keys")
+) -> KeyList:
+    found = service.keys(context, member, page)
+    return KeyList(keys=list(map(key_row, found.rows)), next=found.next)
 
 
 @router.get(
@@ -168,8 +205,11 @@ def find(
     member: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*EVERYONE)),
-) -> dict[str, Any]:
-    return service.find(context, member)
+) -> MemberWithKeys:
+    found = service.find(context, member)
+    return MemberWithKeys(
+        **member_answer(found.member).model_dump(), keys=list(map(key_row, found.keys))
+    )
 
 
 @router.post(
@@ -182,8 +222,10 @@ async def propose(
     body: ProposalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator")),
-) -> dict[str, Any]:
-    return await service.propose(context, body.function, body.arguments, share_with=body.shareWith)
+) -> SharedProposal:
+    return shared_proposal(
+        await service.propose(context, body.function, body.arguments, share_with=body.shareWith)
+    )
 
 
 @router.get(
@@ -195,8 +237,9 @@ def proposals(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator", "auditor")),
-) -> dict[str, Any]:
-    return service.proposals(context, page).to_json("proposals")
+) -> ProposalList:
+    found = service.proposals(context, page)
+    return ProposalList(proposals=list(map(proposal_answer, found.rows)), next=found.next)
 
 
 @router.get(
@@ -208,8 +251,8 @@ def proposal(
     proposal_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator", "auditor")),
-) -> dict[str, Any]:
-    return service.proposal_json(service.find_proposal(context, hex_bytes(proposal_id)))
+) -> ProposalAnswer:
+    return proposal_answer(service.find_proposal(context, hex_bytes(proposal_id)))
 
 
 @router.post(
@@ -223,10 +266,9 @@ async def approve(
     body: ApprovalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator")),
-) -> dict[str, Any]:
-    return await service.approve(
-        context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65)
-    )
+) -> SharedProposal:
+    signature = hex_bytes(body.signature, length=65)
+    return shared_proposal(await service.approve(context, hex_bytes(proposal_id), signature))
 
 
 @router.post(
@@ -240,10 +282,9 @@ async def withdraw(
     body: ApprovalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator")),
-) -> dict[str, Any]:
-    return await service.withdraw(
-        context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65)
-    )
+) -> SharedProposal:
+    signature = hex_bytes(body.signature, length=65)
+    return shared_proposal(await service.withdraw(context, hex_bytes(proposal_id), signature))
 
 
 @router.post(
@@ -257,6 +298,6 @@ async def receive_proposal(
     request: Request,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    body = await strict_json(request)
-    return await run_in_threadpool(service.receive_proposal, context, body)
+) -> ProposalAnswer:
+    received = peers.read_proposal(await strict_json(request))
+    return proposal_answer(await run_in_threadpool(service.receive_proposal, context, received))

@@ -4,17 +4,12 @@ anything rests on it.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from chain.context import Context
 from chain.statements.members import KeyPurpose
-from registry.members.store import MemberKeyRow
+from registry.members import store
 
 
 def keys_of(context: Context, member: str, purpose: KeyPurpose) -> list[bytes]:
     """Fingerprints of a member's keys of one purpose, ended ones too, newest first."""
-    query = sa.select(MemberKeyRow.fingerprint).where(
-        MemberKeyRow.member == member, MemberKeyRow.purpose == int(purpose)
-    )
     with context.database.read() as session:
-        return list(session.scalars(query.order_by(MemberKeyRow.from_height.desc())))
+        return store.key_fingerprints(session, member, purpose)

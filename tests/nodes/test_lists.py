@@ -76,9 +76,9 @@ def hexed(number: int) -> str:
 class List:
     """A list of a node's API: what its rows are made of, and which part of a shown row names it."""
 
-    rows: Callable[[Context, PageRequest], Page[dict[str, Any]]]
+    rows: Callable[[Context, PageRequest], Page[Any]]
     table: type[Base]
-    name: str | Callable[[Mapping[str, Any]], Any]
+    name: str | Callable[[Any], Any]
     values: Callable[[int], dict[str, Any]]
     early: Mapping[str, Any] = field(default_factory=dict)
     """Values that sort a row where no row was before, on the far side."""
@@ -170,21 +170,21 @@ LISTS = {
     "members": List(
         members.listing,
         MemberRow,
-        "member",
+        lambda row: row.member,
         lambda number: {"member": hexed(number)[2:20]},
         changed={"admitted_at": 99},
     ),
     "keys": List(
         lambda context, page: members.keys(context, MEMBER, page),
         MemberKeyRow,
-        "fingerprint",
+        lambda row: row.fingerprint,
         lambda number: {"fingerprint": hashed(number), "member": MEMBER, "purpose": 1},
         changed={"ended_at": 99},
     ),
     "proposals": List(
         members.proposals,
         ProposalRow,
-        "proposalId",
+        lambda row: row.proposal_id,
         lambda number: {"proposal_id": hashed(number), "deadline": number // 4, "nonce": "1"},
         {"deadline": 0},
         {"executed_at": 9},
@@ -305,7 +305,7 @@ def add(database: Database, shown: List, numbers: Sequence[int], **values: Any) 
     database.write(lambda session: [session.merge(row) for row in rows] and None)
 
 
-def named(shown: List, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def named(shown: List, rows: Sequence[Any]) -> list[Any]:
     return [row[shown.name] if isinstance(shown.name, str) else shown.name(row) for row in rows]
 
 
