@@ -88,14 +88,17 @@ class Context:
         return self.ledger.deployment.domain(contract)
 
     def pinned_signer(self, address: str) -> Secp256k1Signer:
-        """The STATEMENT key, in use or replaced, that an agreement pins; ``pinned_key_not_held``."""
+        """The STATEMENT key, in use or replaced, that an agreement pins;
+        ``pinned_key_not_held``.
+        """
         for signer in (self.signers.get(KeyPurpose.STATEMENT), *self.earlier_signers):
             if signer is not None and signer.address == address:
                 return signer
         raise Unavailable(
             "pinned_key_not_held",
             "The agreement pins a statement key that this node does not hold.",
-            hint="Put the key's file back (`qiaolian node key show`), or give notice: what was signed before is still paid.",
+            hint="Put the key's file back (`qiaolian node key show`), or give notice: what was "
+            "signed before is still paid.",
         )
 
     def derive(self, message: bytes) -> bytes:

@@ -76,7 +76,8 @@ def main() -> int:
         differing = [name for name, text in fresh.items() if not _same(name, text)]
         if differing:
             print(
-                f"The committed artifacts of {', '.join(differing)} are not what the sources compile to."
+                f"The committed artifacts of {', '.join(differing)} "
+                "are not what the sources compile to."
             )
             print("Run: .venv/bin/python -m contracts.compile")
             return 1

@@ -51,7 +51,10 @@ from exchange.metering.rules import (
 from exchange.settlement.rules import split
 
 CONTRACT = "TradeSettlement"
-CHAIN_CLOSED = "What was asked and what was answered is not all opened: what stays closed is only committed to."
+CHAIN_CLOSED = (
+    "What was asked and what was answered is not all opened: "
+    "what stays closed is only committed to."
+)
 MAX_VIEW_LAG = 900
 """Blocks from a receipt's view to the anchor that shows it, when the grant was revoked in between.
 A gateway's view is at most 15 s old and its log is anchored each minute; the rest is for a node
@@ -73,7 +76,10 @@ def check_trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]
     )
     _require_timely(claims, trade, seq)
     sentences = [
-        f"The receipt of place {seq} of lane {trade.lane} answers the buyer's request, for {receipt.units} units."
+        (
+            f"The receipt of place {seq} of lane {trade.lane} answers the "
+            f"buyer's request, for {receipt.units} units."
+        )
     ]
     sentences.append(_logged(claims, trade.signed_receipts[seq], "receipt"))
     sentences += _viewed(claims, trade, [seq])
@@ -94,7 +100,8 @@ def check_trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]
     if not acknowledged:
         raise Inconsistent("not_acknowledged", "No signature of the buyer acknowledges the call.")
     sentences.append(
-        f"The buyer's next signature names this receipt and acknowledges {receipt.total_amount} fen up to it."
+        "The buyer's next signature names this receipt and "
+        f"acknowledges {receipt.total_amount} fen up to it."
     )
     return [
         *trade.sentences,
@@ -147,13 +154,25 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
         )
     sentences = [
         *trade.sentences,
-        f"Lane {trade.lane} is shown from place 1 to {last}, none missing between: {last - refused} served, {refused} refused.",
-        f"{len(trade.voids)} of them were voided; {state.units} units for {state.amount} fen were delivered in all.",
+        (
+            f"Lane {trade.lane} is shown from place 1 to {last}, none missing between: "
+            f"{last - refused} served, {refused} refused."
+        ),
+        (
+            f"{len(trade.voids)} of them were voided; {state.units} units "
+            f"for {state.amount} fen were delivered in all."
+        ),
         "Every receipt is in the provider's anchored log and continues the one before it.",
         *_viewed(claims, trade, range(1, last + 1)),
-        f"The buyer acknowledged every place up to {last if trade.vouchers else last - 1}{'' if trade.vouchers else ', the last one not'}.",
+        _acknowledged_positions(trade, last),
     ]
     return sentences + _lane_claims(claims, trade, state)
+
+
+def _acknowledged_positions(trade: _TradeProof, last: int) -> str:
+    if trade.vouchers:
+        return f"The buyer acknowledged every position up to {last}."
+    return f"The buyer acknowledged every position up to {last - 1}, the last one not."
 
 
 # --- What both stories share ----------------------------------------------------------------------
@@ -197,8 +216,10 @@ class _TradeProof:
         self.voids = self._of_lane(claims, ReceiptVoid, self.agreement.provider_key)
         self.vouchers = self._of_lane(claims, Voucher, self.agreement.buyer_key)
         self.sentences = [
-            f"{self.agreement.provider} and {self.agreement.buyer} both signed the agreement for {self.agreement.purpose} "
-            f"at {self.agreement.price} fen a unit; it opened in {claims.block(self.state.opened_at)}.",
+            f"{self.agreement.provider} and {self.agreement.buyer} both signed the agreement for "
+            f"{self.agreement.purpose} "
+            f"at {self.agreement.price} fen a unit; it opened in "
+            f"{claims.block(self.state.opened_at)}.",
             logged,
             *_final(claims, self),
         ]
@@ -251,7 +272,9 @@ def _subject(subject: Mapping[str, Any], *more: str) -> tuple[bytes, int]:
 
 
 def _agreement(signed: Sequence[VerifiedStatement[Agreement]], agreement_id: bytes) -> Agreement:
-    """The one agreement, signed by both of its pinned keys, which are the parties' statement keys."""
+    """The one agreement, signed by both of its pinned keys, which are the parties'
+    statement keys.
+    """
     if len(signed) != 2 or any(
         verified.statement.struct_hash() != agreement_id for verified in signed
     ):
@@ -339,7 +362,10 @@ def _claimed(claims: VerifiedClaims, trade: _TradeProof, receipt: UsageReceipt) 
             "claim_differs", "The chain's lane does not reach the call: it was not claimed."
         )
     return [
-        f"The chain's lane stands at {record.amount} fen up to place {record.seq}, which takes the buyer's signature: the call was claimed."
+        (
+            f"The chain's lane stands at {record.amount} fen up to place {record.seq}, which "
+            "takes the buyer's signature: the call was claimed."
+        )
     ]
 
 
@@ -388,13 +414,19 @@ def _lane_claims(claims: VerifiedClaims, trade: _TradeProof, state: LaneState) -
     claims.limits.append(_later_positions(trade, state, record))
     left_out = (
         [
-            f"The chain has been paid up to place {record.seq}: places {state.seq + 1} to {record.seq} are not in this bundle, and cost nothing."
+            (
+                f"The chain has been paid up to place {record.seq}: places {state.seq + 1} to "
+                f"{record.seq} are not in this bundle, and cost nothing."
+            )
         ]
         if record.seq > state.seq
         else []
     )
     return [
-        f"The chain's lane stands at {record.amount} of {state.amount} fen, never more than delivered.",
+        (
+            f"The chain's lane stands at {record.amount} of "
+            f"{state.amount} fen, never more than delivered."
+        ),
         *left_out,
         _closing(claims, trade.state),
     ]
@@ -429,7 +461,8 @@ def _final(claims: VerifiedClaims, trade: _TradeProof) -> list[str]:
         )
     provider = next(one for one in signed if one.signer == agreement.provider_key)
     return [
-        f"Both sides signed final totals of {settlement.units} units and {settlement.amount} fen; by them the chain paid, refunded and "
+        f"Both sides signed final totals of {settlement.units} units and {settlement.amount} fen; "
+        "by them the chain paid, refunded and "
         f"closed in {claims.block(trade.state.closed_at)}, without a window.",
         _logged(claims, provider, "final settlement"),
     ]
@@ -443,7 +476,10 @@ def _later_positions(trade: _TradeProof, state: LaneState, record: LaneRecord) -
         if trade.agreement.price == 0
         else "the chain knows a place only once it is claimed"
     )
-    return f"Nothing shows whether the lane has places after {last}: {why}. The other party may hold later receipts."
+    return (
+        f"Nothing shows whether the lane has places after {last}: "
+        f"{why}. The other party may hold later receipts."
+    )
 
 
 def _closing(claims: VerifiedClaims, state: AgreementRecord) -> str:
@@ -455,7 +491,10 @@ def _closing(claims: VerifiedClaims, state: AgreementRecord) -> str:
             f"Of {state.opened} fen opened, {state.paid} were paid "
             f"and {state.refunded} refunded when it closed in {block}."
         )
-    return f"Of {state.opened} fen opened, {state.paid} were paid so far and {state.locked} are locked."
+    return (
+        f"Of {state.opened} fen opened, {state.paid} were paid "
+        f"so far and {state.locked} are locked."
+    )
 
 
 def _require_timely(claims: VerifiedClaims, trade: _TradeProof, seq: int) -> None:
@@ -486,8 +525,10 @@ def _require_timely(claims: VerifiedClaims, trade: _TradeProof, seq: int) -> Non
     ):
         raise Inconsistent(
             "served_before_revocation_not_shown",
-            f"The receipt of place {seq} names a view of block {receipt.view_height}, but the log shows it only by block {anchored_at}, "
-            f"after the grant was revoked in block {trade.grant.revoked_at}: both parties together could have dated it back.",
+            f"The receipt of place {seq} names a view of block {receipt.view_height}, but the log "
+            f"shows it only by block {anchored_at}, "
+            f"after the grant was revoked in block {trade.grant.revoked_at}: both parties "
+            "together could have dated it back.",
         )
 
 
@@ -537,7 +578,10 @@ def _viewed(claims: VerifiedClaims, trade: _TradeProof, positions: Sequence[int]
         else f"views of {claims.block(first)} to {claims.block(last)}"
     )
     sentences = [
-        f"What was served was served on {views}, by the provider's receipts; the log shows them by {claims.block(max(anchored.values()))}."
+        (
+            f"What was served was served on {views}, by the provider's receipts; the log shows "
+            f"them by {claims.block(max(anchored.values()))}."
+        )
     ]
     revoked_at = trade.grant.revoked_at
     if not revoked_at:
@@ -560,7 +604,10 @@ def _logged(claims: VerifiedClaims, signed: VerifiedStatement[Any], what: str) -
     found = claims.log_inclusion(signed)
     if found.leaf["kind"] != type(signed.statement).__name__:
         raise Inconsistent("log_kind_differs", f"The log calls the {what} something else.")
-    return f"The {what} is entry {found.index} of {found.member}'s log, anchored in {claims.block(found.anchored_at)}."
+    return (
+        f"The {what} is entry {found.index} of {found.member}'s log, anchored in "
+        f"{claims.block(found.anchored_at)}."
+    )
 
 
 def _disclosed(claims: VerifiedClaims, request: UsageRequest, receipt: UsageReceipt) -> list[str]:

@@ -66,7 +66,10 @@ def code_digest() -> bytes:
 
 @dataclass
 class Attempt:
-    """One party's side of one attempt. ``wires``: open connections to all other parties of the job."""
+    """One party's side of one attempt.
+
+    ``wires``: open connections to all other parties of the job.
+    """
 
     config: PartyConfig
     job: Job
@@ -77,7 +80,10 @@ class Attempt:
     _channels: dict[str, Channel] = field(default_factory=dict)
 
     async def run(self) -> dict[str, Any]:
-        """Run the attempt and return the receipt. Errors are raised after the peers were notified."""
+        """Run the attempt and return the receipt.
+
+        Errors are raised after the peers were notified.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=False)
         try:
             return await self._run()

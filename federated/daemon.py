@@ -184,7 +184,10 @@ class Daemon:
             except PeerFault as fault:
                 # In TLS 1.3 the accepting side judges a certificate after the handshake has ended
                 # here.
-                hint = f"Does {peer} hold this party's certificate, and can it hold one more job that it has not started?"
+                hint = (
+                    f"Does {peer} hold this party's certificate, and can it "
+                    "hold one more job that it has not started?"
+                )
                 raise Conflict(
                     "peer_refused",
                     f"{peer} has closed the connection before the job started.",
@@ -225,7 +228,9 @@ class Daemon:
     # --- The party's own people -------------------------------------------------------------------
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Answer on the control socket until cancelled; ``daemon_running`` if another daemon does."""
+        """Answer on the control socket until cancelled; ``daemon_running`` if another
+        daemon does.
+        """
         if await reachable(self.config.home):
             raise Conflict("daemon_running", f"A daemon of {self.config.name} is already running.")
         with _socket_path(self.config.home) as path:

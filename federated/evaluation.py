@@ -56,7 +56,8 @@ class ScoredRows:
         ):
             raise BadInput(
                 "scores_malformed",
-                f"The {what} rows' scores are malformed: each row needs a probability from 0 to 1 and a finite score.",
+                f"The {what} rows' scores are malformed: each row needs a "
+                "probability from 0 to 1 and a finite score.",
             )
         if self.bad.all() or not self.bad.any():
             kind = "bad" if self.bad.all() else "good"

@@ -130,7 +130,8 @@ class Job:
         if len(names) != 1:
             raise BadInput(
                 "spec_roles",
-                f"This protocol needs one party in the role {role}; the specification has {len(names)}.",
+                f"This protocol needs one party in the role {role}; "
+                f"the specification has {len(names)}.",
             )
         return names[0]
 

@@ -1,8 +1,8 @@
 """Number parsing: which notations are recognised, and how others are described without their value.
 
 Recognised are plain decimals, groups of three digits with commas (``1,234.5``) and full-width forms
-of both. Cells with a unit (``12%``, ``¥1,200``, ``3 万元``) are not converted: another party's column
-may lack the unit, and nothing would show it.
+of both. Cells with a unit (``12%``, ``¥1,200``, ``3 万元``) are not converted: another party's
+column may lack the unit, and nothing would show it.
 """
 
 from __future__ import annotations

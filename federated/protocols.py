@@ -69,7 +69,8 @@ def protocol_of(job: Job) -> Protocol:
         if part.role not in protocol.roles:
             raise BadInput(
                 "spec_roles",
-                f"{party} has the role {part.role}, which {job.protocol} does not define; its roles are {', '.join(protocol.roles)}.",
+                f"{party} has the role {part.role}, which {job.protocol} does not define; its "
+                f"roles are {', '.join(protocol.roles)}.",
             )
     protocol.check(job)
     return protocol

@@ -175,7 +175,8 @@ def _ids(column: pa.ChunkedArray, path: Path) -> tuple[NDArray[np.bytes_], int]:
         where = _where(path, pc.index(wrong, True).as_py())
         raise BadInput(
             "ids_malformed",
-            f"{where} of {path.name} has an identifier that is missing or longer than {_ID_BYTES} bytes.",
+            f"{where} of {path.name} has an identifier that is "
+            f"missing or longer than {_ID_BYTES} bytes.",
         )
     if pc.count_distinct(texts).as_py() != len(texts):
         alike = (
@@ -260,7 +261,9 @@ def _mostly_numbers(cells: pa.ChunkedArray) -> bool:
 
 
 def _numbers(cells: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.float64], int]:
-    """Parse a text column in which most cells are numbers; ``number_malformed`` where one is not."""
+    """Parse a text column in which most cells are numbers; ``number_malformed`` where
+    one is not.
+    """
     values, recognised = np.full(len(cells), np.nan), 0
     for row, cell in enumerate(cells.to_pylist()):
         if cell is None:
@@ -270,8 +273,10 @@ def _numbers(cells: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.
             seen = f"{digit_pattern(cell)!r} (9 is any digit, a any letter)"
             raise BadInput(
                 "number_malformed",
-                f"{_where(path, row)} of {path.name} has {seen} in the column {name}, where most cells are numbers.",
-                hint="Write plain numbers without units; else declare the cell in missing, or the column in texts, of the source.",
+                f"{_where(path, row)} of {path.name} has {seen} in the "
+                f"column {name}, where most cells are numbers.",
+                hint="Write plain numbers without units; else declare the cell in missing, or the "
+                "column in texts, of the source.",
                 column=name,
                 line=row + 2,
             )

@@ -197,7 +197,9 @@ def bounded(text: str) -> str:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Bound an untrusted JSON value: what is too deep, or no text, integer or boolean, becomes null."""
+    """Bound an untrusted JSON value: what is too deep, or no text, integer or boolean, becomes
+    null.
+    """
     if isinstance(value, str):
         return bounded(value)
     if isinstance(value, int):

@@ -39,10 +39,9 @@ from nodes.workers.status import WorkerMonitor
 MAX_THREADS = 64
 
 _DESCRIPTION = """\
-One organisation's node of the Qiaolian network. The organisation's own systems and people use a bearer token and the
-paths under `/v1/`; other
-members' nodes use self-issued tokens and the paths under `/v1/peer/`. Errors are `application/problem+json` with a
-stable `code`."""
+One organisation's node of the Qiaolian network. The organisation's own systems and people use a
+bearer token and the paths under `/v1/`; other members' nodes use self-issued tokens and the paths
+under `/v1/peer/`. Errors are `application/problem+json` with a stable `code`."""
 
 
 def create_app(

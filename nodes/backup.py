@@ -196,7 +196,8 @@ def _database_file(config: NodeConfig) -> Path:
         raise BadInput(
             "backup_database_unsupported",
             "This command takes snapshots of SQLite; the node's database is another.",
-            hint="Back it up with its own tool (PostgreSQL: pg_dump), and copy the node's directory.",
+            hint="Back it up with its own tool (PostgreSQL: "
+            "pg_dump), and copy the node's directory.",
         )
     path = Path(config.database_url.removeprefix(_SQLITE))
     if not path.is_file():
@@ -209,7 +210,9 @@ def _database_file(config: NodeConfig) -> Path:
 
 
 def _node_files(config: NodeConfig) -> dict[str, Path]:
-    """Map paths within the archive to files; a file outside the directory is archived by its name."""
+    """Map paths within the archive to files; a file outside the directory is archived
+    by its name.
+    """
     keys = config.path(config.keys.dir)
     files = {
         CONFIG_FILE: config.home / CONFIG_FILE,

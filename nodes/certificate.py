@@ -99,7 +99,10 @@ def renew(config: NodeConfig) -> NodeCertificate:
 
 
 class ServerCertificate:
-    """The certificate a running server shows. Thread-safe: the TLS context is replaced as a whole."""
+    """The certificate a running server shows.
+
+    Thread-safe: the TLS context is replaced as a whole.
+    """
 
     def __init__(self, config: NodeConfig, *, clock: Callable[[], float] = time.time) -> None:
         """Open the key and the certificate, renewing it if that is due.
@@ -153,7 +156,8 @@ def _renew(config: NodeConfig, key: ec.EllipticCurvePrivateKey) -> NodeCertifica
         raise Conflict(
             "certificate_issued_elsewhere",
             "The node's certificate was issued by somebody else and is not renewed by the node.",
-            hint=f"Have it renewed there for the same key and put it at {path}; the running node takes it up.",
+            hint="Have it renewed there for the same key and put it at "
+            f"{path}; the running node takes it up.",
         )
     renewed = renewed_certificate(former, key)
     write_private(path, renewed)
@@ -173,7 +177,10 @@ def _read_file(path: Path) -> bytes:
 
 
 def _context(certificate: Path, key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
-    """TLS 1.3 with the certificate. The key passes through a file only under a one-time password."""
+    """TLS 1.3 with the certificate.
+
+    The key passes through a file only under a one-time password.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     password = secrets.token_hex(16).encode()
@@ -194,5 +201,6 @@ def _wrong(what: str) -> BadInput:
     return BadInput(
         "certificate_wrong",
         f"The node's certificate {what}.",
-        hint=f"Look at {CERTIFICATE_FILE} in the directory of its keys, and restore it from a backup.",
+        hint=f"Look at {CERTIFICATE_FILE} in the directory of its "
+        "keys, and restore it from a backup.",
     )

@@ -194,7 +194,8 @@ class _CertificateRefused(OSError):
             )
         return Unavailable(
             "node_certificate_expired",
-            f"The certificate of the node at {url} ({printable(self._holder)}) ended at {local_time(self._ended_at)}.",
+            f"The certificate of the node at {url} ({printable(self._holder)}) ended at "
+            f"{local_time(self._ended_at)}.",
             hint="Whoever runs the node renews it with `qiaolian node certificate renew`. "
             "If the date is still to come, correct this machine's clock.",
         )

@@ -54,7 +54,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """How a background worker's rounds have gone. Times in Unix seconds; None for never or not now."""
+    """How a background worker's rounds have gone.
+
+    Times in Unix seconds; None for never or not now.
+    """
 
     name: str
     running_since: float | None = None
@@ -108,7 +111,8 @@ def of_keys(records: Mapping[KeyPurpose, KeyRecord], member: str) -> Finding:
         return Finding(
             State.WARNING,
             "not_admitted",
-            f"The directory holds no key of this node: {member} is not admitted yet, or with other keys.",
+            f"The directory holds no key of this node: {member} is "
+            "not admitted yet, or with other keys.",
             "Two governors admit the member with the node's admission.json.",
         )
     missing = [
@@ -137,15 +141,19 @@ def of_certificate(ends_at: float, now: float) -> Finding:
         return Finding(
             State.FAILING,
             "certificate_expired",
-            f"This node's TLS certificate ended at {local_time(ends_at)}: other members refuse its answers.",
-            "Run `qiaolian node certificate renew`. If the date is still to come, correct this machine's clock.",
+            "This node's TLS certificate ended at "
+            f"{local_time(ends_at)}: other members refuse its answers.",
+            "Run `qiaolian node certificate renew`. If the date is "
+            "still to come, correct this machine's clock.",
         )
     if days < CERTIFICATE_WARNING_DAYS:
         return Finding(
             State.WARNING,
             "certificate_ends_soon",
-            f"This node's TLS certificate ends at {local_time(ends_at)}, in {days:.0f} days, and was not renewed.",
-            "Run `qiaolian node certificate renew`; the worker `certificate` says what stands in its way.",
+            f"This node's TLS certificate ends at {local_time(ends_at)}, "
+            f"in {days:.0f} days, and was not renewed.",
+            "Run `qiaolian node certificate renew`; the worker "
+            "`certificate` says what stands in its way.",
         )
     return Finding(detail=f"{days:.0f} days left")
 
@@ -168,7 +176,8 @@ def of_peer_clocks(status: ClockStatus) -> Finding:
         return Finding(
             State.FAILING,
             "clock_off",
-            f"This node's clock is {shown(status.own)} of most members' clocks: they refuse its requests.",
+            f"This node's clock is {shown(status.own)} of most "
+            "members' clocks: they refuse its requests.",
             "Set this machine's clock by a time server.",
         )
     if status.peers:
@@ -176,7 +185,8 @@ def of_peer_clocks(status: ClockStatus) -> Finding:
         return Finding(
             State.WARNING,
             "peer_clock_off",
-            f"These members' clocks are off: {_listed(named)}. Requests between their nodes and this one are refused.",
+            f"These members' clocks are off: {_listed(named)}. Requests "
+            "between their nodes and this one are refused.",
             "Ask their operators to set their clocks by a time server.",
         )
     if status.undecided is not None:
@@ -184,7 +194,8 @@ def of_peer_clocks(status: ClockStatus) -> Finding:
         return Finding(
             State.WARNING,
             "clocks_differ",
-            f"This node's clock is {shown(offset)} of that of {member}; nothing shows which of the two is off.",
+            f"This node's clock is {shown(offset)} of that of {member}; "
+            "nothing shows which of the two is off.",
             "Compare both with a time server.",
         )
     return Finding()
@@ -230,7 +241,8 @@ def of_cosignatures(cosigning: Cosigning, now: float) -> Finding:
         return Finding(
             State.WARNING,
             "cosignature_late",
-            f"Checkpoints of this node's log have waited {_age(since, now)} for a witness; cosigned last: {last}.",
+            "Checkpoints of this node's log have waited "
+            f"{_age(since, now)} for a witness; cosigned last: {last}.",
             "Ask the supervisor whether its node runs and reaches this one.",
         )
     return Finding(detail="" if cosigning.last_at is None else f"cosigned last: {last}")
@@ -249,7 +261,8 @@ def of_worker(status: WorkerStatus, now: float) -> Finding:
         return Finding(
             State.FAILING if lasting else State.WARNING,
             status.code,
-            f"It has failed {status.failures} times in {_age(since, now)} ({success}): {status.detail}",
+            f"It has failed {status.failures} times in "
+            f"{_age(since, now)} ({success}): {status.detail}",
             status.hint,
         )
     if status.running_since is not None and now - status.running_since > STUCK_SECONDS:

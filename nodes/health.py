@@ -307,7 +307,9 @@ class Health:
         return self._clocks().own
 
     def keys_ended(self) -> float | None:
-        """Keys of this node that are not live in the directory; None while that cannot be proved."""
+        """Keys of this node that are not live in the directory; None while that
+        cannot be proved.
+        """
         try:
             return float(sum(not record.live for record in self._key_records().values()))
         except QiaolianError:
@@ -389,7 +391,10 @@ class Health:
             ),
             (
                 "qiaolian_claims_lost_fen",
-                "Fen delivered under agreements that closed before they were claimed, as far as looked at since the start.",
+                (
+                    "Fen delivered under agreements that closed before they were claimed, as far "
+                    "as looked at since the start."
+                ),
                 self._of_claims(lambda monitor: monitor.report.lost),
             ),
         ]
@@ -439,8 +444,10 @@ class Health:
         if self._projects and behind is not None and behind > MAX_BLOCKS_BEHIND:
             raise Unavailable(
                 "projection_behind",
-                f"The events of the last {behind} blocks are not in this node's database yet: lists and searches show older state.",
-                hint="It catches up by itself. If it does not, the log names the worker `projector` and why it fails.",
+                f"The events of the last {behind} blocks are not in this node's database yet: "
+                "lists and searches show older state.",
+                hint="It catches up by itself. If it does not, the log names the worker "
+                "`projector` and why it fails.",
             )
 
     def _outbox(self) -> None:

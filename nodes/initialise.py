@@ -89,7 +89,9 @@ class KeyEntry:
 
 @dataclass(frozen=True)
 class Admission:
-    """A member's admission: member id, name, roles and public keys, for two governors to approve."""
+    """A member's admission: member id, name, roles and public keys, for two governors
+    to approve.
+    """
 
     member: str
     name: str
@@ -159,7 +161,8 @@ def initialise(plan: NodePlan) -> Admission:
     if not is_plain(plan.name, limit=MAX_NAME_LENGTH):
         raise BadInput(
             "name_malformed",
-            f"An organisation's name has 1 to {MAX_NAME_LENGTH} visible characters in normal form C.",
+            f"An organisation's name has 1 to {MAX_NAME_LENGTH} "
+            "visible characters in normal form C.",
         )
     for role in plan.roles:
         if role not in ROLE_NAMES:
@@ -218,7 +221,9 @@ def _require_no_collision(home: Path, directory: Path) -> None:
 
 
 def _move_into(home: Path, directory: Path) -> None:
-    """Move the node to its directory: in one rename if there is none, else the configuration last."""
+    """Move the node to its directory: in one rename if there is none, else the
+    configuration last.
+    """
     if not directory.exists():
         os.replace(home, directory)
         return
@@ -308,7 +313,9 @@ def read_public(keys_dir: Path, part: str) -> dict[str, KeyEntry]:
 
 
 def _node_passphrase(plan: NodePlan, home: Path) -> str:
-    """The key store's passphrase: what the plan's file holds, else a new one that is written there."""
+    """The key store's passphrase: what the plan's file holds, else a new one that is
+    written there.
+    """
     file = plan.passphrase_file or home / "passphrase"
     if not file.exists():
         write_private(file, secrets.token_urlsafe(32).encode() + b"\n")

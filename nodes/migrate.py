@@ -46,7 +46,8 @@ def upgrade(url: str, *, lock_dir: Path) -> str:
                 raise Conflict(
                     "database_newer",
                     f"The database is at schema {at}, which this program does not know.",
-                    hint="Run the newer program that migrated it, or restore the backup made before.",
+                    hint="Run the newer program that migrated it, or "
+                    "restore the backup made before.",
                 )
             if at != head:
                 _migrate(url)

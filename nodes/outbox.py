@@ -1,5 +1,5 @@
-"""The outbox process: sends the node's queued contract calls. It holds the transaction keys and nothing
-else, and imports no web framework.
+"""The outbox process: sends the node's queued contract calls. It holds the transaction keys and
+nothing else, and imports no web framework.
 
 A key that was replaced still sends what was queued for it; nothing moves from one key to another,
 so nothing is sent twice.

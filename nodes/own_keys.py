@@ -1,5 +1,5 @@
-"""The node's own keys: those in use, those replaced, their proved records in the directory, and what
-still needs a replaced one.
+"""The node's own keys: those in use, those replaced, their proved records in the directory, and
+what still needs a replaced one.
 
 A replaced key stays live for what pins it, and is ended by the member itself once nothing does
 (docs/adr, "An agreement keeps its keys").
@@ -231,7 +231,8 @@ class _Keys:
         if not has_anchored(self._context, size):
             yield Need(
                 code="not_anchored",
-                sentence=f"the log's first {size} entries, which hold what it signed, are not anchored",
+                sentence=f"the log's first {size} entries, which hold "
+                "what it signed, are not anchored",
                 passes=True,
             )
 
@@ -255,7 +256,9 @@ class _Keys:
         yield from self._queued(sender=entry.address)
 
     def _queued(self, *, sender: str | None = None, until: float | None = None) -> Iterator[Need]:
-        """Calls that the key sends, or may have signed a statement of, and that no block holds yet."""
+        """Calls that the key sends, or may have signed a statement of, and that no
+        block holds yet.
+        """
         with self._context.database.read() as session:
             count = owed(session, sender=sender, until=until)
         if count:
@@ -290,7 +293,8 @@ def _require_unneeded(key: OwnKey) -> None:
         raise Conflict(
             "key_in_use",
             f"The {key.purpose} key is in use.",
-            hint=f"A stolen key is ended at once with --stolen; any other is replaced: qiaolian node key replace {key.purpose}",
+            hint="A stolen key is ended at once with --stolen; any other is replaced: qiaolian "
+            f"node key replace {key.purpose}",
         )
     if key.neededBy:
         needs = "; ".join(need.sentence for need in key.neededBy)

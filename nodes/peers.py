@@ -2,8 +2,8 @@
 
 A peer's address comes from this node's configuration; who answers there is checked against the
 directory: the certificate's key must be a live TLS key of that member (and, where the configuration
-pins one, that key), and the certificate must not have ended. A peer's refusal is raised as
-our own error by code, refused by that peer; what a proxy or another program at the address answers in its
+pins one, that key), and the certificate must not have ended. A peer's refusal is raised as our own
+error by code, refused by that peer; what a proxy or another program at the address answers in its
 place is named as such (``nodes.answers``).
 """
 
@@ -204,15 +204,18 @@ class HttpPeers:
             raise Unavailable(
                 "peer_wrong_certificate",
                 "What answers at the other member's address does not hold that member's TLS key.",
-                hint="Check the address, and that no proxy opens TLS on the way; if both are right, ask the member whether its certificate changed.",
+                hint="Check the address, and that no proxy opens TLS on the way; if both are "
+                "right, ask the member whether its certificate changed.",
                 member=member,
             ).by(self._peer(member))
         self._ends[member] = shown.ends_at
         if shown.ends_at <= self._clock():
             raise Unavailable(
                 "peer_certificate_expired",
-                f"The TLS certificate of the node of {member} ended at {local_time(shown.ends_at)}.",
-                hint="Ask that member to run `qiaolian node certificate renew`. If the date is still to come, correct this machine's clock.",
+                f"The TLS certificate of the node of {member} ended at "
+                f"{local_time(shown.ends_at)}.",
+                hint="Ask that member to run `qiaolian node certificate renew`. If the date is "
+                "still to come, correct this machine's clock.",
                 member=member,
             ).by(self._peer(member))
 

@@ -65,7 +65,8 @@ def translate_error(error: BaseException) -> QiaolianError:
         return Unavailable(
             "database_unavailable",
             "The node's database did not answer.",
-            hint="Check the disk's free space and the database's state, then send the same request again.",
+            hint="Check the disk's free space and the database's "
+            "state, then send the same request again.",
         )
     internal = QiaolianError(
         "internal_error",
@@ -93,13 +94,15 @@ def start_failure(error: Exception) -> QiaolianError:
         return Unavailable(
             "database_url_wrong",
             "The URL of the node's database cannot be used.",
-            hint="Correct database in the node's configuration, and install the driver that it names.",
+            hint="Correct database in the node's configuration, and "
+            "install the driver that it names.",
         )
     if isinstance(error, SQLAlchemyError):
         return Unavailable(
             "database_unavailable",
             f"The node's database cannot be used ({kind}).",
-            hint="Check that it runs, and database in the node's configuration; --log-level DEBUG shows the cause.",
+            hint="Check that it runs, and database in the node's "
+            "configuration; --log-level DEBUG shows the cause.",
         )
     if isinstance(error, OSError):
         about = f" ({error.filename})" if error.filename else ""

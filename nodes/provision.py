@@ -409,7 +409,9 @@ def found(
     governors: int = 3,
     ledger: Ledger | None = None,
 ) -> list[bytes]:
-    """Fill the directory of a fresh deployment: complete the first ``governors``, admit the others."""
+    """Fill the directory of a fresh deployment: complete the first ``governors``,
+    admit the others.
+    """
     ledger = ledger or Ledger(organisations[0].plan.rpc, deployment)
     governance = Governance(
         ledger, [organisation.administrator() for organisation in organisations[:2]]

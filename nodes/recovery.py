@@ -7,8 +7,8 @@ happens by itself at a start. In order:
 2. Find the lost end of the evidence log (``registry.evidence.recovery``). What is found is stored
    together with a hold on every agreement, so that a kill between this step and the next leaves
    nothing that could be signed twice.
-3. Take lost agreements and sequence positions back from the other parties (``exchange.metering.recovery``),
-   which releases the holds one by one.
+3. Restore lost agreements and sequence positions from the other parties
+   (``exchange.metering.recovery``), which releases the holds one by one.
 
 Each step can be repeated; what is whole already is left as it is.
 """
@@ -65,21 +65,39 @@ class RecoveryReport:
     def lines(self) -> Iterator[str]:
         """For people."""
         if self.entries:
-            yield f"The evidence log lacked {self.entries} entries. A supervisor's copy of them was checked and taken; it goes on at {self.size}."
+            yield (
+                f"The evidence log lacked {self.entries} entries. A supervisor's copy of them "
+                f"was checked and taken; it goes on at {self.size}."
+            )
         else:
-            yield f"The evidence log lacks nothing that the chain or a supervisor has seen; it has {self.size} entries."
+            yield (
+                "The evidence log lacks nothing that the chain or a "
+                f"supervisor has seen; it has {self.size} entries."
+            )
         for agreement in self.agreements:
             name = "0x" + agreement.agreement_id.hex()
             if agreement.positions:
-                yield f"Agreement {name}: {agreement.positions} positions were shown by the other party, checked and taken."
+                yield (
+                    f"Agreement {name}: {agreement.positions} positions were shown by the "
+                    "other party, checked and taken."
+                )
             if agreement.refusal is not None:
-                yield f"Agreement {name} is not recovered ({agreement.refusal.code}): {agreement.refusal.sentence}"
+                yield (
+                    f"Agreement {name} is not recovered ({agreement.refusal.code}): "
+                    f"{agreement.refusal.sentence}"
+                )
         if self.unmatched:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.unmatched.items()))
             yield f"In the log again, without what they record: {kinds}."
-            yield "Steps of deals follow from their parties once the node runs; the rest was in the lost database alone."
+            yield (
+                "Steps of deals follow from their parties once the node "
+                "runs; the rest was in the lost database alone."
+            )
         if not self.complete:
-            yield "Nothing is signed under what is not recovered. Run this again when the other party answers, or give notice and agree anew."
+            yield (
+                "Nothing is signed under what is not recovered. Run this again when the other "
+                "party answers, or give notice and agree anew."
+            )
 
 
 def run(config: NodeConfig) -> int:

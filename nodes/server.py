@@ -162,7 +162,9 @@ def _serve(server: _Server, app: FastAPI) -> int:
 
 
 class _StartupErrorFilter:
-    """Keeps uvicorn's text of a failed start out of the log: ``nodes.cli.node`` reports its cause."""
+    """Keeps uvicorn's text of a failed start out of the log: ``nodes.cli.node``
+    reports its cause.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -102,7 +102,10 @@ class TokenIssuer:
         body: bytes,
         lifetime: int = LIFETIME_SECONDS,
     ) -> str:
-        """The Authorization header's value for one request. ``target`` is path and query as sent."""
+        """The Authorization header's value for one request.
+
+        ``target`` is path and query as sent.
+        """
         now = int(self._clock())
         claims = {
             "v": 1,
@@ -212,21 +215,30 @@ class TokenVerifier:
             raise self._out_of_time(claims["iss"], now - claims["iat"])
 
     def _out_of_time(self, sender: str, age: float) -> Unauthorised:
-        """The refusal of a token made ``age`` seconds ago, as far as known with whose clock is off."""
+        """The refusal of a token made ``age`` seconds ago, as far as known with whose
+        clock is off.
+        """
         clocks = self._clocks()
         if clocks.own is not None and clocks.own_off:
             whose = f"The clock of this node ({self._member}) is {shown(clocks.own)}."
         elif sender in clocks.peers:
             whose = f"The clock of {sender} is {shown(clocks.peers[sender])}."
         elif clocks.own is not None:
-            whose = f"This node's clock agrees with others': that of {sender} is {shown(-age)}, or the request was late."
+            whose = (
+                f"This node's clock agrees with others': that of {sender} is "
+                f"{shown(-age)}, or the request was late."
+            )
         else:
-            whose = f"The clocks of {sender} and of this node ({self._member}) differ, or the request was late."
+            whose = (
+                f"The clocks of {sender} and of this node "
+                f"({self._member}) differ, or the request was late."
+            )
         made = f"{age:.0f} s ago" if age > 0 else f"{-age:.0f} s in the future"
         return Unauthorised(
             "token_expired",
             f"By this node's clock the token was made {made}. {whose}",
-            hint="Set the clock that is off by a time server; `qiaolian health` on both sides names it.",
+            hint="Set the clock that is off by a time server; "
+            "`qiaolian health` on both sides names it.",
         ).by(RefusedBy(Refuser.CLOCK))
 
     async def _caller(self, member: str, fingerprint: bytes) -> PeerCaller:

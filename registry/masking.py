@@ -9,7 +9,7 @@ when the asset is published:
 | ``drop`` | all | the column cannot be asked for |
 | ``constant`` | all | ``***``: only whether there is a value |
 | ``prefix:4`` | text, integer | the first characters, the rest as asterisks |
-| ``range:10`` | integer, decimal | the interval of that width: ``30-39`` of whole numbers, ``[30,40)`` of decimals |
+| ``range:10`` | integer, decimal | the interval: ``30-39`` of integers, ``[30,40)`` of decimals |
 | ``round:100`` | integer, decimal | the nearest multiple, halves up |
 
 Every rule keeps an absent value absent. A value that its rule cannot mask is an error, never hidden
@@ -70,14 +70,16 @@ def _require_rule(column: str, rule: str, type_: str) -> None:
     if found is None or (found.group(2) == "prefix" and int(found.group(3)) > MAX_PREFIX):
         raise BadInput(
             "masking_rule_malformed",
-            f"The masking rule of {column} is none of keep, drop, constant, range:N, round:N, prefix:N (N at most {MAX_PREFIX} for prefix).",
+            f"The masking rule of {column} is none of keep, drop, constant, range:N, round:N, "
+            f"prefix:N (N at most {MAX_PREFIX} for prefix).",
             column=column,
         )
     if type_ not in _FITTING[found.group(1) or found.group(2)]:
         raise BadInput(
             "masking_rule_unfit",
             f"The column {column} holds {type_} values, which {rule} cannot mask.",
-            hint=f"For {type_}: {_FOR_TYPE[type_]}. If the column should hold numbers, correct the cells that are none.",
+            hint=f"For {type_}: {_FOR_TYPE[type_]}. If the column should hold "
+            "numbers, correct the cells that are none.",
             column=column,
         )
 

@@ -3,8 +3,8 @@
 The network knows a fixed list of purposes. Each asset version lists those it may be used for, each
 with whether the subject's consent is needed; the list is part of the version's hashed metadata. A
 purpose that the version does not list is refused when a grant is requested or approved, when an
-agreement is proposed or countersigned, and at every call. The scene of a grant (场景) is a free code
-beside the purpose and decides nothing.
+agreement is proposed or countersigned, and at every call. The scene of a grant (场景) is a free
+code beside the purpose and decides nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ class ListedPurposes:
             )
 
     def needs_consent(self, purpose: str) -> bool:
-        """Whether a use for this purpose needs the subject's consent. One that is not listed does."""
+        """Whether a use for this purpose needs the subject's consent.
+
+        One that is not listed does.
+        """
         return self.consent.get(purpose, True)
 
     def to_json(self) -> dict[str, dict[str, bool]]:

@@ -44,7 +44,8 @@ def reason_code(text: str) -> str:
     except BadInput as error:
         raise BadInput(
             "reason_malformed",
-            "A reason is a code of up to 31 lower-case letters, digits and hyphens, or the Chinese name of one.",
+            "A reason is a code of up to 31 lower-case letters, digits "
+            "and hyphens, or the Chinese name of one.",
             hint=_hint(),
         ) from error
     return code

@@ -27,7 +27,9 @@ def signing_member(
 def require_signed_by(
     context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose
 ) -> None:
-    """Refuse a statement that is not signed with a live key of an active member: ``wrong_signer``."""
+    """Refuse a statement that is not signed with a live key of an active member:
+    ``wrong_signer``.
+    """
     signed = signed_by(context, member, statement, signature)
     signed.require(context.view.proved(signed.records), *purposes)
 
@@ -91,5 +93,6 @@ def require_signed_at(
         name = type(statement).__name__
         raise Forbidden(
             "wrong_signer",
-            f"The {name} is not signed with a key of the member it should be by that was live when the chain took it.",
+            f"The {name} is not signed with a key of the member it should "
+            "be by that was live when the chain took it.",
         )

@@ -28,7 +28,8 @@ def require_valid(code: str) -> str:
         raise BadInput(
             "wrong_check_character",
             "This is not a valid 18-character unified social credit code.",
-            hint="Compare it with the organisation's licence; the letters I, O, S, V and Z do not occur.",
+            hint="Compare it with the organisation's licence; the "
+            "letters I, O, S, V and Z do not occur.",
         )
     return code
 

@@ -1,4 +1,5 @@
-"""Checks the arguments of ``scripts/demo`` and ``scripts/test`` before anything is installed or built.
+"""Checks the arguments of ``scripts/demo`` and ``scripts/test`` before anything is installed or
+built.
 
 Standard library only: this runs under the machine's own Python. ``python -m scripts.arguments
 demo|test [ARGUMENT ...]`` exits with 0 if they are valid, 2 with one line that names the
@@ -23,8 +24,9 @@ PARTS = ("network", "bundles")
 HELP_SHOWN = 10
 
 _TEST_HELP = """\
-Sets up what is missing, checks the sources and the contracts, then runs the tests. Options of this script: --fast (the tests alone), --long (also
-the tests that are long by nature). The other options here, and paths of tests, go to pytest; after -- anything goes to pytest unchecked."""
+Sets up what is missing, checks the sources and the contracts, then runs the tests. Options of this
+script: --fast (the tests alone), --long (also the tests that are long by nature). The other options
+here, and paths of tests, go to pytest; after -- anything goes to pytest unchecked."""
 _FLAGS = (
     "-x",
     "-q",
@@ -85,7 +87,9 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def require_demo(arguments: argparse.Namespace) -> None:
-    """Check the demo's arguments: ``demo_too_small``, ``demo_out_in_use``, ``demo_out_unwritable``."""
+    """Check the demo's arguments: ``demo_too_small``, ``demo_out_in_use``,
+    ``demo_out_unwritable``.
+    """
     for option, given, minimum in (
         ("--calls", arguments.calls, MIN_CALLS),
         ("--deals", arguments.deals, MIN_DEALS),

@@ -54,7 +54,8 @@ def _run_in(out: Path, arguments: argparse.Namespace) -> int:
     for sentence in report_broken:
         print(f"NOT HELD: {sentence}", file=sys.stderr)
     print(
-        f"\n{'Every step held.' if not report_broken else 'Some promises did not hold.'} Report: {out / 'report.html'}"
+        f"\n{'Every step held.' if not report_broken else 'Some promises did not hold.'} "
+        f"Report: {out / 'report.html'}"
     )
     return 1 if report_broken else 0
 
@@ -122,7 +123,8 @@ class Demo:
         self._screen.step(1, "Four validators, nine organisations 建网")
         loans = records.loans()
         self._screen.line(
-            f"{len(loans):,} loan records (modeldata/credit_data), each shown as a sole trader; the identifiers are made up, "
+            f"{len(loans):,} loan records (modeldata/credit_data), each shown as a sole trader; "
+            "the identifiers are made up, "
             "valid by their check characters, and belong to nobody",
             f"first: {loans[0][records.SUBJECT]}",
         )

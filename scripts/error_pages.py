@@ -1,4 +1,5 @@
-"""Writes ``docs/errors.md``: every error code with its classes, meaning and advice in both languages.
+"""Writes ``docs/errors.md``: every error code with its classes, meaning and advice in both
+languages.
 
 ``python -m scripts.error_pages`` writes the page, ``--check`` says whether the committed one is
 current.
@@ -25,14 +26,17 @@ _HEAD = """\
 
 Written from the packages' `errors.toml` by `python -m scripts.error_pages`.
 
-A refusal carries a stable code: the API as `code` in `application/problem+json` (RFC 9457), whose `type` refers to the code's
-row here; the command line as `error[CODE]`. `qiaolian error CODE` prints a row of this page. A sentence may be reworded, a code is not.
+Every refusal carries a stable code: in the API, `code` of `application/problem+json` (RFC 9457),
+whose `type` refers to the code's row here; on the command line, `error[CODE]`. `qiaolian error
+CODE` prints a row of this page. A sentence may be reworded; a code never changes.
 
-拒绝办理的应答均带有固定代码：接口应答中为 `code`，命令行中为 `error[代码]`。`qiaolian error 代码` 可查询其含义和办理建议。
+拒绝办理的应答均带有固定代码：接口应答中为 `code`，命令行中为 `error[代码]`。
+`qiaolian error 代码` 可查询其含义和办理建议。
 
 ## Classes 类别
 
-The class of an error fixes its HTTP status and exit code. A code that is both a refusal and a finding of `qiaolian verify` has two classes.
+The class of an error determines its HTTP status and exit code. A code that is both a refusal and a
+finding of `qiaolian verify` has two classes.
 """
 
 _TITLES = {

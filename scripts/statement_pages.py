@@ -1,6 +1,7 @@
 """Write ``docs/statements.md``: the fields and a test vector of every statement, from its type.
 
-``python -m scripts.statement_pages`` writes the page; ``--check`` compares it with the committed one.
+``python -m scripts.statement_pages`` writes the page; ``--check`` compares it with the committed
+one.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ VECTOR_DOMAIN = Domain(7_421, "0x" + "33" * 20)
 _HEAD = """\
 # Statements, field by field
 
-Written from `chain/statements` by `python -m scripts.statement_pages`; the same types stand in `contracts/src/Statements.sol`.
-Signed under EIP-712 with the domain `EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)`,
-name `{name}`, version `{version}`, the chain's id and the named contract's address. Signatures are 65 bytes, low-s.
+`python -m scripts.statement_pages` generates this page from `chain/statements`. The contracts
+define the same types in `contracts/src/Statements.sol`. Statements are signed under EIP-712 with
+the domain `EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)`:
+name `{name}`, version `{version}`, the chain's id and the address of the contract named with each
+type. Signatures are 65 bytes, with low s.
 
-Vectors: chain id {chain}, contract `{contract}`, signed by the key whose address is `{signer}` (private key: keccak256 of the text
-`qiaolian test vector`). Numbers up to `uint64` are JSON numbers, wider ones decimal strings; times are Unix seconds, money is fen.
+The test vectors use chain id {chain} and contract `{contract}`. They are signed by the key whose
+address is `{signer}` (private key: keccak256 of the text `qiaolian test vector`). In JSON, integers
+up to `uint64` are numbers and wider ones decimal strings. Times are Unix seconds, money is fen.
 """
 
 
@@ -47,6 +51,11 @@ def page() -> str:
     return "\n".join(
         [head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned]
     )
+
+
+def _description(struct: type[Struct]) -> str:
+    paragraphs = inspect.cleandoc(struct.__doc__ or "").split("\n\n")
+    return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in paragraphs)
 
 
 def _section(struct: type[Struct]) -> str:
@@ -68,7 +77,7 @@ def _section(struct: type[Struct]) -> str:
     return "\n".join(
         [
             f"\n### {struct.__name__}{contract}\n",
-            textwrap.fill(inspect.cleandoc(struct.__doc__ or ""), 140) + "\n",
+            _description(struct) + "\n",
             "| field | type | meaning |\n|---|---|---|",
             *rows,
             "\nVector: the fields below in order.\n",

@@ -58,7 +58,9 @@ class PreparedStatement:
     def compile(
         self, dialect: sa.Dialect, row: Mapping[str, Any]
     ) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
-        """The statement's text for a kind of database, and what makes the driver's values of a row."""
+        """The statement's text for a kind of database, and what makes the driver's
+        values of a row.
+        """
         found = self._compiled.get(dialect.name)
         if found is None:
             compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(row))
@@ -214,7 +216,9 @@ class Database:
                 return
 
     def _commit(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
-        """Commit a batch together; if that fails for a reason outside the changes, each one alone."""
+        """Commit a batch together; if that fails for a reason outside the changes,
+        each one alone.
+        """
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:

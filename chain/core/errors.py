@@ -125,7 +125,10 @@ class ChainUnavailable(Unavailable):
 
 
 class VerificationError(QiaolianError):
-    """What was to be verified does not hold. Each subclass is one exit code of ``qiaolian verify``."""
+    """What was to be verified does not hold.
+
+    Each subclass is one exit code of ``qiaolian verify``.
+    """
 
     status = 422
 

@@ -226,7 +226,8 @@ def _require_compiler() -> None:
         raise Unavailable(
             "compiler_missing",
             f"Building the chain engine needs a C compiler, and there is no {compiler}.",
-            hint="Install gcc (Debian and Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc).",
+            hint="Install gcc (Debian and Ubuntu: apt install gcc "
+            "libc6-dev; Fedora: dnf install gcc).",
         )
 
 

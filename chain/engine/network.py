@@ -394,9 +394,11 @@ class Network:
         if self.genesis_hash and len(empty) >= quorum:
             raise Unavailable(
                 "chain_data_missing",
-                f"{len(empty)} of {len(self._homes)} validators have lost the chain's data; they could seal another chain in its place.",
+                f"{len(empty)} of {len(self._homes)} validators have lost the chain's data; they "
+                "could seal another chain in its place.",
                 hint="Put the data directories back from their backups: at least "
-                f"{len(self._homes) - quorum + 1} are needed. To give the chain up: qiaolian network destroy.",
+                f"{len(self._homes) - quorum + 1} are needed. To give "
+                "the chain up: qiaolian network destroy.",
             )
 
     def _restore_peer_files(self, down: Sequence[ValidatorHome]) -> None:

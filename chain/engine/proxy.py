@@ -83,7 +83,10 @@ class Proxy:
             await _reply(send, error.status, _error(None, error))
 
     def _answers(self, calls: list[RpcCall]) -> list[dict[str, Any]]:
-        """The answers in the order of the calls. What is refused leaves the rest of a batch alone."""
+        """The answers in the order of the calls.
+
+        What is refused leaves the rest of a batch alone.
+        """
         answers: dict[int, dict[str, Any]] = {}
         passed: list[tuple[int, RpcCall]] = []
         for index, call in enumerate(calls):

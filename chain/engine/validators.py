@@ -126,8 +126,10 @@ def require_vote(address: str, *, admit: bool, council: Sequence[str], own: str)
     if len(council) <= MIN_VALIDATORS:
         raise Conflict(
             "too_few_validators",
-            f"Of {len(council)} validators none can be voted out: fewer than {MIN_VALIDATORS} bear no failure.",
-            hint="Vote a new one in first: qiaolian network add, then qiaolian network vote --admit ADDRESS",
+            f"Of {len(council)} validators none can be voted out: fewer "
+            f"than {MIN_VALIDATORS} bear no failure.",
+            hint="Vote a new one in first: qiaolian network add, then "
+            "qiaolian network vote --admit ADDRESS",
         )
 
 
@@ -204,7 +206,8 @@ class ValidatorHome:
             raise Unavailable(
                 "validator_key_missing",
                 f"The key of the validator of {self.validator.organisation} is missing or damaged.",
-                hint=f"Put {self.directory / 'nodekey'} back from its backup; without it this validator cannot "
+                hint=f"Put {self.directory / 'nodekey'} back from its "
+                "backup; without it this validator cannot "
                 "return: let the others vote it out and a new one in (docs/operations.md).",
             ) from error
         return peer_url(key, self.validator.peer_port)
@@ -234,7 +237,10 @@ class ValidatorHome:
         return process if same else None
 
     def initialise(self) -> None:
-        """Write the genesis block unless that was done. Begun and not finished counts as not done."""
+        """Write the genesis block unless that was done.
+
+        Begun and not finished counts as not done.
+        """
         if self.initialised:
             return
         for name in ("klay", "kaia"):

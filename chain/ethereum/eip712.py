@@ -249,12 +249,15 @@ class Struct:
         type(self).from_json(self.to_json())
 
     def require_known_version(self) -> None:
-        """Refuse a struct of a version whose meaning this program does not know: ``wrong_version``."""
+        """Refuse a struct of a version whose meaning this program does not know:
+        ``wrong_version``.
+        """
         version = getattr(self, "version", None)
         if version not in (None, *self.VERSIONS):
             raise BadInput(
                 "wrong_version",
-                f"A {type(self).__name__} is of version {version}, which this program does not know.",
+                f"A {type(self).__name__} is of version {version}, "
+                "which this program does not know.",
             )
 
     def to_contract(self) -> tuple[Any, ...]:

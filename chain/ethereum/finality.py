@@ -75,7 +75,8 @@ def header_refused(sentence: str, **context: object) -> Unavailable:
     return ChainUnavailable(
         "chain_header_refused",
         sentence,
-        hint="The chain node is faulty, of another network, or lies: use another one and tell the network's operator.",
+        hint="The chain node is faulty, of another network, or lies: use "
+        "another one and tell the network's operator.",
         **context,
     )
 

@@ -146,7 +146,8 @@ def require_final(header: Header, validators: Collection[str]) -> frozenset[str]
     if len(seen) < seals_needed(len(validators)):
         raise NotFinal(
             "seal_missing",
-            f"Block {header.number} has {len(seen)} of the {seals_needed(len(validators))} seals that make it final.",
+            f"Block {header.number} has {len(seen)} of the "
+            f"{seals_needed(len(validators))} seals that make it final.",
         )
     return frozenset(seen)
 

@@ -42,7 +42,8 @@ def _require_covered(valid_from: int, height: int) -> None:
     if height < valid_from:
         raise NotAnchored(
             "height_not_covered",
-            f"The word tells of blocks from {valid_from} on; what held in block {height} stands in the word before it.",
+            f"The word tells of blocks from {valid_from} on; what held in "
+            f"block {height} stands in the word before it.",
             hint=f"Show the earlier word that was kept under height {valid_from} as well.",
             valid_from=valid_from,
         )

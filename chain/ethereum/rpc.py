@@ -158,7 +158,8 @@ class Rpc:
                 raise ChainAnswer(
                     "chain_wrong_id",
                     "The chain node's chain has the right number but another genesis block.",
-                    hint="The network was rebuilt, or the URL is of another network: use the matching deployment.json.",
+                    hint="The network was rebuilt, or the URL is of another network: use the "
+                    "matching deployment.json.",
                     url=url,
                 )
             self._checked.add(url)
@@ -179,7 +180,8 @@ class Rpc:
             raise ChainUnreachable(
                 "chain_unreachable",
                 "No chain node answered.",
-                hint="Check that the validator runs and that the chain URL is right; the request can be repeated.",
+                hint="Check that the validator runs and that the chain URL "
+                "is right; the request can be repeated.",
                 url=url,
             ) from error
         if len(raw) > MAX_RESPONSE_BYTES:

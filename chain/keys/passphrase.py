@@ -59,13 +59,16 @@ def passphrase_warnings(key: Path, file: Path) -> list[str]:
     folder = key if key.is_dir() else key.parent
     if file.resolve().parent == folder.resolve():
         found.append(
-            f"warning[passphrase_beside_key]: The passphrase of {key.name} is in {file}, in clear beside the key: who copies that folder can sign. "
-            "Move it to another medium or a password manager, and give it by --passphrase-file or when asked."
+            f"warning[passphrase_beside_key]: The passphrase of {key.name} is in {file}, in clear "
+            "beside the key: who copies that folder can sign. "
+            "Move it to another medium or a password manager, and give "
+            "it by --passphrase-file or when asked."
         )
     mode = file.stat().st_mode & 0o777
     if mode & 0o077:
         found.append(
-            f"warning[passphrase_file_open]: {file} can be read by other users (mode {mode:04o}). Run: chmod 600 {file}"
+            f"warning[passphrase_file_open]: {file} can be read by other "
+            f"users (mode {mode:04o}). Run: chmod 600 {file}"
         )
     return found
 

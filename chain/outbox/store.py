@@ -102,7 +102,9 @@ class OperationStatus:
         return self.state in (DONE, REVERTED)
 
     def require_done(self) -> OperationStatus:
-        """Itself when done; raises ``Reverted`` with the contract's code when the contract refused."""
+        """Itself when done; raises ``Reverted`` with the contract's code when the
+        contract refused.
+        """
         if self.state == REVERTED:
             raise Reverted.of(
                 self.code or "reverted", "The contract refused the call.", self.context
@@ -327,7 +329,8 @@ async def wait(database: Database, operation_id: str, timeout: float) -> Operati
         if time.monotonic() >= deadline:
             raise Unavailable(
                 "outbox_timeout",
-                f"The call is still {found.state} after {timeout:.0f} s; it is kept and will be sent.",
+                f"The call is still {found.state} after "
+                f"{timeout:.0f} s; it is kept and will be sent.",
                 hint="Check that the node's outbox process runs and that the chain makes blocks.",
                 operation_id=operation_id,
                 state=found.state,

@@ -95,8 +95,8 @@ class OutboxWorker:
         self._queued, self._sent = threading.Event(), threading.Event()
 
     def wake(self) -> None:
-        """Look for queued calls now instead of after the poll interval, when a caller in this process
-        has just queued one.
+        """Look for queued calls now instead of after the poll interval, when a caller in this
+        process has just queued one.
         """
         self._queued.set()
 
@@ -129,7 +129,9 @@ class OutboxWorker:
     # --- starting ---------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        """Continue an earlier worker's calls: settle those in blocks by now, send the rest again."""
+        """Continue an earlier worker's calls: settle those in blocks by now, send the
+        rest again.
+        """
         self._height = self._ledger.height()
         self._nonce = self._journal.start(self._ledger.nonce(self._address))
         left = self._journal.in_flight()
@@ -372,7 +374,9 @@ class _InFlight:
 
 
 def _persist(stop: threading.Event, step: Callable[[], None]) -> bool:
-    """Do a step, again and again while what it needs is unavailable; False if told to stop first."""
+    """Do a step, again and again while what it needs is unavailable; False if told to
+    stop first.
+    """
     pause = 0.2
     while not stop.is_set():
         try:

@@ -9,14 +9,21 @@ from chain.ethereum.eip712 import Bytes32, Code, MemberId, Struct, Uint8, Uint16
 
 @dataclass(frozen=True)
 class AssetRecord(Struct):
-    """One version of a data asset with its three rights (数据资源持有权, 数据加工使用权, 数据产品经营权)."""
+    """One version of a data asset with the holders of its three rights.
+
+    These are the resource-holding right (数据资源持有权), the processing-and-use right
+    (数据加工使用权) and the product-operating right (数据产品经营权).
+    """
 
     version: Uint16
     holder: MemberId
     processor: MemberId
     operator: MemberId
     data_item: Code
-    """The data item whose authoritative source this asset is (一数一源); empty for a derived asset."""
+    """The data item whose authoritative source this asset is (一数一源).
+
+    Empty for a derived asset.
+    """
     name: Code
     """The asset's name within its holder; with the holder it makes the asset id."""
     asset_version: Uint32

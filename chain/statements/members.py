@@ -33,7 +33,10 @@ class Role(IntFlag):
 
 
 class KeyPurpose(IntEnum):
-    """What a key may sign. A chief data officer's approval key is the person's, never the node's."""
+    """What a key may sign.
+
+    A chief data officer's approval key is the person's, never the node's.
+    """
 
     ADMIN = 1
     APPROVAL = 2

@@ -50,7 +50,10 @@ class Share(Struct):
 
 @dataclass(frozen=True)
 class Agreement(Statement):
-    """A metered trade, signed by both sides' STATEMENT keys. Its struct hash is the agreement id."""
+    """A metered trade, signed by both sides' STATEMENT keys.
+
+    Its struct hash is the agreement id.
+    """
 
     contract: ClassVar[str] = "TradeSettlement"
     version: Uint16

@@ -1,1 +1,3 @@
-"""Offers, proposals and agreements: what may be traded, on what terms, and what both sides signed."""
+"""Offers, proposals and agreements: what may be traded, on what terms, and what both
+sides signed.
+"""

@@ -445,8 +445,8 @@ def _with_holds(context: Context, listed: Sequence[dict[str, Any]]) -> list[dict
 @router.post(
     "/v1/peer/agreements",
     summary="A buyer's proposal, to be countersigned",
-    description="The answer holds this member's `signature`, or a `refusal` with `code` and `detail`, which is final. An error says nothing of "
-    "the proposal: it may be sent again.",
+    description="The answer holds this member's `signature`, or a `refusal` with `code` and "
+    "`detail`, which is final. After an error the proposal may be sent again.",
     openapi_extra=strict_body(agreement=Agreement, terms=GrantTerms, signature=SIGNATURE, height=1),
     response_model=CountersignAnswer,
     response_model_exclude_unset=True,

@@ -117,7 +117,8 @@ def _require_proposal(context: Context, agreement: Agreement, *, height: int) ->
     if head.height < height:
         raise ChainUnavailable(
             "chain_view_behind",
-            f"This node's view of the chain is at block {head.height}, the proposal rests on block {height}.",
+            f"This node's view of the chain is at block {head.height}, "
+            f"the proposal rests on block {height}.",
             hint="Send the same request again in a moment.",
         )
     rules.require_terms(

@@ -1,7 +1,8 @@
 """Offers, proposals and agreements.
 
-An **offer** (挂牌) is a provider's public terms for one asset version. A **proposal** is an agreement
-its buyer has signed; the provider's node signs it if it keeps to the offer, and the chain opens it.
+An **offer** (挂牌) is a provider's public terms for one asset version. A **proposal** is an
+agreement its buyer has signed; the provider's node signs it if it keeps to the offer, and the chain
+opens it.
 Money is in fen.
 """
 

@@ -116,7 +116,9 @@ async def _store_seen(context: Context, shown: Sequence[Offer]) -> None:
 def find_offer(
     context: Context, asset_id: bytes, version: int, *, buyer: str | None = None
 ) -> Offer:
-    """The offer for an asset version, with ``buyer`` only one that is made to it; ``not_offered``."""
+    """The offer for an asset version, with ``buyer`` only one that is made to it;
+    ``not_offered``.
+    """
     with context.database.read() as session:
         row = session.get(OfferRow, (asset_id, version))
     found = None if row is None or row.withdrawn_at is not None else Offer.from_json(row.offer)

@@ -42,7 +42,9 @@ def side_of(session: Session, member: str, agreement_id: bytes) -> AgreementSide
 
 
 def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
-    """An agreement with its grant's terms and both signatures, for the other party; ``not_party``."""
+    """An agreement with its grant's terms and both signatures, for the other party;
+    ``not_party``.
+    """
     signed = load(context, agreement_id)
     if (
         signed.side == AgreementSide.OBSERVER

@@ -100,7 +100,8 @@ def require_window(window: CloseWindow, min_window: CloseWindow) -> None:
     if window.blocks < min_window.blocks or window.seconds < min_window.seconds:
         raise BadInput(
             "window_too_short",
-            f"The closing window is {window.blocks} blocks and {window.seconds} s; this network's shortest is "
+            f"The closing window is {window.blocks} blocks and "
+            f"{window.seconds} s; this network's shortest is "
             f"{min_window.blocks} blocks and {min_window.seconds} s.",
             hint="State a longer window; the parties can still close at once together.",
             min_blocks=min_window.blocks,
@@ -110,7 +111,8 @@ def require_window(window: CloseWindow, min_window: CloseWindow) -> None:
     if window.blocks > longest.blocks or window.seconds > longest.seconds:
         raise BadInput(
             "window_too_long",
-            f"The closing window is {window.blocks} blocks and {window.seconds} s; the longest is {longest.blocks} blocks and {longest.seconds} s.",
+            f"The closing window is {window.blocks} blocks and {window.seconds} s; the longest is "
+            f"{longest.blocks} blocks and {longest.seconds} s.",
             hint="State a shorter window: the buyer's money is locked until it has passed.",
             max_blocks=longest.blocks,
             max_seconds=longest.seconds,
@@ -210,7 +212,8 @@ def require_offer(agreement: Agreement, offer: Offer) -> None:
         if not met:
             raise Conflict(
                 "offer_not_met",
-                f"The proposal's {term} is not what the provider offers: {proposed}, offered {offered}.",
+                f"The proposal's {term} is not what the provider "
+                f"offers: {proposed}, offered {offered}.",
                 hint="Look at the offer again and order within it.",
                 term=term,
                 proposed=proposed,
@@ -284,7 +287,8 @@ def offer_changed(changes: Sequence[TermChange]) -> Conflict:
     return Conflict(
         "offer_changed",
         f"The provider's offer is not the one this order names: {change_list}.",
-        hint="Nothing was signed. Look at the offer again, and order on it under a new idempotency key if it still suits.",
+        hint="Nothing was signed. Look at the offer again, and order on it under a new "
+        "idempotency key if it still suits.",
         changes=[change.to_json() for change in changes],
     )
 
@@ -309,7 +313,8 @@ def require_free(account: AccountRecord, cap: int) -> None:
         raise Conflict(
             "not_enough_free",
             f"The buyer's free balance is {account.free} fen and the opening locks {cap} fen.",
-            hint="Have a deposit confirmed or order a smaller cap; then order under a new idempotency key.",
+            hint="Have a deposit confirmed or order a smaller cap; then "
+            "order under a new idempotency key.",
             free=account.free,
             needed=cap,
         )
@@ -322,7 +327,9 @@ def require_not_open(state: AgreementRecord) -> None:
 
 
 def require_running(state: AgreementRecord) -> None:
-    """Claims and notices need an open agreement: ``agreement_not_open``, ``agreement_is_closed``."""
+    """Claims and notices need an open agreement: ``agreement_not_open``,
+    ``agreement_is_closed``.
+    """
     if not state.opened_at:
         raise Conflict(
             "agreement_not_open",
@@ -347,7 +354,8 @@ def require_signature(agreement: Agreement, signature: bytes, key: str, domain: 
 def newer_version_hint(version: int, newer: int) -> str:
     """What to do about an agreement of an asset version that has been superseded."""
     return (
-        f"Version {newer} of the asset is published; this agreement is of version {version}, and records changed since are refused under it. "
+        f"Version {newer} of the asset is published; this agreement is of version {version}, and "
+        "records changed since are refused under it. "
         f"Request a grant of version {newer} and open an agreement under it."
     )
 
@@ -442,7 +450,8 @@ def end_of(
         return ProposalEnd(
             AgreementStage.EXPIRED,
             "not_opened_in_time",
-            "The chain's time passed openBefore and the agreement was not open; it can never be opened now.",
+            "The chain's time passed openBefore and the agreement was "
+            "not open; it can never be opened now.",
         )
     return None
 
@@ -452,7 +461,8 @@ def withdrawn() -> ProposalEnd:
     return ProposalEnd(
         AgreementStage.WITHDRAWN,
         "withdrawn_by_buyer",
-        "The buyer withdrew the proposal; its node does not open it. If both have signed, anyone can until openBefore.",
+        "The buyer withdrew the proposal; its node does not open it. If "
+        "both have signed, anyone can until openBefore.",
     )
 
 

@@ -42,7 +42,9 @@ class OfferRow(Base):
 
 
 class SeenOfferRow(Base):
-    """Another member's offer as this node showed it to its people; an order names it by its hash."""
+    """Another member's offer as this node showed it to its people; an order names it
+    by its hash.
+    """
 
     __tablename__ = "exchange_seen_offer"
     terms_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)

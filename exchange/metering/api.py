@@ -268,7 +268,8 @@ class PositionsAnswer(BaseModel):
         },
         403: {"description": "Refused by the provider (unbilled) or not allowed; `code` says why."},
         503: {
-            "description": "`call_outstanding`: the request is stored and unanswered; `idempotencyKey` names it, "
+            "description": "`call_outstanding`: the request is stored and "
+            "unanswered; `idempotencyKey` names it, "
             "`cause` says why. `lane_blocked` and others: nothing was asked."
         },
     },
@@ -347,7 +348,8 @@ async def fetch(request: Request, key: Key, _caller: Principal = Depends(_system
 
 @router.post(
     "/v1/calls/{key:path}/withdraw",
-    summary="Withdraw an unanswered request: ends unbilled, or with the answer if it was served before",
+    summary="Withdraw an unanswered request: ends unbilled, or "
+    "with the answer if it was served before",
     responses={
         200: {"model": CallAnswer},
         404: {"description": "`call_unknown`"},
@@ -440,7 +442,9 @@ def _refused(result: CallResult) -> Forbidden:
 
 
 def _failed(item: BatchCall, error: QiaolianError) -> dict[str, Any]:
-    """A call of a batch without a result, with the key to ask again under if its request is stored."""
+    """A call of a batch without a result, with the key to ask again under if its
+    request is stored.
+    """
     reported = {
         "outcome": "failed",
         "reason": error.code,

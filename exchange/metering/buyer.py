@@ -322,8 +322,10 @@ class Buyer:
         except CallOutstanding as error:
             raise Unavailable(
                 "lane_blocked",
-                f"An earlier request of the lane has no answer, not even to its withdrawal ({error.context['cause']}); nothing was asked.",
-                hint="Try again later; the earlier call is outstanding under the key that this error names.",
+                "An earlier request of the lane has no answer, not even to its withdrawal "
+                f"({error.context['cause']}); nothing was asked.",
+                hint="Try again later; the earlier call is outstanding "
+                "under the key that this error names.",
                 outstandingKey=error.context["idempotencyKey"],
                 cause=error.context["cause"],
             ).by(error.refused_by) from error

@@ -74,8 +74,8 @@ class OutgoingRequest:
     done: asyncio.Future[CallResult] | None = None
 
     def payload(self) -> str:
-        """The JSON to send: the request, or its withdrawal once that is signed. A withdrawal is sent
-        without the consent, since it authorises nothing.
+        """The JSON to send: the request, or its withdrawal once that is signed. A withdrawal is
+        sent without the consent, since it authorises nothing.
         """
         if self.withdrawal is None:
             return self.wire

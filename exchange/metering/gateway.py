@@ -132,7 +132,9 @@ class Gateway:
 
     @asynccontextmanager
     async def paused(self, trade: GatewayTrade) -> AsyncIterator[dict[int, LaneState]]:
-        """Hold every lane of an agreement until the block ends; gives the states of the used ones."""
+        """Hold every lane of an agreement until the block ends; gives the states of
+        the used ones.
+        """
         async with AsyncExitStack() as stack:
             for number in range(trade.agreement.lanes):
                 await stack.enter_async_context(trade.lane(number).lock)

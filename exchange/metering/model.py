@@ -220,8 +220,8 @@ class CallOutstanding(Unavailable):
         super().__init__(
             "call_outstanding",
             f"The request is stored and has no answer yet ({cause.code}): {cause.sentence}",
-            hint=f"Ask again with `qiaolian call fetch {key}` (GET /v1/calls/KEY), or end it unserved "
-            f"with `qiaolian call withdraw {key}` (POST /v1/calls/KEY/withdraw).",
+            hint=f"Ask again with `qiaolian call fetch {key}` (GET /v1/calls/KEY), or end it "
+            f"unserved with `qiaolian call withdraw {key}` (POST /v1/calls/KEY/withdraw).",
             idempotencyKey=key,
             cause=cause.code,
         )

@@ -109,7 +109,7 @@ def _statement(text: str, signature: bytes) -> dict[str, Any]:
     return {"statement": json.loads(text), "signature": "0x" + signature.hex()}
 
 
-# --- At the recovering side ------------------------------------------------------------------------
+# --- At the recovering side -----------------------------------------------------------------------
 
 
 def require_recovered(session: Session, agreement_id: bytes) -> None:
@@ -119,7 +119,8 @@ def require_recovered(session: Session, agreement_id: bytes) -> None:
         raise Unavailable(
             "agreement_unrecovered",
             "Places of this agreement may be lost since an old backup; nothing is signed under it.",
-            hint="Stop the node and run `qiaolian node recover` again, or give notice and open a new agreement.",
+            hint="Stop the node and run `qiaolian node recover` again, or "
+            "give notice and open a new agreement.",
             cause=row.code,
         )
 
@@ -221,7 +222,8 @@ def _released(
 def _missing(count: int) -> Conflict:
     return Conflict(
         "places_missing",
-        f"This node's log names {count} requests or receipts of its own that nobody has shown; they may belong to any of its agreements.",
+        f"This node's log names {count} requests or receipts of its own that nobody has shown; "
+        "they may belong to any of its agreements.",
         hint="Recover again when every party answers; else give notice and open a new agreement.",
         count=count,
     )
@@ -280,7 +282,8 @@ class _LaneRecovery:
         taken = 0
         head, waiting = await asyncio.to_thread(self._stand)
         while True:
-            path = f"/v1/peer/agreements/0x{self._id.hex()}/positions?lane={self._lane}&after={head.seq}"
+            lane = f"lane={self._lane}&after={head.seq}"
+            path = f"/v1/peer/agreements/0x{self._id.hex()}/positions?{lane}"
             shown, voucher = self._read(await self._context.peers.get(self._other, path))
             last = len(shown) < MAX_POSITIONS
             rows: list[dict[str, Any]] = []
@@ -289,7 +292,8 @@ class _LaneRecovery:
                 if waiting is not None and position == 0 and waiting.request_hash != head.request:
                     raise Conflict(
                         "position_taken",
-                        "The other side shows another request for a place than the one stored here.",
+                        "The other side shows another request for a "
+                        "place than the one stored here.",
                         seq=head.seq,
                     )
                 if (
@@ -441,7 +445,8 @@ class _LaneRecovery:
         if claimed.seq > head.seq or claimed.amount > head.amount:
             raise Conflict(
                 "lane_history_short",
-                f"The chain has paid for positions of a lane up to {claimed.seq}; the other side shows them up to {head.seq}.",
+                f"The chain has paid for positions of a lane up to {claimed.seq}; the other side "
+                f"shows them up to {head.seq}.",
                 hint="Ask it again; else give notice and open a new agreement.",
                 lane=self._lane,
             )

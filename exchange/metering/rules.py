@@ -83,7 +83,8 @@ def position_kind(
         raise Unavailable(
             "sequence_gap",
             "The request is for a later place of its lane than the provider's next.",
-            hint="If the provider's database was put back from an old backup, its operator stops the node and runs `qiaolian node recover`.",
+            hint="If the provider's database was put back from an old backup, its operator stops "
+            "the node and runs `qiaolian node recover`.",
             expected=state.seq + 1,
         )
     if request.seq == state.seq and request_hash == state.request:
@@ -118,7 +119,8 @@ def require_acknowledged(state: LaneState, request: UsageRequest) -> None:
         raise Conflict(
             "acknowledgement_differs",
             "The request does not acknowledge exactly what was delivered before it.",
-            hint="Compare the lane's last receipt; the supervisor's reconciliation shows where the books part.",
+            hint="Compare the lane's last receipt; the supervisor's "
+            "reconciliation shows where the books part.",
             units=state.units,
             amount=state.amount,
         )
@@ -369,8 +371,10 @@ def require_sendable(opening: str) -> None:
     if size > MAX_REQUEST_BYTES - _REQUEST_OVERHEAD:
         raise BadInput(
             "request_too_large",
-            f"The query with its consent takes {size} bytes; a request takes at most {MAX_REQUEST_BYTES}.",
-            hint="Ask for fewer columns, or have the subject give a smaller consent. Nothing was sent or billed.",
+            f"The query with its consent takes {size} bytes; a "
+            f"request takes at most {MAX_REQUEST_BYTES}.",
+            hint="Ask for fewer columns, or have the subject give a "
+            "smaller consent. Nothing was sent or billed.",
         )
 
 
@@ -432,9 +436,15 @@ def closing_voucher(agreement_id: bytes, lane: int, state: LaneState) -> Voucher
 
 
 _HINTS = {
-    "operation_delivers_nothing": "Run a joint model or submit an analysis instead, or ask for a grant to view, export, use or copy.",
+    "operation_delivers_nothing": (
+        "Run a joint model or submit an analysis instead, or ask "
+        "for a grant to view, export, use or copy."
+    ),
     "purpose_not_listed": "See the purposes of the asset version: qiaolian asset show.",
-    "source_drift": "The provider's source no longer holds this record as published. If a newer version is published, ask for a grant of it.",
+    "source_drift": (
+        "The provider's source no longer holds this record as published. If a newer version "
+        "is published, ask for a grant of it."
+    ),
     "consent_missing": "Get the subject's consent for this purpose, and name it with the call.",
 }
 

@@ -20,7 +20,9 @@ OUTSTANDING = "outstanding"
 
 
 async def serve(context: Context, caller: str, requests: Sequence[Any]) -> list[Any]:
-    """Serve requests of one member's node: an answer each, in order; text answers are final bytes."""
+    """Serve requests of one member's node: an answer each, in order; text answers are
+    final bytes.
+    """
     return await Gateway.of(context).serve(caller, requests)
 
 

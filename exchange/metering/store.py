@@ -207,7 +207,9 @@ _LISTED = (
 
 
 def calls(*, agreement_id: bytes | None, status: str | None) -> sa.Select[BuyerCallRow]:
-    """The buyer's calls as lists show them: queries and answers, which can be large, are left out."""
+    """The buyer's calls as lists show them: queries and answers, which can be large,
+    are left out.
+    """
     query = sa.select(BuyerCallRow).options(load_only(*_LISTED, raiseload=True))
     if agreement_id is not None:
         query = query.where(BuyerCallRow.agreement_id == agreement_id)

@@ -1,5 +1,5 @@
-"""Whether this node's records of a lane are as new as the other side's: checked when an agreement is
-first used after a start.
+"""Whether this node's records of a lane are as new as the other side's: checked when an agreement
+is first used after a start.
 
 A buyer whose database was put back from an old backup would sign another request for a place it has
 used. The provider holds the first one, with this node's signature under it, and shows it; a
@@ -41,8 +41,10 @@ async def require_synchronised(
         if request is not None and request.seq > last.get(request.lane, 0):
             raise Conflict(
                 "lane_behind_provider",
-                "The provider holds a request of this organisation's that this node's database does not have.",
-                hint="The database is older than the lane: stop the node and run `qiaolian node recover`, see docs/operations.md.",
+                "The provider holds a request of this organisation's "
+                "that this node's database does not have.",
+                hint="The database is older than the lane: stop the node and run `qiaolian node "
+                "recover`, see docs/operations.md.",
                 lane=request.lane,
                 seq=request.seq,
             )

@@ -27,7 +27,9 @@ Readers = Depends(require_local("clerk", "auditor", "administrator", "system"))
 
 
 class LaneCounts(BaseModel):
-    """A node's counts of a lane with its proofs, and how many calls ended in each status; in fen."""
+    """A node's counts of a lane with its proofs, and how many calls ended in each
+    status; in fen.
+    """
 
     model_config = ConfigDict(extra="allow")
     seq: int
@@ -138,7 +140,8 @@ def counters(
 
 @router.get(
     "/v1/reconciliation",
-    summary="Compare gateway, buyer and chain, agreement by agreement, the newest first (supervisor)",
+    summary="Compare gateway, buyer and chain, agreement by "
+    "agreement, the newest first (supervisor)",
     response_model=ReconciliationReport,
 )
 async def report(

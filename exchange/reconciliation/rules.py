@@ -253,7 +253,8 @@ def _lost(
         return []
     earned, acknowledged = counts[0].amount, max(count.acknowledged_amount for count in counts)
     sentence = (
-        f"{earned - chain.amount} fen are lost: {earned} fen were delivered, {acknowledged} acknowledged, "
+        f"{earned - chain.amount} fen are lost: {earned} fen were "
+        f"delivered, {acknowledged} acknowledged, "
         f"and {chain.amount} claimed before the agreement closed."
     )
     return [Finding("lost", sentence, lane, chain.seq + 1, counts[0].seq)]

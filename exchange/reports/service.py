@@ -77,7 +77,9 @@ async def make(
 
 
 def _require_departments(context: Context, parts: Sequence[ReportPart]) -> None:
-    """A report's bundle tells of departments alone, so nothing is bought for one from anybody else."""
+    """A report's bundle tells of departments alone, so nothing is bought for one from
+    anybody else.
+    """
     providers = [agreements.load(context, part.agreement_id).agreement.provider for part in parts]
     records = context.view.proved(map(member_record, providers))
     for provider in providers:

@@ -87,7 +87,9 @@ def lane_bundle(context: Context, agreement_id: bytes, lane: int) -> bytes:
 
 
 def _claim(bundle: _TradeExporter, lane: int, seq: int) -> None:
-    """Add what the chain's lane was claimed up to, and who got what; a free trade claims nothing."""
+    """Add what the chain's lane was claimed up to, and who got what; a free trade
+    claims nothing.
+    """
     agreement_id, agreement = bundle.signed.agreement_id, bundle.signed.agreement
     proved = LaneRecord.decode(bundle.add_storage_value(CONTRACT, "lanes", agreement_id, lane))
     if agreement.price == 0:
@@ -172,7 +174,9 @@ class _TradeExporter(Exporter):
         """Where the first of both parties' keys ended, 0 while both are live."""
 
     def _final_settlement(self) -> None:
-        """Add the final totals by which the chain closed the agreement, if it closed cooperatively."""
+        """Add the final totals by which the chain closed the agreement, if it closed
+        cooperatively.
+        """
         with self._context.database.read() as session:
             row = session.get(FinalSettlementRow, self.signed.agreement_id)
         if row is None or row.state != FinalState.SETTLED or row.provider_signature is None:
@@ -200,8 +204,8 @@ class _TradeExporter(Exporter):
             )
 
     def add_next_request(self, row: Any) -> None:
-        """Add the next position's request, for what it acknowledges; its receipt only where that has
-        to date it.
+        """Add the next position's request, for what it acknowledges; its receipt only where that
+        has to date it.
         """
         self.add_member_statement(_request(row), row.request_signature, named_by=_receipt(row))
         if self.buyer_end:

@@ -189,13 +189,16 @@ class ClaimMonitor:
         ):
             raise Unavailable(
                 "claims_unchecked",
-                f"{report.unclaimed} fen are not claimed, and their agreements were last looked at {now - report.checked_at} s ago.",
-                hint=f"The last look failed with {report.failure or 'no answer'}: check the chain nodes and the database.",
+                f"{report.unclaimed} fen are not claimed, and their agreements were last looked "
+                f"at {now - report.checked_at} s ago.",
+                hint=f"The last look failed with {report.failure or 'no answer'}: "
+                "check the chain nodes and the database.",
             )
         if report.statuses and not _outbox_runs(report, now):
             raise Unavailable(
                 "claims_outbox_stopped",
-                f"The outbox does not run; {report.unclaimed} fen wait to be claimed under {_agreements(len(report.statuses))}.",
+                f"The outbox does not run; {report.unclaimed} fen wait to be claimed under "
+                f"{_agreements(len(report.statuses))}.",
                 hint="Start it: qiaolian node outbox --config node.toml",
             )
 
@@ -204,7 +207,10 @@ class ClaimMonitor:
             return "The outbox does not run: start qiaolian node outbox."
         if report.failure:
             return f"The last look failed with {report.failure}: check the chain nodes."
-        return "Check that the chain makes blocks and takes this node's transactions; qiaolian money claims shows each agreement."
+        return (
+            "Check that the chain makes blocks and takes this node's transactions; qiaolian "
+            "money claims shows each agreement."
+        )
 
     # --- A round ----------------------------------------------------------------------------------
 

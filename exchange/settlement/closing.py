@@ -287,7 +287,8 @@ async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlement
         if any(lane.halted for lane in trade.lanes):
             raise Conflict(
                 "lane_halted",
-                "The provider's answers contradict this node's records in a lane; its total is not agreed.",
+                "The provider's answers contradict this node's records "
+                "in a lane; its total is not agreed.",
                 hint="Give notice, and ask the arbiter or the supervisor.",
             )
         lane_states = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}

@@ -175,7 +175,9 @@ class ClaimStatus:
 
 
 def at_risk(status: ClaimStatus, now: int) -> bool:
-    """Whether what is owed may be lost unless somebody acts: the claim was refused, or it is late."""
+    """Whether what is owed may be lost unless somebody acts: the claim was refused,
+    or it is late.
+    """
     if not status.unclaimed or status.reason is None:
         return False
     late = now - status.due_since >= GRACE_SECONDS
@@ -223,7 +225,8 @@ def require_final_settlement(
     ]
     raise Conflict(
         "final_totals_differ",
-        f"The final totals are {settlement.units} units and {settlement.amount} fen; the provider's "
+        f"The final totals are {settlement.units} units and "
+        f"{settlement.amount} fen; the provider's "
         f"receipts come to {own.units} units and {own.amount} fen"
         + (f", lane {differing[0]} is the first that differs." if differing else "."),
         hint="Compare the lanes with `qiaolian reconcile`; until they agree, give notice instead.",

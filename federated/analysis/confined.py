@@ -86,10 +86,14 @@ def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRu
     for index, name in enumerate(statement.values):
         values, missing = bounded(table.columns[name], rules[name])
         if rules[name].known is None and missing.any():
-            hint = 'Say known = "missing" if it is known which rows lack one, or fill the gaps in the source.'
+            hint = (
+                'Say known = "missing" if it is known which rows lack '
+                "one, or fill the gaps in the source."
+            )
             raise BadInput(
                 "policy_types",
-                f"Some rows lack a value of {name}; the policy does not say that it is known which.",
+                f"Some rows lack a value of {name}; the policy does "
+                "not say that it is known which.",
                 hint=hint,
             )
         arrays[f"a{index}"] = pa.array(values, mask=missing)

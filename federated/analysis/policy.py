@@ -86,7 +86,8 @@ class ColumnRule(_Strict):
     def _selects(self) -> ColumnRule:
         if self.known != "values" and {"group", "filter"} & set(self.uses):
             raise ValueError(
-                'a column groups or filters only with known = "values": the submitter is assumed to know every row\'s value',
+                'a column groups or filters only with known = "values": the submitter is assumed '
+                "to know every row's value",
             )
         return self
 

@@ -88,7 +88,10 @@ def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
         answer.sigmas(analysis, statement, rules, policy.noise.micro_rho)
         left = Budget(settings["budget"]).balance().left
         if left < policy.noise.micro_rho:
-            sentence = f"The privacy budget has {left} micro-rho left; an analysis costs {policy.noise.micro_rho}."
+            sentence = (
+                f"The privacy budget has {left} micro-rho left; an analysis costs "
+                f"{policy.noise.micro_rho}."
+            )
             raise Conflict("budget_exhausted", sentence, left=left, needed=policy.noise.micro_rho)
     ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin(
         "",

@@ -128,8 +128,11 @@ def write(
         for part in _statistic(index, statistic, values)
     ]
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
-    inner = f"SELECT {', '.join([*names, *computed])} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
-    number = f"row_number() OVER (ORDER BY {', '.join(['n0 DESC', *(f'{name} NULLS LAST' for name in names)])})"
+    selected_groups = ", ".join([*names, *computed])
+    inner = f"SELECT {selected_groups} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
+    order = ", ".join(["n0 DESC", *(f"{name} NULLS LAST" for name in names)])
+    numbered = f"CAST(row_number() OVER (ORDER BY {order}) - 1 AS INTEGER) AS g, *"
+    limit = max_groups + 1
     matched = (
         " AND ".join(f"marked.{name} IS NOT DISTINCT FROM groups.{name}" for name in names)
         or "TRUE"
@@ -138,7 +141,7 @@ def write(
     return Statement(
         marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
         parameters=tuple(writer.parameters),
-        groups=f"CREATE TEMP TABLE groups AS SELECT CAST({number} - 1 AS INTEGER) AS g, * FROM ({inner}) LIMIT {max_groups + 1:d}",  # noqa: S608
+        groups=f"CREATE TEMP TABLE groups AS SELECT {numbered} FROM ({inner}) LIMIT {limit}",  # noqa: S608
         members=f"SELECT {member_columns} FROM marked JOIN groups ON {matched}",  # noqa: S608
         columns=columns,
         values=values,

@@ -299,7 +299,8 @@ def _pieces(groups: Sequence[list[int]]) -> Iterator[list[list[int]]]:
         yield piece
 
 
-# --- HEU's framing: msgpack arrays of numbers, little-endian with a sign bit, in strings of 8 or 16 bits' length
+# --- HEU's framing: msgpack arrays of little-endian numbers with a sign bit, in byte strings with
+# --- lengths of 8 or 16 bits
 
 
 @lru_cache(4)
@@ -337,7 +338,9 @@ def _key_numbers(scheme: Scheme, frame: bytes) -> list[int]:
 
 
 def _elements_at(data: memoryview) -> int:
-    """Return where the elements of a serialised matrix begin: after [rows, columns, dimensions, [ ."""
+    """Return where the elements of a serialised matrix begin: after [rows, columns,
+    dimensions, [ .
+    """
     at = 1
     for _ in range(3):
         at += {0xCC: 2, 0xCD: 3, 0xCE: 5}.get(data[at], 1)

@@ -51,7 +51,9 @@ class Packing:
         return -(-count // self.slots)
 
     def opened(self, values: Sequence[int], count: int) -> GradientSums:
-        """Unpack the sums of joined plaintexts, (count, 2); ``ValueError`` if they are malformed."""
+        """Unpack the sums of joined plaintexts, (count, 2); ``ValueError`` if they
+        are malformed.
+        """
         half, whole = 1 << (self.slot_bits - 1), (1 << self.slot_bits) - 1
         sums: list[tuple[int, int]] = []
         for value in values:

@@ -35,9 +35,18 @@ from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 
 LIMITS = (
-    "Probabilities are calibrated on the training rows: after a change of policy or of the economy the model must be retrained or recalibrated.",
-    "Trees model interactions that a list of columns does not show; use a scorecard where a refusal must be explained.",
-    "The label party has seen, for each split of a feature party, which rows went left; docs/protocols/boosting.md assesses this leakage.",
+    (
+        "Probabilities are calibrated on the training rows: after a change of policy or of the "
+        "economy the model must be retrained or recalibrated."
+    ),
+    (
+        "Trees model interactions that a list of columns does not show; use a scorecard where a "
+        "refusal must be explained."
+    ),
+    (
+        "The label party has seen, for each split of a feature party, which rows went left; "
+        "docs/protocols/boosting.md assesses this leakage."
+    ),
 )
 
 
@@ -85,7 +94,8 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
         if part.all() or not part.any():
             raise BadInput(
                 "one_class",
-                f"The label {terms.label} has only one value in the training rows or in the test rows.",
+                f"The label {terms.label} has only one value in the "
+                "training rows or in the test rows.",
             )
     cuts = await _cut(
         {
@@ -223,7 +233,10 @@ def _card(
         "purpose": job.purpose,
         "label": f"{terms.label}, bad is {terms.bad}",
         "parties": ", ".join(job.parties),
-        "trees": f"{terms.trees} of depth {terms.max_depth}, the first {terms.first_trees_local} without other parties",
+        "trees": (
+            f"{terms.trees} of depth {terms.max_depth}, the first "
+            f"{terms.first_trees_local} without other parties"
+        ),
         "learning rate": terms.learning_rate,
         "encryption": terms.scheme,
         "minimum rows in a leaf": terms.min_rows,

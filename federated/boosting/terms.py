@@ -148,7 +148,10 @@ class ForestTerms:
         """
         train = int((~test).sum())
         if train < 2 * self.min_rows or train == len(test):
-            sentence = f"{train} of {len(test)} common rows for training are too few for leaves of {self.min_rows} rows and a test."
+            sentence = (
+                f"{train} of {len(test)} common rows for training are too few for leaves of "
+                f"{self.min_rows} rows and a test."
+            )
             raise BadInput("too_few_rows", sentence, hint="Lower min_rows, or bring more rows.")
         return np.argsort(test, kind="stable"), train
 

@@ -128,7 +128,9 @@ class Frontier:
         return 2 * np.arange(len(left)) + (right < left)
 
     def numbered_within(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the node of each training row as an index into these nodes, -1 for rows of others."""
+        """Return the node of each training row as an index into these nodes, -1 for
+        rows of others.
+        """
         number = np.full(self.count + 1, -1, np.int64)  # the last place is that of -1
         number[nodes] = np.arange(len(nodes))
         return number[self.training]

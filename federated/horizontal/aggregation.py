@@ -147,7 +147,8 @@ async def _compare(session: Session, peers: tuple[str, ...], common: Vector) -> 
         if peer != session.party and await _final(session, peer) not in (digest, None):
             raise PeerFault(
                 "models_differ",
-                f"{peer} ends with another model than this party: the aggregator sent different models.",
+                f"{peer} ends with another model than this party: the "
+                "aggregator sent different models.",
                 peer=peer,
             )
 

@@ -181,7 +181,8 @@ class Node:
         ):
             raise PeerFault(
                 "message_malformed",
-                "The server's lists of keys are not one for each sum of the plan, with the same members.",
+                "The server's lists of keys are not one for each sum "
+                "of the plan, with the same members.",
             )
         peers = set(tables[0]) - {self._settings["party"]}
         attested = {peer: self._attested(peer, tables, signatures.get(peer, b"")) for peer in peers}
@@ -210,7 +211,8 @@ class Node:
         if not is_signed(public, list(digests.values()), signature):
             raise PeerFault(
                 "keys_differ",
-                f"The keys that the server sent as {peer}'s are not signed with {peer}'s registered key.",
+                f"The keys that the server sent as {peer}'s are not "
+                f"signed with {peer}'s registered key.",
                 peer=peer,
             )
         return digests

@@ -40,7 +40,8 @@ def main() -> None:
                 fab = get_fab(fab_hash, run_id)
                 if hashlib.sha256(fab.content).hexdigest() != expected:
                     print(
-                        "code_differs: the SuperLink distributes an app that is not the expected one",
+                        "code_differs: the SuperLink distributes an app "
+                        "that is not the expected one",
                         file=sys.stderr,
                         flush=True,
                     )

@@ -85,7 +85,8 @@ def find_python() -> Path:
         raise Unavailable(
             "flower_missing",
             f"There is no Flower at {python}.",
-            hint=f"Make its environment from requirements/flower.txt at .venv-flower, or name its python in {PYTHON_VARIABLE}.",
+            hint="Make its environment from requirements/flower.txt at .venv-flower, or name its "
+            f"python in {PYTHON_VARIABLE}.",
         )
     return python
 
@@ -294,7 +295,10 @@ class Deployment:
         (package / "__init__.py").write_text("", encoding="utf-8")
         (package / "app.py").write_text(_APP_CODE, encoding="utf-8")
         (home / "flwr").mkdir()
-        link = f'address = "127.0.0.1:{self._ports["aggregator"]}"\nroot-certificates = "{home / "certificate.pem"}"\n'
+        link = (
+            f'address = "127.0.0.1:{self._ports["aggregator"]}"\nroot-certificates = '
+            f'"{home / "certificate.pem"}"\n'
+        )
         (home / "flwr" / "config.toml").write_text(
             f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{link}',
             encoding="utf-8",
@@ -353,7 +357,8 @@ class Deployment:
         if done.returncode:
             raise Unavailable(
                 "flower_failed",
-                f"{Path(command[0]).name} failed: {(done.stdout + done.stderr).decode(errors='replace').strip()[-500:]}",
+                f"{Path(command[0]).name} failed: "
+                f"{(done.stdout + done.stderr).decode(errors='replace').strip()[-500:]}",
             )
         return done.stdout.decode()
 

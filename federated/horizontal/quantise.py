@@ -37,7 +37,8 @@ class Quantiser:
         if not (in_range and self.clip * 2.0**self.fraction <= 2.0**52 and self.bound >= 1):
             raise BadInput(
                 "grid_wrong",
-                "The clip must be above 0, the fraction bits 0 to 52, and clip * 2**fraction from 1 to 2**52.",
+                "The clip must be above 0, the fraction bits 0 to 52, "
+                "and clip * 2**fraction from 1 to 2**52.",
             )
 
     @property

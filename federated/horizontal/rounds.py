@@ -201,7 +201,10 @@ async def _attestation(channel: Channel, basis: bytes) -> bytes:
     """Return the digest of its keys that a peer attests, if it starts from the same basis."""
     message = await channel.receive("secagg/attestation")
     if message.blob("basis", len(basis)) != basis:
-        sentence = f"{channel.peer} starts from another model than this party: the aggregator sent different models."
+        sentence = (
+            f"{channel.peer} starts from another model than this "
+            "party: the aggregator sent different models."
+        )
         raise PeerFault("models_differ", sentence, peer=channel.peer)
     return message.blob("keys", 32)
 

@@ -102,7 +102,8 @@ class Terms:
         if self.bits not in (32, 64) or not 1 <= self.length <= MAX_LENGTH or self.bound < 1:
             raise BadInput(
                 "aggregation_terms",
-                f"Rings have 32 or 64 bits, vectors 1 to {MAX_LENGTH} elements, and the bound is at least 1.",
+                f"Rings have 32 or 64 bits, vectors 1 to {MAX_LENGTH} "
+                "elements, and the bound is at least 1.",
             )
         if len(self.members) * self.bound >= 1 << (self.bits - 1):
             raise BadInput(
@@ -149,7 +150,8 @@ class Terms:
         if len(names) < self.threshold:
             raise PeerFault(
                 "too_few_members",
-                f"Only {len(names)} of {len(self.members)} {what}; {self.threshold} are needed, so nothing is revealed.",
+                f"Only {len(names)} of {len(self.members)} {what}; "
+                f"{self.threshold} are needed, so nothing is revealed.",
             )
 
 
@@ -261,7 +263,8 @@ class Member:
         ):
             raise PeerFault(
                 "roster_wrong",
-                "The list of keys has one of the wrong length, or another key under this party's own name.",
+                "The list of keys has one of the wrong length, or "
+                "another key under this party's own name.",
             )
         if len(
             {part for advert in roster.values() for part in (advert[:32], advert[32:64])},
@@ -274,7 +277,8 @@ class Member:
             ):
                 raise PeerFault(
                     "keys_differ",
-                    f"The keys that the aggregator sent as {peer}'s are not those that {peer} attests.",
+                    f"The keys that the aggregator sent as {peer}'s are "
+                    f"not those that {peer} attests.",
                     peer=peer,
                 )
         self.roster = dict(roster)
@@ -316,7 +320,8 @@ class Member:
         if vector.shape != (self.terms.length,) or vector.dtype != np.int64:
             raise BadInput(
                 "length_wrong",
-                f"A vector of {self.terms.length} integers (int64) was agreed on, not {vector.dtype} {list(vector.shape)}.",
+                f"A vector of {self.terms.length} integers (int64) was agreed on, not "
+                f"{vector.dtype} {list(vector.shape)}.",
             )
         if int(vector.max()) > self.terms.bound or int(vector.min()) < -self.terms.bound:
             raise BadInput(
@@ -351,7 +356,8 @@ class Member:
         if self.step > 3 and tuple(survivors) != self.survivors:
             raise PeerFault(
                 "both_secrets",
-                "A second list of survivors was sent: answering it could reveal both secrets of a member.",
+                "A second list of survivors was sent: answering it "
+                "could reveal both secrets of a member.",
             )
         self._advance(3)
         self.terms.check_set(survivors, "members have sent vectors", within=self._senders())
@@ -384,7 +390,8 @@ class Member:
             if not hmac.compare_digest(confirmation, self._confirmation(peer, self.name)):
                 raise PeerFault(
                     "survivors_differ",
-                    f"{peer} received another list of keys, shares or survivors than this party, or starts from another basis.",
+                    f"{peer} received another list of keys, shares or survivors than this party, "
+                    "or starts from another basis.",
                     peer=peer,
                 )
         shares = self._open_all()
@@ -617,7 +624,8 @@ class Aggregator:
         if int(total.max()) > bound or int(total.min()) < -bound:
             raise PeerFault(
                 "sum_out_of_range",
-                "The sum is beyond that of vectors within the bound: a member sent an invalid vector.",
+                "The sum is beyond that of vectors within the bound: "
+                "a member sent an invalid vector.",
             )
         return total
 
@@ -633,7 +641,8 @@ class Aggregator:
         if not seed_is_right and not key_is_right:
             raise PeerFault(
                 "share_wrong",
-                f"The shares of {owner}'s secret do not give what it advertised: a share was altered.",
+                f"The shares of {owner}'s secret do not give what it "
+                "advertised: a share was altered.",
                 peer=owner,
             )
         return secret

@@ -309,7 +309,8 @@ class Plan:
         if len(rows) > self.parameters["most_rows"]:
             raise BadInput(
                 "too_many_rows",
-                f"The plan allows {self.parameters['most_rows']} rows a member; there are {len(rows)}.",
+                f"The plan allows {self.parameters['most_rows']} rows "
+                f"a member; there are {len(rows)}.",
             )
         return rows, labels[keep]
 
@@ -358,8 +359,10 @@ class Plan:
         if self._threshold < least or least > count >= 3:
             raise BadInput(
                 "threshold_wrong",
-                f"With {given['colluders']} of {count} members colluding, vectors are hidden only from a threshold of {least}.",
-                hint="Leave the threshold out, as it follows from colluders; or assume fewer, or add members.",
+                f"With {given['colluders']} of {count} members colluding, vectors are hidden only "
+                f"from a threshold of {least}.",
+                hint="Leave the threshold out, as it follows from "
+                "colluders; or assume fewer, or add members.",
             )
         if self.private:
             noise = given["privacy"]

@@ -27,8 +27,14 @@ _LABEL = "intersection"
 def check(job: Job) -> None:
     """Check a specification; ``spec_roles``, ``spec_columns`` and the codes of ``Terms.read``."""
     if Terms.read(job.parameters).reveal == "nobody":
-        sentence = "An intersection revealed to nobody has no result by itself; only a computation on shares can use it."
-        hint = "Choose receiver, both, or size; or train a scorecard, whose alignment takes reveal: nobody."
+        sentence = (
+            "An intersection revealed to nobody has no result by itself; "
+            "only a computation on shares can use it."
+        )
+        hint = (
+            "Choose receiver, both, or size; or train a scorecard, "
+            "whose alignment takes reveal: nobody."
+        )
         raise BadInput("reveal_not_offered", sentence, hint=hint)
     if len(job.parties) != 2 or {party.role for party in job.parties.values()} != {
         "sender",

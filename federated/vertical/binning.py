@@ -98,17 +98,26 @@ def bin_column(name: str, column: NDArray[Any], *, max_bins: int, min_rows: int)
 
 
 def _constant(name: str, present: NDArray[Any], min_rows: int) -> BadInput:
-    """Explain why one bin is left: no values, one value, or only rare values. Values are not shown."""
+    """Explain why one bin is left: no values, one value, or only rare values.
+
+    Values are not shown.
+    """
     different = len(set(present.tolist()))
     if not different:
         why, hint = (
             "no value in any training row",
-            "Check the source, and which cells it declares as missing; else leave the column out of the job.",
+            (
+                "Check the source, and which cells it declares as "
+                "missing; else leave the column out of the job."
+            ),
         )
     elif different == 1:
         why, hint = "one value only in the training rows", "Leave it out of the job."
     else:
-        why = f"{different} different values in {len(present)} training rows, and at most one on {min_rows} rows or more"
+        why = (
+            f"{different} different values in {len(present)} training rows, and at most one "
+            f"on {min_rows} rows or more"
+        )
         hint = "Group its values, or leave it out of the job."
     return BadInput("column_constant", f"The column {name} has {why}.", hint=hint)
 

@@ -25,7 +25,10 @@ RingDtype = type[np.unsignedinteger]
 
 
 class PartyRandomness:
-    """A party's correlated randomness. ``last``: this party receives corrections from the dealer."""
+    """A party's correlated randomness.
+
+    ``last``: this party receives corrections from the dealer.
+    """
 
     def __init__(self, session: Session, seed: Randomness, dealer: str, *, last: bool) -> None:
         self._session, self._seed, self._dealer, self._last = session, seed, dealer, last
@@ -50,7 +53,10 @@ class PartyRandomness:
 
 
 class DealerRandomness:
-    """The dealer's end. It holds the seeds of all parties; the last party receives the corrections."""
+    """The dealer's end.
+
+    It holds the seeds of all parties; the last party receives the corrections.
+    """
 
     def __init__(self, session: Session, seeds: Mapping[str, Randomness]) -> None:
         self.session, self._seeds = session, seeds

@@ -323,7 +323,10 @@ async def _step(state: PartyState, common: CommonRows, bound: float | None) -> i
             "bits", minimum=1, maximum=MAX_SHIFT_BITS
         )
     if bound > MAX_EIGENVALUE_PER_ROW * size:
-        sentence = "The common rows differ too much from a party's other rows: its columns, whitened over all its rows, are not white over these."
+        sentence = (
+            "The common rows differ too much from a party's other rows: its columns, whitened "
+            "over all its rows, are not white over these."
+        )
         raise BadInput(
             "rows_unlike",
             sentence,

@@ -87,9 +87,9 @@ class ScorecardPlan:
                 type(value) not in ((int,) if kind is int else (int, float))
                 or not minimum <= value <= maximum
             ):
+                number = "a whole number" if kind is int else "a number"
                 raise BadInput(
-                    "spec_parameters",
-                    f"{name} is not {'a whole number' if kind is int else 'a number'} from {minimum} to {maximum}.",
+                    "spec_parameters", f"{name} is not {number} from {minimum} to {maximum}."
                 )
         texts = (
             isinstance(plan.label, str)
@@ -104,12 +104,14 @@ class ScorecardPlan:
         ):
             raise BadInput(
                 "spec_parameters",
-                "label and test_column name two columns; bad and good are two texts or two numbers.",
+                "label and test_column name two columns; bad and "
+                "good are two texts or two numbers.",
             )
         if plan.hidden_intersection and plan.test_column is not None:
             raise BadInput(
                 "spec_parameters",
-                "A test column reveals which rows are common; with reveal nobody the test rows are drawn.",
+                "A test column reveals which rows are common; with "
+                "reveal nobody the test rows are drawn.",
             )
         return plan
 
@@ -136,7 +138,8 @@ class ScorecardPlan:
         if (values.dtype.kind == "f") != (not isinstance(self.bad, str)):
             raise BadInput(
                 "label_not_binary",
-                f"The label {self.label} is {'a text' if values.dtype.kind != 'f' else 'a number'}, unlike bad and good.",
+                f"The label {self.label} is "
+                f"{'a text' if values.dtype.kind != 'f' else 'a number'}, unlike bad and good.",
             )
         bad, good = values == self.bad, values == self.good
         if not (bad | good).all():
@@ -195,7 +198,8 @@ class PartyRoles:
         if excluded - set(job.parties[label].columns):
             raise BadInput(
                 "spec_columns",
-                f"{label} must name the label among its columns, and the test column if there is one.",
+                f"{label} must name the label among its columns, and "
+                "the test column if there is one.",
             )
         if sum(map(len, columns.values())) > MAX_COLUMNS:
             raise BadInput("spec_columns", f"A scorecard has at most {MAX_COLUMNS} columns.")

@@ -77,7 +77,9 @@ class ScorecardColumn:
         mean: float,
         factor: float,
     ) -> ScorecardColumn:
-        """Compute the points from the column's weight in the model, which expects centred evidence."""
+        """Compute the points from the column's weight in the model, which expects
+        centred evidence.
+        """
         *points, elsewhere = (
             np.rint(-factor * weight * (np.array([*evidence.woe, 0.0]) - mean))
             .clip(-MAX_POINTS, MAX_POINTS)
@@ -216,7 +218,8 @@ def with_dtype_of(values: NDArray[Any], bins: Bins) -> NDArray[Any]:
         )
     raise BadInput(
         "column_differs",
-        f"The column {bins.column} was {'a number' if bins.numeric else 'a text'} when the model was trained.",
+        f"The column {bins.column} was "
+        f"{'a number' if bins.numeric else 'a text'} when the model was trained.",
     )
 
 

@@ -23,8 +23,14 @@ from federated.vertical.whitening import Whitening
 MAX_LOG_ODDS_DEVIATION = 3.5
 """The largest standard deviation of the training rows' log-odds. Good scorecards stay below 2."""
 LIMITS = (
-    "The model ranks and estimates. People decide about a person or a firm, and can explain and change the decision.",
-    "The test rows come from the same source as the training rows. Other times and other applicants need another test.",
+    (
+        "The model ranks and estimates. People decide about a person or a "
+        "firm, and can explain and change the decision."
+    ),
+    (
+        "The test rows come from the same source as the training rows. Other times and other "
+        "applicants need another test."
+    ),
     "The weights of evidence describe these rows. They are not causes.",
 )
 
@@ -130,8 +136,14 @@ def evaluated_result(
             f"{party}: {', '.join(roles.columns[party]) or 'no column'}"
             for party in (roles.label, *roles.features)
         ),
-        "trained by": f"logistic regression on secret shares, {plan.iterations} steps; seeds dealt by {roles.dealer}",
-        "points": f"{plan.base_points} at {plan.base_odds:g} good to one bad, {plan.points_to_double:g} more for twice the odds",
+        "trained by": (
+            f"logistic regression on secret shares, {plan.iterations} "
+            f"steps; seeds dealt by {roles.dealer}"
+        ),
+        "points": (
+            f"{plan.base_points} at {plan.base_odds:g} good to one bad, "
+            f"{plan.points_to_double:g} more for twice the odds"
+        ),
         **(facts or {}),
     }
     columns = [{"column": name, "value": value} for value, name in strongest]
@@ -141,7 +153,9 @@ def evaluated_result(
 
 
 def require_both_classes(rows: int, bad: int, name: str) -> None:
-    """Raise ``too_few_rows`` or ``one_class`` unless there are bad and good rows to ``name`` with."""
+    """Raise ``too_few_rows`` or ``one_class`` unless there are bad and good rows to
+    ``name`` with.
+    """
     if not rows:
         raise BadInput("too_few_rows", f"There are no rows to {name} with.")
     if bad in (0, rows):

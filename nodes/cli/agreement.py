@@ -75,7 +75,8 @@ def _open(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _agreed_offer(session: CommandSession, arguments: argparse.Namespace) -> str:
-    """Return the hash of the offer that the person saw: named by ``--offer``, or shown and confirmed.
+    """Return the hash of the offer that the person saw: named by ``--offer``, or shown and
+    confirmed.
 
     Raises:
         BadInput: ``offer_not_named`` where nobody can be shown anything, ``not_confirmed``.
@@ -139,7 +140,8 @@ def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
     session.show(made)
     until = when(made["agreement"]["openBefore"])
     session.say(
-        f"This node does not open it. If the provider has signed, it can still be opened until {until}; then it is open."
+        "This node does not open it. If the provider has signed, it can still be opened until "
+        f"{until}; then it is open."
     )
 
 
@@ -255,7 +257,8 @@ GROUP = CommandGroup(
         ),
         Command(
             "close",
-            "end it: pay and refund at once if the other side agrees, else give notice and refund after the window",
+            "end it: pay and refund at once if the other side agrees, "
+            "else give notice and refund after the window",
             _close,
             (
                 AGREEMENT,
@@ -270,7 +273,8 @@ GROUP = CommandGroup(
                     type=float,
                     default=0.0,
                     metavar="SECONDS",
-                    help="after notice, wait so long for the window to pass (default 0: run it again later)",
+                    help="after notice, wait so long for the window to pass "
+                    "(default 0: run it again later)",
                 ),
             ),
         ),

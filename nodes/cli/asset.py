@@ -54,7 +54,10 @@ INCIDENTS: Columns = {
 }
 ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help=REASON_HELP)
 MASK_HELP = "keep, drop, range:10, round:1000, prefix:4, constant; repeated"
-PURPOSE_HELP = f"what it may be used for: {', '.join(KNOWN_PURPOSES)}; the subject's consent is needed unless =no-consent; repeated"
+PURPOSE_HELP = (
+    f"what it may be used for: {', '.join(KNOWN_PURPOSES)}; the subject's consent is needed "
+    "unless =no-consent; repeated"
+)
 TYPE_HELP = "text, integer, decimal or boolean instead of the type guessed from the cells; repeated"
 CATALOGUE_PAGE = (arg("--holder", help="only this member's assets"), *PAGE)
 

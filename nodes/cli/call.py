@@ -113,7 +113,10 @@ def _summary(session: CommandSession, answers: Sequence[dict[str, Any]], out: Pa
             if answer.get("reason") == "call_outstanding"
         ]
         if stored:
-            text = f"{len(stored)} of them are stored and unanswered: `qiaolian call list --outcome outstanding` shows their keys."
+            text = (
+                f"{len(stored)} of them are stored and unanswered: `qiaolian call list "
+                "--outcome outstanding` shows their keys."
+            )
             print(text, file=sys.stderr)
         print(f"{failed} rows have no outcome yet: run the same command again.", file=sys.stderr)
     return 1 if failed else 0

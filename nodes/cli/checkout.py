@@ -1,7 +1,7 @@
 """The commands that need a checkout of the project: the installed package has no ``scripts``.
 
-This is the one module of ``nodes`` that imports ``scripts``, and it does so only when such a command
-is chosen.
+This is the one module of ``nodes`` that imports ``scripts``, and it does so only when such a
+command is chosen.
 """
 
 from __future__ import annotations

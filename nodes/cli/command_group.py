@@ -176,7 +176,8 @@ def show_pages(
     session.table(answer[within], columns, whole=answer)
     if answer["next"]:
         session.say(
-            f"{len(answer[within]):,} shown, more with --cursor {answer['next']}, or --all for every row."
+            f"{len(answer[within]):,} shown, more with --cursor "
+            f"{answer['next']}, or --all for every row."
         )
     behind = session.client.blocks_behind
     if behind > REPORTED_BLOCKS_BEHIND:
@@ -232,7 +233,8 @@ def save(path: str, *, query: Sequence[str] = ()) -> Action:
     def act(session: CommandSession, arguments: argparse.Namespace) -> None:
         session.save(arguments.out, session.client.download(filled_path(path, arguments, query)))
         session.say(
-            f"{arguments.out} written; check it with: qiaolian verify {arguments.out} --trust YOUR-TRUST-FILE"
+            f"{arguments.out} written; check it with: qiaolian verify "
+            f"{arguments.out} --trust YOUR-TRUST-FILE"
         )
 
     return act

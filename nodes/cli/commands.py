@@ -196,7 +196,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "offer": CommandEntry("a provider's terms: list, show, make", _offer),
         "agreement": CommandEntry(
-            "metered trades: list, show, open, resume, withdraw, acknowledge, notice, claim, close, "
+            "metered trades: list, show, open, resume, withdraw, "
+            "acknowledge, notice, claim, close, "
             "totals, books, bundle, lane-bundle",
             _agreement,
         ),
@@ -207,11 +208,13 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "credit and property": {
         "credit": CommandEntry(
-            "reports, certificates, disputes: report, queries, bundle, certify, record, disputes, answer",
+            "reports, certificates, disputes: report, queries, "
+            "bundle, certify, record, disputes, answer",
             _credit,
         ),
         "subject": CommandEntry(
-            "a firm's or citizen's own keys: key, consent, register, deliver-consent, status, withdraw, dispute",
+            "a firm's or citizen's own keys: key, consent, register, "
+            "deliver-consent, status, withdraw, dispute",
             _subject,
         ),
         "deal": CommandEntry(
@@ -228,7 +231,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             _member,
         ),
         "key": CommandEntry(
-            "a chief data officer's or administrator's own key file: make, replace, show, passphrase",
+            "a chief data officer's or administrator's own key "
+            "file: make, replace, show, passphrase",
             _key,
         ),
         "reconcile": CommandEntry("gateway, buyer and chain compared", _reconcile),

@@ -78,7 +78,8 @@ def _draw(session: CommandSession, arguments: argparse.Namespace) -> None:
     session.save(arguments.out, json_bytes(made))
     session.show(made)
     session.say(
-        f"{arguments.out} written: give it to seller and buyer, who sign it with `qiaolian deal sign`."
+        f"{arguments.out} written: give it to seller and buyer, "
+        "who sign it with `qiaolian deal sign`."
     )
 
 

@@ -106,7 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flower.add_argument(
         "plan",
         type=Path,
-        help='JSON: {"name": ..., "members": [...], "parameters": {...}}, parameters as of the protocol aggregation',
+        help='JSON: {"name": ..., "members": [...], "parameters": {...}}, '
+        "parameters as of the protocol aggregation",
     )
     flower.add_argument(
         "--rows",
@@ -190,7 +191,8 @@ def _init(arguments: argparse.Namespace) -> int:
     path.write_text(_TOML.format(name=arguments.name, port=arguments.port), encoding="utf-8")
     PartyConfig.load(path)
     print(
-        f"created {path}; send {arguments.folder / 'certificate.pem'} and the fingerprint {fingerprint} to the peers"
+        f"created {path}; send {arguments.folder / 'certificate.pem'} and the fingerprint "
+        f"{fingerprint} to the peers"
     )
     return 0
 
@@ -236,7 +238,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(as_json(receipt, indent=1))
         return 0
     print(
-        f"done in {receipt['seconds']} s: {receipt['sentBytes']:,} bytes sent, {receipt['receivedBytes']:,} received"
+        f"done in {receipt['seconds']} s: {receipt['sentBytes']:,} bytes sent, "
+        f"{receipt['receivedBytes']:,} received"
     )
     for line in _reading(receipt["reading"]):
         print(printable(f"  {line}"))
@@ -253,7 +256,10 @@ def _reading(report: dict[str, Any] | None) -> Iterator[str]:
         return
     yield f"read {report['rows']:,} rows ({report['encoding']})"
     if report["idsChanged"]:
-        yield f"{report['idsChanged']:,} identifiers had other blanks, width or case than their common form"
+        yield (
+            f"{report['idsChanged']:,} identifiers had other blanks, "
+            "width or case than their common form"
+        )
     for name, count in report["missing"].items():
         yield f"column {name}: {count:,} values missing"
     for name, count in report["numbersRecognised"].items():
@@ -278,7 +284,10 @@ def _approve(arguments: argparse.Namespace) -> int:
 
 def _allowed(config: PartyConfig, agreed: Approvable, spec: Path) -> Iterator[str]:
     """Yield lines on what an approval allows."""
-    yield f"specification: {spec.name}, SHA-256 0x{agreed.digest.hex()}; any other specification needs its own approval"
+    yield (
+        f"specification: {spec.name}, SHA-256 0x{agreed.digest.hex()}; any other "
+        "specification needs its own approval"
+    )
     if not isinstance(agreed, Job):
         yield f"plan for Flower: {agreed.name}"
         return

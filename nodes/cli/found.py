@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=MIN_CLOSE_WINDOW.seconds,
         metavar="SECONDS",
-        help="shortest time for claims after notice that agreements may state, fixed for ever (default a day)",
+        help="shortest time for claims after notice that agreements "
+        "may state, fixed for ever (default a day)",
     )
     parser.add_argument(
         "--min-window-blocks",
@@ -80,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         say=lambda text: print(f"  … {text}", flush=True),
     )
     print(
-        f"{len(admissions)} members are admitted. Give every organisation {arguments.out}: its node's configuration names it as chain.deployment."
+        f"{len(admissions)} members are admitted. Give every organisation {arguments.out}: its "
+        "node's configuration names it as chain.deployment."
     )
     return 0
 
@@ -134,7 +136,8 @@ def _require_founders(
         raise BadInput(
             "not_two_administrators",
             "The key files are not of two governors' administrators.",
-            hint=f"The first {GOVERNORS} admission files name the governors; give two of their --admin-key files.",
+            hint=f"The first {GOVERNORS} admission files name the "
+            "governors; give two of their --admin-key files.",
         )
 
 
@@ -143,7 +146,8 @@ def _require_window(window: CloseWindow) -> None:
     if not (0 <= window.blocks <= longest.blocks and 0 <= window.seconds <= longest.seconds):
         raise BadInput(
             "window_out_of_range",
-            f"The shortest closing window is 0 to {longest.seconds} seconds and 0 to {longest.blocks} blocks.",
+            f"The shortest closing window is 0 to {longest.seconds} "
+            f"seconds and 0 to {longest.blocks} blocks.",
             hint="Leave --min-window-seconds out for a day.",
         )
 
@@ -154,7 +158,8 @@ def _deployed(
     if path.exists():
         deployment = Deployment.load(path)
         say(
-            f"the contracts of {path} are taken as they are: agreements keep{_window_text(deployment)}"
+            f"the contracts of {path} are taken as they are: agreements "
+            f"keep{_window_text(deployment)}"
         )
         return deployment
     founders = [

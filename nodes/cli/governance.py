@@ -11,7 +11,9 @@ from nodes.cli.session import CommandSession
 def proposed(
     session: CommandSession, function: str, arguments: dict[str, Any], share_with: list[str]
 ) -> str:
-    """The id of the open proposal of exactly this action: one that the node knows, else a new one."""
+    """The id of the open proposal of exactly this action: one that the node knows,
+    else a new one.
+    """
     for known in session.client.rows("/v1/governance/proposals", "proposals"):
         is_open = known["executedAt"] is None and known["approval"]["deadline"] > time.time()
         if is_open and (known["function"], known["arguments"]) == (function, arguments):

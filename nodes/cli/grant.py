@@ -114,7 +114,8 @@ def _decide(session: CommandSession, arguments: argparse.Namespace, *, approved:
     if approved and asset is None:
         raise BadInput(
             "grant_asset_unseen",
-            "The node does not publish the asset version that this grant is about; nothing is approved unseen.",
+            "The node does not publish the asset version that this "
+            "grant is about; nothing is approved unseen.",
             hint="Ask at the owner's node: qiaolian asset own.",
         )
     decision = decision_of(
@@ -211,7 +212,8 @@ GROUP = CommandGroup(
                 arg(
                     "--operations",
                     default="use",
-                    help="separated by commas: view, export, use, copy, train, compute (default use)",
+                    help="separated by commas: view, export, use, copy, "
+                    "train, compute (default use)",
                 ),
                 arg("--scene", required=True, help="a code such as small-loan"),
                 arg("--purpose", required=True, help="a code such as credit-assessment"),
@@ -249,7 +251,8 @@ GROUP = CommandGroup(
         ),
         Command(
             "unknown-subjects",
-            "grants under which subjects were asked for that are not on record, and whether their calls are refused for it",
+            "grants under which subjects were asked for that are not on "
+            "record, and whether their calls are refused for it",
             read_pages("/v1/unknown-subjects", within="grants", columns=UNKNOWN),
             PAGE,
         ),

@@ -57,7 +57,8 @@ def _make(session: CommandSession, arguments: argparse.Namespace) -> None:
     if passphrase is None:
         warn(path, passphrase_file(path))
     session.say(
-        "The directory must know the key before it counts: qiaolian member propose-add-key --public FILE."
+        "The directory must know the key before it counts: "
+        "qiaolian member propose-add-key --public FILE."
     )
 
 
@@ -71,7 +72,8 @@ def _replace(session: CommandSession, arguments: argparse.Namespace) -> None:
             following.name, given_passphrase(following, arguments.next_passphrase_file)
         )
         session.say(
-            f"1/3 {following} holds the next key: {create_person_key(following, passphrase).address}"
+            f"1/3 {following} holds the next key: "
+            f"{create_person_key(following, passphrase).address}"
         )
         if passphrase is None:
             warn(following, passphrase_file(following))
@@ -93,11 +95,13 @@ def _replace(session: CommandSession, arguments: argparse.Namespace) -> None:
             session, "endKey", {"fingerprint": old, "reason": REPLACED}, arguments.share_with
         )
         session.say(
-            "3/3 The next key counts, and the old one until it is ended. From now on sign with the next one."
+            "3/3 The next key counts, and the old one until it is "
+            "ended. From now on sign with the next one."
         )
     if waiting:
         session.say(
-            f"Two governors approve it, each with: qiaolian member approve {waiting} --key FILE. Run the same command again then."
+            f"Two governors approve it, each with: qiaolian member approve {waiting} --key FILE. "
+            "Run the same command again then."
         )
     session.show(
         {"purpose": arguments.purpose, "key": new, "done": not waiting, "proposal": waiting or None}
@@ -166,7 +170,8 @@ GROUP = CommandGroup(
         ),
         Command(
             "replace",
-            "put another key in the place of one, by two approvals of governors each for its beginning and the old one's end",
+            "put another key in the place of one, by two approvals of governors each for its "
+            "beginning and the old one's end",
             _replace,
             (
                 FILE,
@@ -195,7 +200,8 @@ GROUP = CommandGroup(
                     action="append",
                     default=[],
                     metavar="MEMBER",
-                    help="a governor whose node is handed the proposals; repeated (else all that this node knows)",
+                    help="a governor whose node is handed the proposals; "
+                    "repeated (else all that this node knows)",
                 ),
             ),
             role="administrator",

@@ -1,4 +1,6 @@
-"""``qiaolian log``: the node's own evidence log, and forks of others' logs it caught as a witness."""
+"""``qiaolian log``: the node's own evidence log, and forks of others' logs it caught
+as a witness.
+"""
 
 from __future__ import annotations
 

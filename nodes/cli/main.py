@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         }:
             raise
         print(
-            f"error[package_missing]: This command needs the package {error.name}. Install qiaolian[node,demo,federated].",
+            f"error[package_missing]: This command needs the package {error.name}. Install "
+            "qiaolian[node,demo,federated].",
             file=sys.stderr,
         )
         return 3
@@ -72,7 +73,9 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
 
 
 def parser_for(chosen: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only the chosen subcommand has its options, and only its module is loaded."""
+    """Return the parser; only the chosen subcommand has its options, and only its
+    module is loaded.
+    """
     parser = argparse.ArgumentParser(
         prog="qiaolian",
         description="侨链: trusted-data exchange network of a city government.",

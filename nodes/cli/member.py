@@ -66,7 +66,8 @@ def _propose(function: str, session: CommandSession, arguments: argparse.Namespa
     made = session.client.post("/v1/governance/proposals", body)
     session.show(made)
     session.say(
-        f"Two governors approve it, each with: qiaolian member approve {made['proposalId']} --key FILE"
+        "Two governors approve it, each with: qiaolian member "
+        f"approve {made['proposalId']} --key FILE"
     )
     _not_reached(session, made)
 
@@ -154,7 +155,8 @@ def _read(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _not_reached(session: CommandSession, made: Mapping[str, Any]) -> None:
     for member in made["notReached"]:
         session.say(
-            f"Not reached: the node of {member}. Approve again once it answers, or share the proposal again."
+            f"Not reached: the node of {member}. Approve again once it "
+            "answers, or share the proposal again."
         )
 
 
@@ -248,7 +250,10 @@ HELP = {
     "replaceGovernor": "put another member into the set of governors",
     "announceContract": "announce a contract's new version",
     "closeContract": "close a contract to new business",
-    "correctLog": "set a member's evidence log back to the head that its supervisors saw, after a false anchor",
+    "correctLog": (
+        "set a member's evidence log back to the head that its "
+        "supervisors saw, after a false anchor"
+    ),
     "assignSource": "make an asset the one source of a data item, also before its first use",
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {

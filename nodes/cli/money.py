@@ -53,7 +53,8 @@ def _account(session: CommandSession, arguments: argparse.Namespace) -> None:
         {name: name for name in ("of", *names)},
     )
     session.say(
-        f"deposited = withdrawn + free + locked: {'holds' if answer['conserved'] else 'DOES NOT HOLD'}"
+        "deposited = withdrawn + free + locked: "
+        f"{'holds' if answer['conserved'] else 'DOES NOT HOLD'}"
     )
 
 
@@ -76,7 +77,8 @@ CLAIMS: Columns = {
 def _claims(session: CommandSession, arguments: argparse.Namespace) -> None:
     answer = show_pages(session, arguments, "/v1/claims", within="agreements", columns=CLAIMS)
     session.say(
-        f"{yuan(answer['unclaimed'])} not claimed yet, {yuan(answer['atRisk'])} of it at risk; {yuan(answer['lost'])} lost."
+        f"{yuan(answer['unclaimed'])} not claimed yet, {yuan(answer['atRisk'])} of it at risk; "
+        f"{yuan(answer['lost'])} lost."
     )
 
 
@@ -112,7 +114,8 @@ GROUP = CommandGroup(
         ),
         Command(
             "claims",
-            "what buyers acknowledged and the chain has not paid yet, and until when it can be claimed",
+            "what buyers acknowledged and the chain has not paid "
+            "yet, and until when it can be claimed",
             _claims,
         ),
         Command(

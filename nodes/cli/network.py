@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             say=lambda text: print(f"  … {text}", flush=True),
         )
         print(
-            f"Chain {network.chain_id} runs with {len(network.validators)} validators; block {network.height()}."
+            f"Chain {network.chain_id} runs with "
+            f"{len(network.validators)} validators; block {network.height()}."
         )
         return _print_status(network)
     if arguments.action == "vote":
@@ -145,7 +146,8 @@ def _add(network: Network, arguments: argparse.Namespace) -> int:
         f"The validator of {added.organisation} copies the chain; its address is {added.address}."
     )
     print(
-        f"It seals once more than half of the validators have voted: qiaolian network vote --organisation NAME --admit {added.address}"
+        "It seals once more than half of the validators have voted: qiaolian network vote "
+        f"--organisation NAME --admit {added.address}"
     )
     return 0
 
@@ -172,7 +174,9 @@ def _proxy(arguments: argparse.Namespace) -> int:
 
 
 def _vote(arguments: argparse.Namespace) -> int:
-    """One validator's vote, over its admin socket, which only the owner of its directory may open."""
+    """One validator's vote, over its admin socket, which only the owner of its
+    directory may open.
+    """
     given = arguments.admit or arguments.remove
     if given is None or (arguments.organisation is None) == (arguments.home is None):
         raise BadInput(
@@ -187,10 +191,12 @@ def _vote(arguments: argparse.Namespace) -> int:
     home.vote(address, admit=arguments.admit is not None)
     change = "in" if arguments.admit else "out"
     print(
-        f"The validator votes {address} {change}, in the next block it proposes. More than half of the {len(home.council())} validators have to."
+        f"The validator votes {address} {change}, in the next block it proposes. More than half "
+        f"of the {len(home.council())} validators have to."
     )
     print(
-        "Then every node gets the change in its configuration (chain.validator_changes); qiaolian network status names the block."
+        "Then every node gets the change in its configuration (chain.validator_changes); qiaolian "
+        "network status names the block."
     )
     return 0
 

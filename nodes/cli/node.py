@@ -1,5 +1,5 @@
-"""``qiaolian node``: create a node, add peers, run its API and outbox, migrate its database, back up,
-restore, and recover after an old backup.
+"""``qiaolian node``: create a node, add peers, run its API and outbox, migrate its database, back
+up, restore, and recover after an old backup.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
         ("migrate", "bring the node's database up to date"),
         (
             "recover",
-            "after an old backup: take back from the others what the database lacks; the node must be stopped",
+            (
+                "after an old backup: take back from the others what the "
+                "database lacks; the node must be stopped"
+            ),
         ),
     ):
         action = actions.add_parser(name, help=text)
@@ -93,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.action == "tokens":
         print(
-            f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; hand them out, then delete the file."
+            f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; "
+            "hand them out, then delete the file."
         )
         print("Restart `qiaolian node run`: the old ones are valid until then.")
         return 0
@@ -180,13 +184,15 @@ def _certificate(arguments: argparse.Namespace) -> int:
     days = found.days_left(time.time())
     print(
         printable(
-            f"{certificate.certificate_path(config)}: the certificate of {found.holder}, until {local_time(found.ends_at)} ({days:.0f} days)."
+            f"{certificate.certificate_path(config)}: the certificate of {found.holder}, until "
+            f"{local_time(found.ends_at)} ({days:.0f} days)."
         )
     )
     print(f"  its key, as peers pin it: 0x{found.fingerprint.hex()}")
     if arguments.step == "renew":
         print(
-            f"A running node shows it within {config.workers.certificate_seconds:g} s; nothing has to be restarted."
+            "A running node shows it within "
+            f"{config.workers.certificate_seconds:g} s; nothing has to be restarted."
         )
     return 0
 
@@ -196,7 +202,8 @@ def _backup_key(arguments: argparse.Namespace) -> int:
 
     public = create_key(arguments.out)
     print(
-        f"{arguments.out}: whoever has this file can open the backups. Keep it off the node's machine."
+        f"{arguments.out}: whoever has this file can open the "
+        "backups. Keep it off the node's machine."
     )
     print(f"Its public key, for backup --to: {public}")
     return 0
@@ -209,10 +216,12 @@ def _backup(arguments: argparse.Namespace) -> int:
     content = backup(config, arguments.out, arguments.to, print)
     size = arguments.out.stat().st_size / 1e6
     print(
-        f"{arguments.out}: {size:,.1f} MB, {content.log_size:,} log entries, schema {content.schema}."
+        f"{arguments.out}: {size:,.1f} MB, {content.log_size:,} "
+        f"log entries, schema {content.schema}."
     )
     print(
-        "The key store's passphrase is not in it: keep that apart, or the keys in it cannot be used."
+        "The key store's passphrase is not in it: keep that "
+        "apart, or the keys in it cannot be used."
     )
     return 0
 
@@ -225,14 +234,16 @@ def _restore(arguments: argparse.Namespace) -> int:
     else:
         content = backup.restore(arguments.backup, arguments.key, arguments.dir, print)
     print(
-        f"Backup of {content.member}, made at {local_time(content.made_at)}, {content.log_size:,} log entries: every file verified."
+        f"Backup of {content.member}, made at {local_time(content.made_at)}, {content.log_size:,} "
+        "log entries: every file verified."
     )
     if arguments.check:
         return 0
     for name in backup.paths_outside(arguments.dir):
         print(f"  {name} in node.toml names a place outside {arguments.dir}: correct it.")
     print(
-        "Put the passphrase where node.toml looks for it, then: qiaolian node recover (see docs/operations.md)."
+        "Put the passphrase where node.toml looks for it, then: "
+        "qiaolian node recover (see docs/operations.md)."
     )
     return 0
 
@@ -256,7 +267,8 @@ def _tell_passphrases(plan: NodePlan) -> None:
     """Print where each passphrase is, and warn of unsafe files."""
     own = plan.passphrase_file or plan.directory / "passphrase"
     print(
-        f"{own}: the passphrase of the node's own keys, in clear, for the node's system user alone; keep it out of backups and off the keys' disk."
+        f"{own}: the passphrase of the node's own keys, in clear, for the node's system user "
+        "alone; keep it out of backups and off the keys' disk."
     )
     warn(plan.directory / "keys", own)
     for key, passphrase in (
@@ -296,7 +308,8 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help="where the passphrase of the node's own keys is, or is made (default: the file passphrase in the directory)",
+        help="where the passphrase of the node's own keys is, or is made (default: the file "
+        "passphrase in the directory)",
     )
     parser.add_argument(
         "--officer-key",
@@ -312,7 +325,8 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
             f"--{person}-passphrase-file",
             type=Path,
             metavar="FILE",
-            help=f"a file with the passphrase that the key of --{person}-key gets (else it is asked)",
+            help="a file with the passphrase that the key of "
+            f"--{person}-key gets (else it is asked)",
         )
 
 
@@ -347,11 +361,13 @@ def _init(arguments: argparse.Namespace) -> int:
     for key in admission.keys:
         print(f"  {key.purpose.name.lower():<12} 0x{key.fingerprint.hex()}")
     print(
-        f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member (qiaolian member propose-admit)."
+        f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member "
+        "(qiaolian member propose-admit)."
     )
     print(f"{HANDOUT_FILE}: access tokens in clear; hand them out, then delete the file.")
     _tell_passphrases(plan)
     print(
-        f"Start: qiaolian node run --config {plan.directory / CONFIG_FILE}, and beside it qiaolian node outbox."
+        "Start: qiaolian node run --config "
+        f"{plan.directory / CONFIG_FILE}, and beside it qiaolian node outbox."
     )
     return 0

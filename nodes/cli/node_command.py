@@ -1,4 +1,6 @@
-"""``qiaolian node``: the actions of ``nodes.cli.node``, and ``key``, which calls the running node."""
+"""``qiaolian node``: the actions of ``nodes.cli.node``, and ``key``, which calls the
+running node.
+"""
 
 from __future__ import annotations
 

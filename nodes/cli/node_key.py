@@ -75,7 +75,8 @@ def _put_next_in_use(
                 share_with,
             )
             session.say(
-                f"2/4 Two governors approve it, each with: qiaolian member approve {proposal} --key FILE"
+                "2/4 Two governors approve it, each with: qiaolian "
+                f"member approve {proposal} --key FILE"
             )
         if not _comes(
             session,
@@ -104,7 +105,8 @@ def _require_usable(row: dict[str, Any]) -> None:
     if row["endedAtBlock"] is not None:
         raise Conflict(
             "key_ended",
-            f"The next {row['purpose']} key ended in block {row['endedAtBlock']} before it was used.",
+            f"The next {row['purpose']} key ended in block "
+            f"{row['endedAtBlock']} before it was used.",
             hint=f"Move {row['name']}.key.json out of the key store and run the command again.",
         )
 
@@ -172,7 +174,9 @@ def _end(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _comes(session: CommandSession, ready: Callable[[], bool], what: str) -> bool:
-    """Whether it comes within the time to wait; a node that is being restarted is waited for too."""
+    """Whether it comes within the time to wait; a node that is being restarted is
+    waited for too.
+    """
 
     def look() -> bool:
         try:
@@ -223,7 +227,8 @@ GROUP = CommandGroup(
                     action="append",
                     default=[],
                     metavar="MEMBER",
-                    help="a governor whose node is handed the proposal; repeated (else all that this node knows)",
+                    help="a governor whose node is handed the proposal; "
+                    "repeated (else all that this node knows)",
                 ),
                 arg(
                     "--another",

@@ -45,14 +45,16 @@ def terms_of(offer: Mapping[str, Any]) -> dict[str, Any]:
     split = [
         f"{share['member']} {int(share['basisPoints']) / 100:.2f} %" for share in offer["shares"]
     ]
+    units = offer["maxUnits"] or "any number of"
+    blocks, seconds = offer["closeWindowBlocks"], offer["closeWindowSeconds"]
     return {
         "asset": f"{offer['assetId']} version {offer['assetVersion']}",
         "price": f"{yuan(offer['price'])} a {unit}",
         "one call at most": yuan(offer["maxPerCall"]),
-        "one agreement at most": f"{yuan(offer['maxCap'])}, {offer['maxUnits'] or 'any number of'} {unit}s",
+        "one agreement at most": f"{yuan(offer['maxCap'])}, {units} {unit}s",
         "lanes at most": offer["maxLanes"],
         "term at most": f"{int(offer['maxSeconds']) // 86_400} days",
-        "window for claims after notice": f"{offer['closeWindowBlocks']} blocks and {offer['closeWindowSeconds']} seconds",
+        "window for claims after notice": f"{blocks} blocks and {seconds} seconds",
         "each payment goes to": split,
         "offer": offer["offerHash"],
     }
@@ -146,7 +148,8 @@ GROUP = CommandGroup(
                 arg(
                     "--close-window-seconds",
                     type=int,
-                    help="seconds for claims after notice (default 604800, seven days; at most 90 days)",
+                    help="seconds for claims after notice (default "
+                    "604800, seven days; at most 90 days)",
                 ),
                 arg(
                     "--share",

@@ -36,7 +36,9 @@ CONTRADICTION, LOST = 1, 5
 
 
 def exit_code(compared: Sequence[Mapping[str, Any]]) -> int:
-    """1 when anything contradicts, 5 when earned money is lost; money not claimed yet is neither."""
+    """1 when anything contradicts, 5 when earned money is lost; money not claimed yet
+    is neither.
+    """
     if not all(one["agree"] for one in compared):
         return CONTRADICTION
     return LOST if _lost(compared) else 0
@@ -93,14 +95,16 @@ def _reconcile(session: CommandSession, arguments: argparse.Namespace) -> int:
     if money and not session.json:
         session.table(money, MONEY)
     session.say(
-        f"{len(compared)} agreements compared: {len(findings)} findings, {yuan(_lost(compared))} lost."
+        f"{len(compared)} agreements compared: {len(findings)} "
+        f"findings, {yuan(_lost(compared))} lost."
     )
     return exit_code(compared)
 
 
 COMMAND = Command(
     "reconcile",
-    "compare gateway, buyer and chain; exit code 1 when they contradict each other, 5 when earned money is lost",
+    "compare gateway, buyer and chain; exit code 1 when they "
+    "contradict each other, 5 when earned money is lost",
     _reconcile,
     (
         arg("agreement_id", nargs="?", help="one agreement (default: as supervisor, all)"),

@@ -1,8 +1,8 @@
 """The session of one command: the node and token, the output, and the key file that signs.
 
-A token comes from a file, the environment or the node's own token file, never from the command line,
-where other users of the machine could read it. A private key comes from the person's encrypted
-file, is opened on this machine and signs only what was shown and agreed to.
+A token comes from a file, the environment or the node's own token file, never from the command
+line, where other users of the machine could read it. A private key comes from the person's
+encrypted file, is opened on this machine and signs only what was shown and agreed to.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ KEY_ARGUMENTS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "type": Path,
             "metavar": "FILE",
-            "help": f"a file with its passphrase (else {PASSPHRASE_VARIABLE}, else FILE.passphrase, else it is asked)",
+            "help": (
+                f"a file with its passphrase (else {PASSPHRASE_VARIABLE}, else "
+                "FILE.passphrase, else it is asked)"
+            ),
         },
     ),
     (("--yes",), {"action": "store_true", "help": "sign without asking"}),

@@ -56,7 +56,8 @@ def _key(session: CommandSession, arguments: argparse.Namespace) -> None:
     if passphrase is None:
         warn(path, passphrase_file(path))
     session.say(
-        "Take the request to the issuer that knows you; it certifies the key. Show the request to nobody else."
+        "Take the request to the issuer that knows you; it certifies "
+        "the key. Show the request to nobody else."
     )
 
 
@@ -95,7 +96,8 @@ def _consent(session: CommandSession, arguments: argparse.Namespace) -> None:
     session.save(arguments.out, json_bytes(made))
     session.show({"consent": made["consent"], "file": str(arguments.out)})
     session.say(
-        "Next: qiaolian subject register (any member's node), then qiaolian subject deliver-consent (the bank's)."
+        "Next: qiaolian subject register (any member's node), then qiaolian subject "
+        "deliver-consent (the bank's)."
     )
 
 
@@ -255,7 +257,8 @@ GROUP = CommandGroup(
                 arg(
                     "record",
                     type=Path,
-                    help="what the department's counter wrote for you (`qiaolian credit record --out`)",
+                    help="what the department's counter wrote for you "
+                    "(`qiaolian credit record --out`)",
                 ),
                 arg("--column", required=True, help="which value is wrong"),
                 arg("--says", required=True, help="what is wrong with it"),

@@ -15,7 +15,8 @@ from nodes.cli.command_group import OUT, Command, CommandGroup, arg
 from nodes.cli.session import CommandSession, json_bytes
 
 COMPARE_OUT_OF_BAND = (
-    "A trust file proves nothing by itself. Before you use it, compare the genesis, the validators and the witnesses' keys with what the "
+    "A trust file proves nothing by itself. Before you use it, compare the genesis, the "
+    "validators and the witnesses' keys with what the "
     "organisations concerned tell you by another way: on paper, by telephone, on their own sites."
 )
 
@@ -40,11 +41,13 @@ def _make(session: CommandSession, arguments: argparse.Namespace) -> None:
     session.say(f"{arguments.out} written. {COMPARE_OUT_OF_BAND}")
     if not required:
         session.say(
-            "No witness is required: a log that shows different people different entries would not be noticed."
+            "No witness is required: a log that shows different people "
+            "different entries would not be noticed."
         )
     if not witnesses:
         session.say(
-            "It names no witness: a bundle that one has cosigned is refused until --witness names it, the supervisor as a rule."
+            "It names no witness: a bundle that one has cosigned is refused until --witness names "
+            "it, the supervisor as a rule."
         )
 
 
@@ -81,7 +84,8 @@ def _witness(session: CommandSession, given: str) -> tuple[str, bytes]:
             raise BadInput(
                 "witness_unknown",
                 f"The node's configuration names no log key of {member}.",
-                hint="Give --witness MEMBER=0xKEY, with the log key of the member's admission file.",
+                hint="Give --witness MEMBER=0xKEY, with the log key "
+                "of the member's admission file.",
             )
         key = peer.log
     try:
@@ -139,7 +143,8 @@ GROUP = CommandGroup(
                     "--witness",
                     action="append",
                     metavar="MEMBER[=0xKEY]",
-                    help="a witness and its log key (default: the own node's, or as it pins it); repeated",
+                    help="a witness and its log key (default: the own "
+                    "node's, or as it pins it); repeated",
                 ),
                 arg(
                     "--required",

@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=range(1, MAX_MEGABYTES + 1),
         default=MAX_BYTES // MEGABYTE,
         metavar="N",
-        help=f"the largest bundle that is read (default {MAX_BYTES // MEGABYTE}); reading takes up to twelve times as much memory",
+        help=f"the largest bundle that is read (default {MAX_BYTES // MEGABYTE}); reading takes "
+        "up to twelve times as much memory",
     )
 
 
@@ -96,7 +97,10 @@ def _print_report(report: Report, *, json: bool) -> None:
         print(as_json(answer | sentences))
         return
     lines = [
-        f"VALID: a {report.profile} story, proved up to block {report.height} of {utc(report.time)}."
+        (
+            f"VALID: a {report.profile} story, proved up to block "
+            f"{report.height} of {utc(report.time)}."
+        )
     ]
     lines += [f"  - {sentence}" for sentence in report.proved]
     _print([*lines, *(f"  Note: {sentence}" for sentence in report.limits)], sys.stdout)

@@ -109,7 +109,8 @@ class CsvSource(IndexedFile):
             raise BadInput(
                 "source_missing_column",
                 f"Source {self.name} has no column {self.key}.",
-                hint="Compare the key column in the node's configuration with the file's first line.",
+                hint="Compare the key column in the node's "
+                "configuration with the file's first line.",
                 source=self.name,
                 column=self.key,
             )

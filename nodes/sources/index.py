@@ -345,7 +345,8 @@ class IndexedFile(ABC):
         except Exception as error:
             raise BadInput(
                 "source_malformed",
-                f"The file of source {self.name} is damaged, or is not of the kind it is said to be.",
+                f"The file of source {self.name} is damaged, or is "
+                "not of the kind it is said to be.",
                 hint="Write the file again.",
                 source=self.name,
             ) from error

@@ -50,11 +50,13 @@ class SqlSource:
             self._engine = sa.create_engine(url, pool_pre_ping=True)
         except ImportError as error:
             raise driver_missing(name, error.name or "of its database") from error
-        except Exception as error:  # SQLAlchemy and drivers raise various types for a URL; the text may hold a password
+        except Exception as error:
+            # SQLAlchemy and drivers raise various types for a URL; the text may hold a password.
             raise BadInput(
                 "source_url_wrong",
                 f"The database URL of source {name} cannot be used.",
-                hint="Correct the url of the source in the node's configuration, or install the driver it names; then start the node again.",
+                hint="Correct the url of the source in the node's configuration, or install the "
+                "driver it names; then start the node again.",
                 source=name,
             ) from error
         self._table: sa.Table | None = None
@@ -63,7 +65,9 @@ class SqlSource:
         self._by_key: sa.Select[Any] = sa.select()
         self._lock = threading.Lock()
         self._connection: sa.Connection | None = None
-        """The connection for look-ups, reused and without transactions: a metered call waits for each."""
+        """The connection for look-ups, reused and without transactions: a metered call waits for
+        each.
+        """
         self._asks = threading.Lock()
 
     def schema(self) -> SourceSchema:
@@ -185,7 +189,8 @@ class SqlSource:
     def _broken_cell(self, column: str, row: int) -> BadInput:
         return BadInput(
             "source_row_broken",
-            f"The column {column} of source {self.name} has a cell in row {row} that is not of its type.",
+            f"The column {column} of source {self.name} has a cell "
+            f"in row {row} that is not of its type.",
             hint="Correct that cell.",
             source=self.name,
             column=column,

@@ -28,8 +28,10 @@ class CertificateWorker:
         except OSError as error:
             raise Unavailable(
                 "certificate_not_written",
-                f"The renewed TLS certificate could not be written ({error.strerror or type(error).__name__}).",
-                hint="The node writes to the directory of its keys: check its owner, its mode and the disk's free space.",
+                "The renewed TLS certificate could not be written "
+                f"({error.strerror or type(error).__name__}).",
+                hint="The node writes to the directory of its keys: check its "
+                "owner, its mode and the disk's free space.",
             ) from error
         now = self._certificate.info
         if now != before:

@@ -1,5 +1,5 @@
-"""Cosigns other members' logs concurrently. A member that is unreachable, answers wrongly or shows a
-fork is reported; the others are witnessed all the same.
+"""Cosigns other members' logs concurrently. A member that is unreachable, answers wrongly or shows
+a fork is reported; the others are witnessed all the same.
 """
 
 from __future__ import annotations

@@ -81,7 +81,9 @@ class PublishBody(BaseModel):
 
 
 class ChangesBody(BaseModel):
-    """What is to differ from the latest version besides its rows; what is left out stays as it is."""
+    """What is to differ from the latest version besides its rows; what is left out
+    stays as it is.
+    """
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"masking": {"Age": "range:5"}}}

@@ -39,7 +39,8 @@ def require_description(description: dict[str, Any]) -> None:
         ):
             raise BadInput(
                 "asset_description",
-                f"The asset's {name} is missing, longer than 400 characters, or holds characters nobody can see.",
+                f"The asset's {name} is missing, longer than 400 "
+                "characters, or holds characters nobody can see.",
             )
     grade = description.get("grade")
     if not isinstance(grade, int) or not 1 <= grade <= 5:
@@ -77,8 +78,10 @@ def schema_to_publish(schema: SourceSchema, types: Mapping[str, str]) -> SourceS
         if column.odd_line is not None and column.name not in types:
             raise BadInput(
                 "source_mixed_types",
-                f"Most cells of the column {column.name} are numbers; the one on line {column.odd_line} is not.",
-                hint=f"Correct that line, or publish the column as text: --type {column.name}=text.",
+                f"Most cells of the column {column.name} are numbers; the one on line "
+                f"{column.odd_line} is not.",
+                hint="Correct that line, or publish the column as "
+                f"text: --type {column.name}=text.",
                 column=column.name,
                 line=column.odd_line,
             )

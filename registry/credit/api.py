@@ -375,7 +375,8 @@ def answer(
 
 @router.post(
     "/v1/peer/disputes",
-    summary="Disputes about a subject's record, for a bank that may see the record: under its grant, with the subject's consent",
+    summary="Disputes about a subject's record, for a bank that may see the record: under its "
+    "grant, with the subject's consent",
     openapi_extra=strict_body(**_SOUGHT),
     response_model=PeerDisputes,
 )

@@ -42,14 +42,18 @@ from registry.issuers import ISSUER_ROLE, proved_member, require_proved_issuer
 
 CONSENT_DOMAIN = "qiaolian.consent.v1"
 RESULT_NOT_SHOWN = (
-    "What was asked in the calls stays closed: the bundle does not show that they were about the consent's subject, "
+    "What was asked in the calls stays closed: the bundle does not "
+    "show that they were about the consent's subject, "
     "nor that their receipts serve this query alone, nor the grants they were served under."
 )
 DISPUTES_NOT_SHOWN = (
     "The disputes are those the bank says it was told of: that there are no others, "
     "and that they are the consent's subject's, is not shown."
 )
-DISPUTES_NOT_LISTED = "The query does not say which disputes the report was made with: others may have been left out of this bundle."
+DISPUTES_NOT_LISTED = (
+    "The query does not say which disputes the report was made with: "
+    "others may have been left out of this bundle."
+)
 
 
 def check(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
@@ -120,8 +124,10 @@ def _query(
     _require(anchored_at > 0, "query_not_anchored", "The chain does not have the query.")
     logged = claims.log_inclusion(query)
     return anchored_at, (
-        f"{bank} made a one-stop credit query, by its own clock at {utc(query.statement.issued_at)}; the chain has it "
-        f"in {claims.block(anchored_at)}, and the bank's log under the anchor of {claims.block(logged.anchored_at)}."
+        f"{bank} made a one-stop credit query, by its own clock at "
+        f"{utc(query.statement.issued_at)}; the chain has it "
+        f"in {claims.block(anchored_at)}, and the bank's log under the anchor of "
+        f"{claims.block(logged.anchored_at)}."
     )
 
 
@@ -187,7 +193,8 @@ def _consent(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> st
         else ""
     )
     return (
-        f"The subject consented to {consent.bank} for {consent.purpose} with a key certified by {certificate.issuer}, "
+        f"The subject consented to {consent.bank} for {consent.purpose} "
+        f"with a key certified by {certificate.issuer}, "
         f"recorded in {claims.block(record.recorded_at)}{later}."
     )
 
@@ -233,7 +240,8 @@ def _receipts(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> s
     paid = sum(verified.statement.amount for verified in signed)
     purpose = claims.statement(Consent).statement.purpose
     return (
-        f"{_names(signed)} delivered to {query.bank} and signed {len(signed)} receipts over {paid} fen, "
+        f"{_names(signed)} delivered to {query.bank} and signed "
+        f"{len(signed)} receipts over {paid} fen, "
         f"under agreements for {purpose} that the chain had opened."
     )
 
@@ -377,7 +385,10 @@ def _answer(
         repair.old_record == dispute.record, "answer_differs", "An answer is about another record."
     )
     verb = "repaired the record" if repair.upheld else "stood by the record"
-    return f"{repair.department} {verb} in {claims.block(record.answered_at)} (asset version {repair.asset_version})."
+    return (
+        f"{repair.department} {verb} in "
+        f"{claims.block(record.answered_at)} (asset version {repair.asset_version})."
+    )
 
 
 def _names(signed: list[VerifiedStatement[UsageReceipt]]) -> str:

@@ -126,8 +126,10 @@ def require_size(text: str) -> None:
     if len(text) > MAX_CONSENT_BYTES:
         raise BadInput(
             "consent_too_large",
-            f"The consent package is larger than {MAX_CONSENT_BYTES} bytes, which no call can carry.",
-            hint="Have the subject's key certified for an identity without attachments, and the consent signed anew.",
+            "The consent package is larger than "
+            f"{MAX_CONSENT_BYTES} bytes, which no call can carry.",
+            hint="Have the subject's key certified for an identity without "
+            "attachments, and the consent signed anew.",
         )
 
 
@@ -174,7 +176,9 @@ def _check_text(text: str, consent_domain: Domain, certificate_domain: Domain) -
 
 
 def consent_records(checked: CheckedPackage) -> tuple[StorageKey, ...]:
-    """The chain's records that say whether a package is in force and its certificate an issuer's."""
+    """The chain's records that say whether a package is in force and its certificate
+    an issuer's.
+    """
     return (
         consent_record(checked.consent_id),
         key_record(checked.signer),

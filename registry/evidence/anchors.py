@@ -137,7 +137,8 @@ def _require_same_log(context: Context, anchor: LogAnchor, code: str) -> None:
         raise Conflict(
             "anchor_refused",
             f"The chain refused to anchor this log at {anchor.size} entries ({code}).",
-            hint="The chain is ahead of this database: stop the node and run `qiaolian node recover`, see docs/operations.md.",
+            hint="The chain is ahead of this database: stop the node and run `qiaolian node "
+            "recover`, see docs/operations.md.",
         ) from error
 
 
@@ -248,7 +249,8 @@ def anchored_entries(
     raise Conflict(
         "key_ended",
         "A key ended before an anchor showed what it had signed.",
-        hint="What is anchored later proves nothing for an ended key; anchors follow within a minute of an entry.",
+        hint="What is anchored later proves nothing for an ended key; "
+        "anchors follow within a minute of an entry.",
     )
 
 

@@ -160,8 +160,10 @@ def require_own_head(context: Context, size: int, root: bytes, *, code: str, hol
     if head is None or head.root != root:
         raise Conflict(
             code,
-            f"{holder} a head of this log at {size} entries that this database, with {own}, does not have.",
-            hint="The database is older than the log: stop the node and run `qiaolian node recover`, see docs/operations.md.",
+            f"{holder} a head of this log at {size} entries that this "
+            f"database, with {own}, does not have.",
+            hint="The database is older than the log: stop the node and run `qiaolian node "
+            "recover`, see docs/operations.md.",
         )
 
 

@@ -42,7 +42,9 @@ MAX_LEAVES = 1_000
 
 
 LOG_KEY = "LogKey"
-"""Kind of the entry from which the log is signed under another key; its digest is the public key."""
+"""Kind of the entry from which the log is signed under another key; its digest is the public key.
+
+"""
 
 
 def append(session: Session, *, kind: str, digest: bytes, at: int) -> None:

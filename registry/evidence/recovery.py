@@ -78,7 +78,8 @@ async def find_lost_entries(context: Context) -> LostEntries | None:
     if min(item.size for item in lost) <= frontier.size:
         raise Conflict(
             "log_diverged",
-            "This database's log holds other entries than those the chain or a supervisor has seen at the same places.",
+            "This database's log holds other entries than those the chain "
+            "or a supervisor has seen at the same places.",
             hint="It cannot be continued. Restore another copy of the database.",
             size=frontier.size,
         )
@@ -108,7 +109,8 @@ async def _from_copies(
             refusal = error
     raise Conflict(
         "log_entries_missing",
-        f"No supervisor holds this log's entries up to {heads[-1].size}, the last size that is known of it; this database has {frontier.size}.",
+        f"No supervisor holds this log's entries up to {heads[-1].size}, the last size that is "
+        f"known of it; this database has {frontier.size}.",
         hint="Restore a newer copy of the database, or try again when the supervisors have theirs.",
         cause=refusal.code if refusal else "",
     ) from refusal

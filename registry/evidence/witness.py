@@ -37,7 +37,9 @@ MAX_NOTE_CHARACTERS = 10_000
 
 
 def last_witnessed(context: Context, member: str) -> dict[str, Any]:
-    """Return the last head of a member's log that this node witnessed, for the member to compare."""
+    """Return the last head of a member's log that this node witnessed, for the member
+    to compare.
+    """
     with context.database.read() as session:
         row = session.get(WitnessedHead, log_origin(member, LOG_EPOCH))
         return {"note": None if row is None else row.note}
@@ -169,7 +171,7 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
         merkle.require_consistent(*old, *new, path)
     except VerificationError as error:
         if not head.by_live_key:
-            # A thief of the key could have signed it, so it is no evidence against the log's holder.
+            # A thief of the key could have signed it: no evidence against the log's holder.
             raise Conflict(
                 "log_key_ended",
                 "A head under an ended key is no part of the log.",
@@ -200,7 +202,9 @@ def _store_fork(session: Session, fork: dict[str, Any]) -> None:
 
 
 def forks(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
-    """List the forks this witness found, latest first, with both signed notes; ``cursor_malformed``."""
+    """List the forks this witness found, latest first, with both signed notes;
+    ``cursor_malformed``.
+    """
     with context.database.read() as session:
         return page_of(session, sa.select(ForkRow), (ForkRow.id,), page).map(_fork)
 

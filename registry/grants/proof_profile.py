@@ -33,7 +33,10 @@ from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms, 
 from chain.statements.members import KeyPurpose
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"
-SCOPE_NOT_DISCLOSED = "The scope is committed to and not opened in this bundle: which columns the grant covers is not shown."
+SCOPE_NOT_DISCLOSED = (
+    "The scope is committed to and not opened in this bundle: "
+    "which columns the grant covers is not shown."
+)
 
 
 def check(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
@@ -71,7 +74,8 @@ def _asset(claims: VerifiedClaims, terms: GrantTerms) -> str:
         "The chain registers another asset record.",
     )
     return (
-        f"The asset {record.name} of {record.holder}, version {record.asset_version}, grade L{record.grade}, "
+        f"The asset {record.name} of {record.holder}, version "
+        f"{record.asset_version}, grade L{record.grade}, "
         f"{record.row_count} records, is registered on the chain."
     )
 
@@ -81,8 +85,10 @@ def _request(claims: VerifiedClaims, terms: GrantTerms) -> str:
         str(operation.name).lower() for operation in Operation if terms.operations & operation
     )
     return (
-        f"{terms.grantee} asked {terms.owner} for: {operations}, purpose {terms.purpose}, scene {terms.scene}, "
-        f"at most {terms.max_uses} uses, from {utc(terms.not_before)} to {utc(terms.not_after)}{_columns(claims, terms)}."
+        f"{terms.grantee} asked {terms.owner} for: {operations}, "
+        f"purpose {terms.purpose}, scene {terms.scene}, "
+        f"at most {terms.max_uses} uses, from {utc(terms.not_before)} to "
+        f"{utc(terms.not_after)}{_columns(claims, terms)}."
     )
 
 
@@ -116,7 +122,8 @@ def _decision(
     logged = claims.log_inclusion(signed)
     verb = "approved" if decision.approved else "refused"
     return (
-        f"The chief data officer of {terms.owner} {verb} it in {claims.block(height)}; the decision stands in the owner's log, "
+        f"The chief data officer of {terms.owner} {verb} it in {claims.block(height)}; the "
+        "decision stands in the owner's log, "
         f"anchored in {claims.block(logged.anchored_at)}."
     )
 
@@ -135,7 +142,10 @@ def _revocation(
     revoked = f"{terms.owner} revoked it in {claims.block(record.revoked_at)}"
     if not found:
         return [
-            f"{revoked}; the chain says so, the signed revocation with its reason is not in this bundle."
+            (
+                f"{revoked}; the chain says so, the signed revocation "
+                "with its reason is not in this bundle."
+            )
         ]
     signed = claims.statement(GrantRevocation)
     _require_owner(
@@ -153,7 +163,10 @@ def _revocation(
     )
     anchored = claims.block(claims.log_inclusion(signed).anchored_at)
     return [
-        f"{revoked}, for the reason {signed.statement.reason or 'none'}; the revocation stands in its log, anchored in {anchored}."
+        (
+            f"{revoked}, for the reason {signed.statement.reason or 'none'}; the revocation "
+            f"stands in its log, anchored in {anchored}."
+        )
     ]
 
 

@@ -35,7 +35,8 @@ def require_delivering(operation: Operation) -> None:
         raise Forbidden(
             "operation_delivers_nothing",
             "No record is delivered for training or computing; the data stays with its owner.",
-            hint="Run a joint model or submit an analysis instead, or ask for a grant to view, export, use or copy.",
+            hint="Run a joint model or submit an analysis instead, or ask "
+            "for a grant to view, export, use or copy.",
         )
 
 

@@ -1,4 +1,6 @@
-"""Rules of membership, without I/O: what may be proposed, and in which form the directory takes it."""
+"""Rules of membership, without I/O: what may be proposed, and in which form the
+directory takes it.
+"""
 
 from __future__ import annotations
 

@@ -170,7 +170,8 @@ def _require_roles(terms: DealTerms, records: ProvedRecords) -> None:
     if not all(records.member(member).has_role(role) for member, role in roles_of(terms)):
         raise BadInput(
             "party_role_wrong",
-            "The deal's registration centre or tax authority is no department, or its bank no bank.",
+            "The deal's registration centre or tax authority is "
+            "no department, or its bank no bank.",
         )
 
 

@@ -88,13 +88,20 @@ def _title(claims: VerifiedClaims, terms: DealTerms, content: Mapping[str, Any])
         "The title statement is about another unit or seller.",
     )
     try:
-        where = f"; it stands in the centre's log, anchored in {claims.block(claims.log_inclusion(signed).anchored_at)}"
+        where = (
+            "; it stands in the centre's log, anchored in "
+            f"{claims.block(claims.log_inclusion(signed).anchored_at)}"
+        )
     except NotIncluded:
         where = ""
         claims.limits.append(
-            "The title statement is not shown in the registration centre's log: when it was made is the centre's word."
+            "The title statement is not shown in the registration centre's "
+            "log: when it was made is the centre's word."
         )
-    return f"{title.registrar} stated at {utc(title.issued_at)} that the seller may sell unit {quoted(content['unit'])}{where}."
+    return (
+        f"{title.registrar} stated at {utc(title.issued_at)} that the seller may sell unit "
+        f"{quoted(content['unit'])}{where}."
+    )
 
 
 def _built_on(claims: VerifiedClaims, terms: DealTerms, deal_id: bytes, deal: DealRecord) -> str:
@@ -223,7 +230,10 @@ def _step(
         return f"The {name} signed, by its own clock at {utc(statement.signed_at)}."
     record = claims.disclosed(statement.content, STEP_DOMAIN)
     _by_rules(lambda: require_record(terms, step, content, record))
-    return f"{signed.member} signed {name}, by its own clock at {utc(statement.signed_at)}{_stated(step, record)}."
+    return (
+        f"{signed.member} signed {name}, by its own clock at "
+        f"{utc(statement.signed_at)}{_stated(step, record)}."
+    )
 
 
 def _stated(step: StepKind, record: Mapping[str, Any]) -> str:
@@ -241,9 +251,15 @@ def _completion(claims: VerifiedClaims, record: DealRecord, complete: bool) -> s
         "The deal's steps and its registration disagree.",
     )
     if record.registered_at:
-        return f"The deal opened in {claims.block(record.opened_at)} and was registered in {claims.block(record.registered_at)}."
+        return (
+            f"The deal opened in {claims.block(record.opened_at)} and was registered in "
+            f"{claims.block(record.registered_at)}."
+        )
     if record.expired_at:
-        return f"The deal opened in {claims.block(record.opened_at)} and expired in {claims.block(record.expired_at)}."
+        return (
+            f"The deal opened in {claims.block(record.opened_at)} and expired in "
+            f"{claims.block(record.expired_at)}."
+        )
     return f"The deal opened in {claims.block(record.opened_at)} and is under way."
 
 

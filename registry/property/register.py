@@ -364,7 +364,8 @@ def _apply_registration(context: Context, unit: bytes, deal_id: bytes) -> None:
         ):
             raise _behind(
                 unit,
-                "This node has other terms than those of the deal that was registered last for the unit.",
+                "This node has other terms than those of the deal "
+                "that was registered last for the unit.",
             )
         try:
             identity, _ = _certified_by(session, context.member, terms.buyer)
@@ -385,7 +386,8 @@ def _behind(unit: bytes, sentence: str) -> Unavailable:
     return Unavailable(
         "register_behind",
         sentence,
-        hint="Try again when the node has followed the chain; if it stays so, docs/proved-effects.md says what to do.",
+        hint="Try again when the node has followed the chain; if it stays so, "
+        "docs/proved-effects.md says what to do.",
         unit="0x" + unit.hex(),
     )
 

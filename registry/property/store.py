@@ -24,7 +24,9 @@ class PropertySecret(Base):
 
 
 class UnitRow(Base):
-    """A unit of the register, at the registration centre: who owns it, by the code of its identity."""
+    """A unit of the register, at the registration centre: who owns it, by the code of
+    its identity.
+    """
 
     __tablename__ = "property_unit"
     unit: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)

@@ -1,5 +1,6 @@
-"""Taxes on the sale of a home (税证联办), computed from versioned rule data. Pure: the same facts and
-rules give the same sheet anywhere.
+"""Taxes on the sale of a home (税证联办), computed from versioned rule data.
+
+The functions are pure: the same facts and rules give the same sheet anywhere.
 
 The rule files in ``data/`` name their sources, their validity and their rounding. Money is fen,
 rates are basis points, areas are square centimetres, holding periods are whole months.

@@ -21,7 +21,8 @@ from scripts.federated_demo.parties import KEY, Parties
 ROWS = 1_000_000
 ROUNDS = 3
 _SQL = (
-    "SELECT Home, floor(Age / 10) AS decade, count(*) AS firms, avg(Income) AS income, sum(Income) FILTER (WHERE Late = 'yes') AS late "
+    "SELECT Home, floor(Age / 10) AS decade, count(*) AS firms, avg(Income) AS income, "
+    "sum(Income) FILTER (WHERE Late = 'yes') AS late "
     "FROM {} WHERE Age >= 20 GROUP BY Home, floor(Age / 10)"
 )
 _POLICY = """

@@ -136,7 +136,9 @@ def _intersection(suite: str) -> Job:
 
 
 def _openmined() -> float:
-    """Identifiers a second of openmined-psi (ECDH), both sides in this process, without a network."""
+    """Identifiers a second of openmined-psi (ECDH), both sides in this process,
+    without a network.
+    """
     import private_set_intersection.python as psi
 
     client, server = psi.client.CreateWithNewKey(True), psi.server.CreateWithNewKey(True)

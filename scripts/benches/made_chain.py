@@ -32,7 +32,9 @@ _Trie = list[tuple[tuple[int, ...], bytes]]
 
 
 class MadeChain:
-    """Contract state as storage values, and one sealed block over it: put, then seal, then prove."""
+    """Contract state as storage values, and one sealed block over it: put, then seal,
+    then prove.
+    """
 
     def __init__(self) -> None:
         self._storage_values: dict[str, dict[bytes, int]] = {name: {} for name in NAMES}

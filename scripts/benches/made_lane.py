@@ -46,8 +46,8 @@ def _same(statement: Any) -> Any:
 class MadeLane:
     """A synthetic lane; ``bundle`` builds its proof.
 
-    ``shown`` cuts the bundle after that many positions. ``edit_receipt`` changes a receipt before both
-    parties sign it or what follows from it.
+    ``shown`` cuts the bundle after that many positions. ``edit_receipt`` changes a receipt before
+    both parties sign it or what follows from it.
     """
 
     calls: int

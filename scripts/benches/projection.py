@@ -30,7 +30,9 @@ Say = Callable[[str], None]
 
 
 def run(say: Say) -> list[Figure]:
-    """Anchor ``EVENTS`` log heads, let the chain idle, and read both intervals each way; medians."""
+    """Anchor ``EVENTS`` log heads, let the chain idle, and read both intervals each
+    way; medians.
+    """
     with tempfile.TemporaryDirectory() as directory:
         network = Network.create(Path(directory) / "network", ["one"])
         try:

@@ -96,11 +96,13 @@ def run(world: World, screen: Screen, state: DemoState) -> None:
         "the catalogue to show every asset",
     )
     screen.line(
-        f"the bank's catalogue shows {len(listed)} assets of {len({item['holder'] for item in listed})} holders"
+        f"the bank's catalogue shows {len(listed)} assets of "
+        f"{len({item['holder'] for item in listed})} holders"
     )
     one = world.client("bank", "clerk").get(f"/v1/assets/{state.products['tax'].asset_id}")
     screen.line(
-        f"its metadata, checked against the chain's hash: 《{one['metadata']['titleZh']}》 L{one['grade']}"
+        "its metadata, checked against the chain's hash: "
+        f"《{one['metadata']['titleZh']}》 L{one['grade']}"
     )
     for key, product in state.products.items():
         state.grants[key] = _granted(
@@ -138,7 +140,8 @@ def _publish(world: World, screen: Screen, key: str, publication: _Publication) 
         or "nothing masked"
     )
     screen.line(
-        f"{publication.english} 《{publication.title}》: {made['rowCount']:,} records committed, L{publication.grade}, {masked}",
+        f"{publication.english} 《{publication.title}》: {made['rowCount']:,} records committed, "
+        f"L{publication.grade}, {masked}",
         f"asset {made['assetId']}",
     )
     return Product(
@@ -155,7 +158,9 @@ def request_grant(
     scene: str,
     max_uses: int = 1_000_000,
 ) -> str:
-    """Request a grant as the grantee's clerk; the id, once the owner's node has it from the chain."""
+    """Request a grant as the grantee's clerk; the id, once the owner's node has it
+    from the chain.
+    """
     now = int(time.time())
     body = {
         "assetId": product.asset_id,
@@ -229,7 +234,8 @@ def _refuse_wrong_purpose(world: World, screen: Screen, state: DemoState) -> Non
         lambda: request_grant(world, "bank", product, purpose="anti-fraud", scene="marketing")
     )
     screen.line(
-        f"a request for a purpose that the tax bureau's asset does not list gets no further than the nodes ({unlisted})"
+        "a request for a purpose that the tax bureau's asset does not "
+        f"list gets no further than the nodes ({unlisted})"
     )
     grant_id = request_grant(world, "bank", product, purpose=STATISTICS, scene="marketing")
     decide(world, "tax", grant_id, approved=False, reason="wrong-purpose")

@@ -28,7 +28,8 @@ def run(world: World, screen: Screen, state: DemoState) -> None:
     trader = state.traders[0]
     first = _report(world, state, trader, "first")
     screen.line(
-        f"one-stop report on {trader.code}: {len(first['report']['records'])} departments answered under one consent",
+        f"one-stop report on {trader.code}: {len(first['report']['records'])} departments "
+        "answered under one consent",
         f"query {first['queryId']}",
     )
     dispute_id, wrong = _dispute(world, state, trader)

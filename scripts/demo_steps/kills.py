@@ -95,7 +95,8 @@ def run(world: World, screen: Screen, state: DemoState) -> None:
         caller.finish()
     state.lost = trade.lost_records(world, state.acknowledged)
     screen.line(
-        f"{len(caller.answered)} calls answered through the kills; of {len(state.acknowledged):,} receipts acknowledged "
+        f"{len(caller.answered)} calls answered through the kills; of "
+        f"{len(state.acknowledged):,} receipts acknowledged "
         f"to clients {len(state.lost)} are missing"
     )
 
@@ -108,7 +109,8 @@ def _gateway(world: World, screen: Screen, state: DemoState, caller: CallingClie
     caller.wait_more(CALLS_BETWEEN)
     state.killed.append(f"gateway of {GATEWAY}")
     screen.line(
-        f"the gateway of {GATEWAY} is killed with -9 and ready again after {seconds:.1f} s; calls go on"
+        f"the gateway of {GATEWAY} is killed with -9 and ready "
+        f"again after {seconds:.1f} s; calls go on"
     )
 
 
@@ -128,7 +130,8 @@ def _validator(world: World, screen: Screen, state: DemoState, caller: CallingCl
     if same:
         state.killed.append(f"validator of {world.network.validators[place].organisation}")
     screen.line(
-        "one of four validators is killed with -9; the others go on, it comes back with the same blocks"
+        "one of four validators is killed with -9; the others go "
+        "on, it comes back with the same blocks"
     )
 
 
@@ -149,7 +152,8 @@ def _outbox(world: World, screen: Screen, state: DemoState) -> None:
     if after.withdrawn == before.withdrawn + 100 and after.free == before.free - 100:
         state.killed.append(f"outbox worker of {GATEWAY}")
     screen.line(
-        f"the outbox worker of {GATEWAY} is killed with -9; its stored withdrawal is carried out once"
+        f"the outbox worker of {GATEWAY} is killed with -9; its "
+        "stored withdrawal is carried out once"
     )
 
 
@@ -191,7 +195,8 @@ def revoke(world: World, screen: Screen, state: DemoState) -> None:
         return
     state.revocation_seconds = round(max(0.0, caller.refused_at - block.timestamp), 2)
     screen.line(
-        f"a grant is revoked under a continuous caller: refused {state.revocation_seconds} s after the revocation's block, "
+        f"a grant is revoked under a continuous caller: refused {state.revocation_seconds} s "
+        "after the revocation's block, "
         f"after {len(caller.answered)} calls",
         "0x" + transaction.hex(),
     )

@@ -13,7 +13,9 @@ STORIES = ("trade", "lane", "credit", "property", "grant")
 
 
 def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
-    """Return the promises that ``report`` does not support, one sentence each; empty if all held."""
+    """Return the promises that ``report`` does not support, one sentence each; empty
+    if all held.
+    """
     trade, credit, prop = report["trade"], report["credit"], report["property"]
     rules = [
         (report["validators"] == 4, "Four validators did not all take part."),

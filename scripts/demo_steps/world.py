@@ -195,7 +195,8 @@ def build(
     try:
         network.start(say=screen.say)
         screen.line(
-            f"{len(network.validators)} validators of {len(network.validators)} organisations make blocks (chain {network.chain_id}, Istanbul BFT)",
+            f"{len(network.validators)} validators of {len(network.validators)} organisations "
+            f"make blocks (chain {network.chain_id}, Istanbul BFT)",
             network.genesis_hash,
         )
         deployment_file = directory / "deployment.json"
@@ -220,7 +221,8 @@ def build(
             f"MemberDirectory {deployment.contracts['MemberDirectory']}",
         )
         screen.line(
-            f"founded with closing windows of {SHORT_WINDOW.seconds} s, so that one can be waited out here; "
+            f"founded with closing windows of {SHORT_WINDOW.seconds} "
+            "s, so that one can be waited out here; "
             f"a real network keeps the default of {MIN_CLOSE_WINDOW.seconds:,} s"
         )
         hashes = found(organisations, deployment, governors=GOVERNORS, ledger=ledger)

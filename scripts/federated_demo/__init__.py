@@ -1,1 +1,3 @@
-"""``qiaolian federated demo``: joint models of a bank and three departments on real credit records."""
+"""``qiaolian federated demo``: joint models of a bank and three departments on real
+credit records.
+"""

@@ -1,5 +1,5 @@
-"""Baselines of the joint scorecard: the same bins, weights of evidence and rows, fitted in plaintext
-by Newton's method.
+"""Baselines of the joint scorecard: the same bins, weights of evidence and rows, fitted in
+plaintext by Newton's method.
 
 With all parties' columns the baseline is training on pooled data, which no party may do; with the
 bank's columns alone it is the bank's own scorecard.

@@ -62,7 +62,10 @@ def broken(report: dict[str, Any]) -> list[str]:
         (report["scores_equal"], "A score that was asked for is not the one the training gave."),
         (
             report["analysis_right"],
-            "A permitted analysis did not return the groups that are large enough, and those alone.",
+            (
+                "A permitted analysis did not return the groups that "
+                "are large enough, and those alone."
+            ),
         ),
         (
             report["analysis_refused_as"] == "analysis_refused",

@@ -147,14 +147,16 @@ class FederatedDemo:
             self._report["refused_as"] = _refusal(parties, job)
             self._report["bytes_read_without_yes"] = sum(seen().values())
         self._screen.line(
-            f"{LATE}'s officer has not approved the scorecard: {self._report['refused_as'] or 'nobody minded'}; "
+            f"{LATE}'s officer has not approved the scorecard: "
+            f"{self._report['refused_as'] or 'nobody minded'}; "
             f"{self._report['bytes_read_without_yes']} bytes were read of {len(files)} sources"
         )
         with watched(files) as seen:
             self._run(parties, self._intersection_job())
             self._report["bytes_read_with_yes"] = sum(seen().values())
         self._screen.line(
-            f"an approved job opens {self._report['bytes_read_with_yes']:,} bytes under the same watch"
+            "an approved job opens "
+            f"{self._report['bytes_read_with_yes']:,} bytes under the same watch"
         )
 
     def _intersection(self, parties: Parties) -> None:
@@ -165,7 +167,8 @@ class FederatedDemo:
         found = {row["id"] for row in _rows(_output(receipts, BANK) / "intersection.csv")}
         self._report["psi_equal"] = found == set(expected)
         self._screen.line(
-            f"{BANK} and {LATE} have {self._report['psi_pair_rows']:,} firms in common; {_sent(receipts):,} bytes, {_seconds(receipts):.1f} s",
+            f"{BANK} and {LATE} have {self._report['psi_pair_rows']:,} firms in common; "
+            f"{_sent(receipts):,} bytes, {_seconds(receipts):.1f} s",
             f"receipt {receipts[BANK]['attempt']}",
         )
 
@@ -202,14 +205,17 @@ class FederatedDemo:
             RankingCurve.of(probability[test], bad[test]).auc(), 6
         )
         self._screen.line(
-            f"{told['rows']:,} firms are known to all four; {told['test_rows']:,} of them were kept for the test"
+            f"{told['rows']:,} firms are known to all four; "
+            f"{told['test_rows']:,} of them were kept for the test"
         )
         for model in self._models:
             self._screen.line(
-                f"{model['name']}: AUC {model['evaluation']['test']['auc']:.4f}, KS {model['evaluation']['test']['ks']:.4f}"
+                f"{model['name']}: AUC {model['evaluation']['test']['auc']:.4f}, KS "
+                f"{model['evaluation']['test']['ks']:.4f}"
             )
         self._screen.line(
-            f"the parties sent each other {_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; each keeps the points of its own columns",
+            f"the parties sent each other {_sent(receipts) / 2**20:.1f} MB in "
+            f"{_seconds(receipts):.1f} s; each keeps the points of its own columns",
             "models/scorecard/card.html",
         )
         self._hidden_intersection(parties)
@@ -240,8 +246,10 @@ class FederatedDemo:
             code.encode() in content for content in files for code in codes
         )
         self._screen.line(
-            f"trained again, and nobody learned which {told['rows']:,} firms are common: AUC {told['auc']:.4f} on test rows of its own; "
-            f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; {self._report['hidden_named']} firms are named in the files",
+            f"trained again, and nobody learned which {told['rows']:,} firms are common: AUC "
+            f"{told['auc']:.4f} on test rows of its own; "
+            f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; "
+            f"{self._report['hidden_named']} firms are named in the files",
             "models/hidden-intersection/card.html",
         )
 
@@ -256,7 +264,8 @@ class FederatedDemo:
         self._report |= {"boost_auc": told["auc"], "boost_ks": told["ks"]}
         self._report["tests_equal"] = self._tested("boosting") == self._tested("scorecard")
         self._screen.line(
-            f"{TREES['trees']} trees of depth {TREES['max_depth']}: AUC {told['auc']:.4f} on the same test rows; "
+            f"{TREES['trees']} trees of depth {TREES['max_depth']}: AUC "
+            f"{told['auc']:.4f} on the same test rows; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s",
             "models/boosting/card.html",
         )
@@ -278,12 +287,14 @@ class FederatedDemo:
                 and all(_same(before[row["id"]], row) for row in after)
             )
             self._screen.line(
-                f"{len(after):,} firms scored by the {training} job's model in batches of {BATCH} in {_seconds(receipts):.1f} s; {what}",
+                f"{len(after):,} firms scored by the {training} job's model in batches of {BATCH} "
+                f"in {_seconds(receipts):.1f} s; {what}",
                 f"receipt {receipts[BANK]['attempt']}",
             )
             code, score, probability = (after[0][name] for name in ("id", "score", "probability"))
             self._screen.line(
-                f"{code}: score {float(score):.6g}, chance of bad {float(probability):.3f}, as in the training"
+                f"{code}: score {float(score):.6g}, chance of bad "
+                f"{float(probability):.3f}, as in the training"
             )
         self._report["scores_equal"] = all(equal)
 
@@ -319,17 +330,22 @@ class FederatedDemo:
         }
         self._screen.line(f"{BANK} submits: {PERMITTED}")
         shown = ", ".join(
-            f"{row['Home'] or 'unknown'} {row['firms']} firms, {float(row['assets'] or 'nan'):,.0f} yuan"
+            (
+                f"{row['Home'] or 'unknown'} {row['firms']} firms, "
+                f"{float(row['assets'] or 'nan'):,.0f} yuan"
+            )
             for row in rows
         )
         self._screen.line(
-            f"{OWNER} answers: {shown}; {len(groups) - len(rows)} groups below {LEAST} firms are held back"
+            f"{OWNER} answers: {shown}; {len(groups) - len(rows)} "
+            f"groups below {LEAST} firms are held back"
         )
         forbidden = self._analysis_job("most", FORBIDDEN, ["Home", "Assets"])
         parties.approve(forbidden)
         self._report["analysis_refused_as"] = _refusal(parties, forbidden)
         self._screen.line(
-            f"the largest value of each group is some firm's own: {self._report['analysis_refused_as'] or 'not refused'}"
+            "the largest value of each group is some firm's own: "
+            f"{self._report['analysis_refused_as'] or 'not refused'}"
         )
 
     def _analysis_job(self, name: str, sql: str, columns: list[str]) -> Job:

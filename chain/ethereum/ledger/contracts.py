@@ -180,7 +180,9 @@ class TradeSettlement(_Contract):
         )
 
     def final_settlement(self, agreement_id: bytes, *, height: int | None = None) -> bytes:
-        """Struct hash of the final settlement that closed an agreement; 32 zero bytes if none did."""
+        """Struct hash of the final settlement that closed an agreement; 32 zero bytes
+        if none did.
+        """
         return bytes(self._one("finalSettlementOf", agreement_id, height=height))
 
     def reference_used_at(

@@ -124,7 +124,9 @@ class Ledger:
     def simulate(
         self, address: str, data: bytes, *, sender: str | None = None, height: int | None = None
     ) -> bytes:
-        """Run a call against a block's state without sending it: what it returns, or ``Reverted``."""
+        """Run a call against a block's state without sending it: what it returns, or
+        ``Reverted``.
+        """
         request = {"to": address, "data": "0x" + data.hex(), "gas": "0x5f5e100"}
         if sender is not None:
             request["from"] = sender
