@@ -26,7 +26,7 @@ from exchange.agreements import rules, service
 from exchange.agreements.model import PENDING, AgreementSide, AgreementStage, ProposalEnd
 from exchange.agreements.store import AgreementRow
 from registry import fanout
-from registry.property.delivery import Backoff
+from registry.backoff import Backoff
 
 log = logging.getLogger("qiaolian.agreements")
 

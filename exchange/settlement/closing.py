@@ -48,8 +48,8 @@ from exchange.metering.store import ANSWERS, FinalSettlementRow, store_voucher, 
 from exchange.settlement.rules import final_settlement, require_final_settlement
 from exchange.settlement.service import CONTRACT, _send, acknowledge_all, give_notice
 from registry import fanout
+from registry.backoff import Backoff
 from registry.evidence.log import append_if_missing
-from registry.property.delivery import Backoff
 
 log = logging.getLogger("qiaolian.closing")
 

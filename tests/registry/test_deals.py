@@ -26,12 +26,13 @@ from chain.outbox.store import OutboxCall
 from chain.statements.commitment import commit
 from chain.statements.members import Algorithm, KeyPurpose
 from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
+from registry.backoff import Backoff
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.pages import PageRequest
 from registry.property import deals as deal_deals
 from registry.property import register
 from registry.property import steps as deal_steps
-from registry.property.delivery import MAX_PAUSE, MIN_PAUSE, Backoff, StepDelivery
+from registry.property.delivery import MAX_PAUSE, MIN_PAUSE, StepDelivery
 from registry.property.model import CertifiedKey, NewDeal
 from registry.property.proof_profile import check
 from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
