@@ -47,6 +47,11 @@ def routers() -> Sequence[APIRouter]:
 
 def load_tables() -> None:
     """Import every module that declares tables on ``chain.core.database.Base``."""
+    import chain.outbox.store  # noqa: F401
+    import exchange.agreements.store
+    import exchange.metering.store
+    import exchange.settlement.store  # noqa: F401
+    import nodes.store  # noqa: F401
     import registry.assets.store
     import registry.credit.store
     import registry.evidence.store

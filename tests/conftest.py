@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -22,6 +23,7 @@ from chain.core import loopback
 from chain.engine.build import build
 from chain.engine.network import Network
 from chain.ethereum.anvil import anvil as throw_away_chain
+from tests.support.postgresql import PostgresServer, postgres_server
 
 # A slow machine fails no test. ``./scripts/test --long`` takes the second profile.
 hypothesis.settings.register_profile("short", deadline=None, max_examples=50)
@@ -115,6 +117,22 @@ def anvil() -> Iterator[str]:
     """The RPC address of a fresh throw-away chain."""
     with throw_away_chain() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server; skipped or failed without one (``tests.support.real_parts``)."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind that a node takes."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/node.db"
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    return server.new_database()
 
 
 Answer = Callable[[Any], bytes]

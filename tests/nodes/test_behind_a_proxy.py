@@ -1,15 +1,13 @@
 """Proxies between nodes, and before a node: what passes through, and what a proxy says is laid on
 the proxy.
 
-Those named ``nginx`` run the configurations of ``docs/behind-a-proxy.md`` in a real nginx; they are
-skipped where it is not installed.
+Those named ``nginx`` run the configurations of ``docs/behind-a-proxy.md`` in a real nginx.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -33,15 +31,12 @@ from nodes.client import NodeClient
 from nodes.config import Peer
 from tests.nodes.conftest import TestNetwork, eventually
 from tests.nodes.test_peers import refusal_of, use
+from tests.support.real_parts import REAL_PARTS, real_part
 
 __all__ = ["use"]
 
 DOCS = Path(__file__).parents[2] / "docs" / "behind-a-proxy.md"
-STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-needs_nginx = pytest.mark.skipif(
-    shutil.which("nginx") is None or not STREAM_MODULE.is_file(),
-    reason="nginx with its stream module is not installed",
-)
+(STREAM_MODULE,) = REAL_PARTS["nginx"].needs
 MIB = 1 << 20
 
 PAGES = [
@@ -195,6 +190,7 @@ def test_a_page_before_the_own_node_is_laid_on_the_proxy(
 @contextmanager
 def nginx(directory: Path, port: int, blocks: str) -> Iterator[None]:
     """A real nginx with these blocks, until it is no longer needed."""
+    program = real_part("nginx")
     directory.mkdir()
     config = directory / "nginx.conf"
     temporary = "".join(
@@ -208,7 +204,7 @@ def nginx(directory: Path, port: int, blocks: str) -> Iterator[None]:
     )
     with (directory / "log").open("wb") as log:
         command = [
-            "nginx",
+            program,
             "-p",
             str(directory),
             "-c",
@@ -259,7 +255,6 @@ def front(keys: Path, tmp_path: Path) -> Callable[..., Any]:
     return made
 
 
-@needs_nginx
 def test_nginx_passes_tls_between_nodes_through_by_name(
     network: TestNetwork, use: Any, tmp_path: Path
 ) -> None:
@@ -296,7 +291,6 @@ def test_nginx_passes_tls_between_nodes_through_by_name(
     assert other.code == "peer_wrong_certificate"
 
 
-@needs_nginx
 def test_nginx_before_a_node_lets_its_own_people_through_and_peers_not(
     network: TestNetwork, front: Any
 ) -> None:
@@ -323,7 +317,6 @@ def test_nginx_before_a_node_lets_its_own_people_through_and_peers_not(
         client.close()
 
 
-@needs_nginx
 def test_nginx_that_takes_smaller_bodies_is_named(network: TestNetwork, front: Any) -> None:
     bank = network.of("bank")
     with front(bank, **{"client_max_body_size 10m;": ""}) as before:
@@ -337,7 +330,6 @@ def test_nginx_that_takes_smaller_bodies_is_named(network: TestNetwork, front: A
     )
 
 
-@needs_nginx
 def test_nginx_between_nodes_that_takes_smaller_bodies_is_named(
     network: TestNetwork, use: Any, front: Any
 ) -> None:
@@ -348,7 +340,6 @@ def test_nginx_between_nodes_that_takes_smaller_bodies_is_named(
     assert error.refused_by == RefusedBy(Refuser.PROXY, department.member, before.address)
 
 
-@needs_nginx
 def test_nginx_without_its_node_is_named(network: TestNetwork, use: Any, front: Any) -> None:
     department = network.of("department")
     (nobody,) = free_ports(1)
@@ -367,7 +358,6 @@ def test_nginx_without_its_node_is_named(network: TestNetwork, use: Any, front: 
     )
 
 
-@needs_nginx
 def test_nginx_that_waits_less_than_its_node_takes_is_named(
     network: TestNetwork, use: Any, front: Any
 ) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,28 @@ from nodes.routers import load_tables
 ROOT = Path(__file__).parents[2]
 
 
+@contextmanager
+def opened(url: str) -> Iterator[sa.Connection]:
+    """The database itself, apart from the program's own ways to it."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/node.db"
+def url(database_url: str) -> str:
+    return database_url
 
 
 def test_migrations_and_declared_tables_are_the_same(url: str, tmp_path: Path) -> None:
     upgrade(url, lock_dir=tmp_path)
     load_tables()
-    engine = sa.create_engine(url)
-    with engine.connect() as connection:
+    with opened(url) as connection:
         differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
         stored = {
             name for name in sa.inspect(connection).get_table_names() if name != "alembic_version"
         }
-    engine.dispose()
     assert differences == []
     assert stored == set(Base.metadata.tables)
 
@@ -65,18 +73,18 @@ def test_an_upgraded_database_takes_changes(url: str, tmp_path: Path) -> None:
 
 def test_a_database_of_a_newer_program_is_refused(url: str, tmp_path: Path) -> None:
     upgrade(url, lock_dir=tmp_path)
-    with sqlite3.connect(tmp_path / "node.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with opened(url) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(QiaolianError) as caught:
         upgrade(url, lock_dir=tmp_path)
     assert caught.value.code == "database_newer"
     assert "9999" in caught.value.sentence
 
 
-def test_a_file_that_is_no_database_is_refused(url: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "node.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(QiaolianError) as caught:
-        upgrade(url, lock_dir=tmp_path)
+        upgrade(f"sqlite:///{tmp_path}/node.db", lock_dir=tmp_path)
     assert caught.value.code == "database_unavailable"
 
 
@@ -84,18 +92,14 @@ def test_a_migration_that_fails_leaves_the_former_schema(url: str, tmp_path: Pat
     # A table in the way of the last ones to be made: the migration fails late, after most of its
     # work.
     last = sorted(Base.metadata.tables)[-1] if Base.metadata.tables else "outbox_sender"
-    with sqlite3.connect(tmp_path / "node.db") as connection:
-        connection.execute(f'CREATE TABLE "{last}" (x)')
+    with opened(url) as connection:
+        connection.execute(sa.text(f'CREATE TABLE "{last}" (x INTEGER)'))
     with pytest.raises(QiaolianError) as caught:
         upgrade(url, lock_dir=tmp_path)
     assert caught.value.code == "database_unavailable"
-    with sqlite3.connect(tmp_path / "node.db") as connection:
-        names = {
-            row[0]
-            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        }
-        assert names == {last}
-        connection.execute(f'DROP TABLE "{last}"')
+    with opened(url) as connection:
+        assert sa.inspect(connection).get_table_names() == [last]
+        connection.execute(sa.text(f'DROP TABLE "{last}"'))
     assert upgrade(url, lock_dir=tmp_path) == known_revisions()[-1]
 
 
@@ -116,14 +120,16 @@ def test_a_migration_preserves_the_payments_of_an_older_database(url: str, tmp_p
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["url"] = url
     command.upgrade(config, "0003")
-    with sqlite3.connect(tmp_path / "node.db") as connection:
+    with opened(url) as connection:
         connection.execute(
-            "INSERT INTO exchange_payment (transaction_hash, log_index, kind, member, agreement_id, amount, height)"
-            " VALUES (x'07', 3, 'paid', 'M', NULL, '50', 9)"
+            sa.text(
+                "INSERT INTO exchange_payment"
+                " (transaction_hash, log_index, kind, member, agreement_id, amount, height)"
+                " VALUES (:hash, 3, 'paid', 'M', NULL, '50', 9)"
+            ),
+            {"hash": b"\x07"},
         )
     upgrade(url, lock_dir=tmp_path)
-    with sqlite3.connect(tmp_path / "node.db") as connection:
-        columns = "height, log_index, kind, member, amount"
-        assert connection.execute(f"SELECT {columns} FROM exchange_payment").fetchall() == [
-            (9, 3, "paid", "M", "50")
-        ]
+    with opened(url) as connection:
+        query = sa.text("SELECT height, log_index, kind, member, amount FROM exchange_payment")
+        assert [tuple(row) for row in connection.execute(query)] == [(9, 3, "paid", "M", "50")]

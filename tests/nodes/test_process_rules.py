@@ -77,9 +77,9 @@ def test_the_lock_of_a_killed_process_blocks_nobody(department: Organisation) ->
 
 
 def test_the_process_lock_is_released_and_separate_for_node_and_outbox(
-    tmp_path: Path,
+    database_url: str,
 ) -> None:
-    url = f"sqlite:///{tmp_path / 'data' / 'node.db'}"
+    url = database_url
     with exclusive_process("node", url), exclusive_process("outbox", url):
         with pytest.raises(Conflict) as caught, exclusive_process("node", url):
             pass
