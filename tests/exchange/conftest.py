@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -306,13 +305,13 @@ def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
 
 def make_node(
     organisation: Organisation,
-    directory: Path,
+    database_url: str,
     url: str,
     deployment: Deployment,
     nodes: dict[str, Node],
 ) -> Node:
     peers = LocalPeers(organisation.member, nodes)
-    context = make_context(organisation, directory, url, deployment, peers)
+    context = make_context(organisation, database_url, url, deployment, peers)
     sources_of(context)["people"] = Rows()
     app = application(context, [api.router for api in APIS], roles_of)
     projections = (registry_projection.apply, exchange_projection.apply)
@@ -323,8 +322,18 @@ def make_node(
     return node
 
 
+NewDatabase = Callable[[], str]
+"""Makes an empty database; returns its URL."""
+
+
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """What gives each node of the market its database."""
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('database')}/node.db"
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Market]:
     """A running market with one published asset."""
     directory = tmp_path_factory.mktemp("market")
     url, process = anvil.start(directory / "anvil.log", keeps_history=True)
@@ -345,7 +354,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         governance = Governance(ledger, founders)
         governance.admit(organisations.values(), FOUNDERS)
         made = {
-            role: make_node(organisation, directory, url, deployment, nodes)
+            role: make_node(organisation, new_database(), url, deployment, nodes)
             for role, organisation in organisations.items()
         }
         nodes.update({node.member: node for node in made.values()})

@@ -10,7 +10,19 @@ from exchange.agreements import service as agreements
 from exchange.metering.model import CallStatus
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
-from tests.exchange.conftest import Market
+from tests.exchange.conftest import Market, NewDatabase
+from tests.support.postgresql import PostgresServer
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> NewDatabase:
+    """The trade passes on each kind of database that a node takes."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path_factory.mktemp('database')}/node.db"
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    return server.new_database
 
 
 @pytest.fixture(scope="module")

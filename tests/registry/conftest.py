@@ -402,7 +402,8 @@ def _make_node(
     nodes: dict[str, LocalNode],
 ) -> Node:
     peers = LocalPeers(organisation.member, nodes)
-    context = make_context(organisation, directory, url, deployment, peers)
+    database_url = f"sqlite:///{directory}/{organisation.name}.db"
+    context = make_context(organisation, database_url, url, deployment, peers)
 
     def roles_of(_context: Context, _request: Request, member: str) -> frozenset[str]:
         return frozenset(str(role.name).lower() for role in nodes[member].context.roles)

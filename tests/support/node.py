@@ -9,7 +9,6 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -222,10 +221,14 @@ class LocalNode:
 
 
 def make_context(
-    organisation: Organisation, directory: Path, url: str, deployment: Deployment, peers: LocalPeers
+    organisation: Organisation,
+    database_url: str,
+    url: str,
+    deployment: Deployment,
+    peers: LocalPeers,
 ) -> Context:
     """An organisation's database, view and ledger over the chain at ``url``; the view runs."""
-    database = Database(f"sqlite:///{directory / organisation.name}.db")
+    database = Database(database_url)
     Base.metadata.create_all(database.engine)
     view = ChainView(url, deployment, SealedForTests(), poll_seconds=IDLE_SECONDS)
     view.start(wait_seconds=SECONDS)
