@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -11,12 +9,8 @@ from chain.core.errors import ChainUnavailable, Conflict, Forbidden
 from chain.statements.grants import GrantTerms
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import Agreement
-from exchange.agreements import rules
-from exchange.agreements.model import (
-    ENDED,
-    AgreementSide,
-    AgreementStage,
-)
+from exchange.agreements import rules, store
+from exchange.agreements.model import ENDED, AgreementSide, AgreementStage, SignedTerms
 from exchange.agreements.offers import find_offer
 from exchange.agreements.service import CONTRACT, proved_state, require_openable
 from exchange.agreements.store import AgreementRow
@@ -32,9 +26,9 @@ def countersign(
     signature: bytes,
     *,
     height: int = 0,
-) -> dict[str, Any]:
-    """Sign a buyer's proposal if it keeps to this node's offer and the chain would open it; the
-    same proposal again gives the same signature.
+) -> bytes:
+    """This provider's signature of a buyer's proposal that keeps to its offer and that the chain
+    would open; the same proposal again gives the same signature.
 
     Args:
         height: the block by which the buyer's node proved grant and balance; below it this node's
@@ -54,26 +48,12 @@ def countersign(
         _require_own_key(context, agreement)
         _require_proposal(context, agreement, height=height)
         own = context.sign(agreement)
-    row = {
-        "agreement_id": agreement_id,
-        "side": AgreementSide.PROVIDER,
-        "state": AgreementStage.SIGNED,
-        "state_since": context.now(),
-        "provider": agreement.provider,
-        "buyer": agreement.buyer,
-        "agreement": agreement.to_json(),
-        "terms": terms.to_json(),
-        "provider_signature": own,
-        "buyer_signature": signature,
-        "proposed_at": context.now(),
-        "paid": 0,
-        "refunded": 0,
-    }
+    signed = SignedTerms(agreement, terms, provider_signature=own, buyer_signature=signature)
 
     def change(session: Session) -> None:
-        stored = session.get(AgreementRow, agreement_id)
+        stored = store.find(session, agreement_id)
         if stored is None:
-            session.add(AgreementRow(**row))
+            store.add(session, _signed_row(signed, now=context.now()))
             append_statement(session, agreement, domain, at=context.now())
         elif stored.provider_signature is None:
             # The chain's event came first, from a node that lost this row.
@@ -81,7 +61,26 @@ def countersign(
             stored.provider_signature, stored.buyer_signature = own, signature
 
     context.database.write(change)
-    return {"agreementId": "0x" + agreement_id.hex(), "signature": "0x" + own.hex()}
+    return own
+
+
+def _signed_row(signed: SignedTerms, *, now: int) -> AgreementRow:
+    agreement = signed.agreement
+    return AgreementRow(
+        agreement_id=agreement.struct_hash(),
+        side=AgreementSide.PROVIDER,
+        state=AgreementStage.SIGNED,
+        state_since=now,
+        provider=agreement.provider,
+        buyer=agreement.buyer,
+        agreement=agreement.to_json(),
+        terms=signed.terms.to_json(),
+        provider_signature=signed.provider_signature,
+        buyer_signature=signed.buyer_signature,
+        proposed_at=now,
+        paid=0,
+        refunded=0,
+    )
 
 
 def _signed_before(context: Context, agreement_id: bytes) -> bytes | None:
@@ -89,7 +88,7 @@ def _signed_before(context: Context, agreement_id: bytes) -> bytes | None:
     ``proposal_ended``.
     """
     with context.database.read() as session:
-        row = session.get(AgreementRow, agreement_id)
+        row = store.find(session, agreement_id)
     if row is None or row.provider_signature is None:
         return None
     if row.state in ENDED:

@@ -9,6 +9,7 @@ Money is in fen.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -56,6 +57,14 @@ class AgreementStage(StrEnum):
 
 PENDING = (AgreementStage.PROPOSED, AgreementStage.SIGNED)
 ENDED = (AgreementStage.FAILED, AgreementStage.EXPIRED, AgreementStage.WITHDRAWN)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRefusal:
+    """Why a provider does not sign a proposal; final for that proposal."""
+
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,124 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _as_text(item) for name, item in value.items()}
     return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentOffer:
+    """A provider's offer as its node makes it now."""
+
+    offer: Offer
+    provider_key: str
+    """Address of the key that will sign an agreement on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatedTerms:
+    """The terms an order can state in place of naming an offer; None for what it leaves out."""
+
+    unit: MeteredUnit | None
+    price: int | None
+    shares: Sequence[Share] | None
+    max_per_call: int | None
+    close_window_blocks: int | None
+    close_window_seconds: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The terms by their names in an offer, with its JSON values."""
+        return {
+            "unit": None if self.unit is None else self.unit.name.lower(),
+            "price": self.price,
+            "shares": None if self.shares is None else [part.to_json() for part in self.shares],
+            "maxPerCall": self.max_per_call,
+            "closeWindowBlocks": self.close_window_blocks,
+            "closeWindowSeconds": self.close_window_seconds,
+        }
+
+
+@dataclass(frozen=True)
+class ProposalRequest:
+    """A buyer's order.
+
+    It names the offer it was made on (``offer_hash``) or states every term of ``StatedTerms``; what
+    else is left out is taken from the offer.
+    """
+
+    grant_id: bytes
+    cap: int
+    max_units: int = 0
+    lanes: int = 1
+    max_per_call: int | None = None
+    seconds: int | None = None
+    """Term; by default 30 days or what the offer allows, if that is less."""
+    starts_at: int | None = None
+    ends_at: int | None = None
+    close_window_blocks: int | None = None
+    close_window_seconds: int | None = None
+    arbiter: str = ""
+    unit: MeteredUnit | None = None
+    price: int | None = None
+    shares: Sequence[Share] | None = None
+    offer_hash: bytes | None = None
+
+    def stated(self) -> StatedTerms:
+        """The terms that the order states itself."""
+        return StatedTerms(
+            unit=self.unit,
+            price=self.price,
+            shares=self.shares,
+            max_per_call=self.max_per_call,
+            close_window_blocks=self.close_window_blocks,
+            close_window_seconds=self.close_window_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningStatus:
+    """Where the contract call that opens an agreement stands."""
+
+    state: str
+    """As in ``chain.outbox.OperationStatus``."""
+    code: str | None
+    """The code of the chain's refusal."""
+    height: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementView:
+    """An agreement as this node shows it; money in fen, ``…_at`` are heights."""
+
+    agreement_id: bytes
+    agreement: Agreement
+    side: AgreementSide
+    state: AgreementStage
+    reason: str | None
+    """Code of how a proposal ended, and a sentence; None for every other state."""
+    reason_text: str | None
+    state_since: int | None
+    """Unix seconds of the last change of a proposal's state."""
+    opened_at: int | None
+    notice_at: int | None
+    closed_at: int | None
+    paid: int
+    refunded: int
+    open_operation: str
+    """The outbox operation that opens it."""
+    newer_version: int | None
+    """The asset's newest version, if the agreement is of an older one."""
+    hint: str
+    """What to do about a newer version; empty where there is none."""
+    opening: OpeningStatus | None = None
+    """None in lists, and until the opening is queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTerms:
+    """What both parties signed, with the terms of the grant it rests on."""
+
+    agreement: Agreement
+    terms: GrantTerms
+    provider_signature: bytes
+    buyer_signature: bytes
 
 
 @dataclass(frozen=True)

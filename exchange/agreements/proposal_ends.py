@@ -12,18 +12,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError
 from chain.ethereum.view import ChainHead
 from chain.outbox import cancel, is_known, outcome
-from exchange.agreements import rules, service
-from exchange.agreements.model import PENDING, AgreementSide, AgreementStage, ProposalEnd
+from exchange.agreements import peers, rules, service, store
+from exchange.agreements.model import (
+    PENDING,
+    AgreementSide,
+    AgreementStage,
+    AgreementView,
+    ProposalEnd,
+)
 from exchange.agreements.store import AgreementRow
 from registry import fanout
 from registry.backoff import Backoff
@@ -41,7 +45,7 @@ chain's time that it is over.
 """
 
 
-async def withdraw(context: Context, agreement_id: bytes) -> dict[str, Any]:
+async def withdraw(context: Context, agreement_id: bytes) -> AgreementView:
     """Take back this node's proposal before it is opened; the agreement. Withdrawing again changes
     nothing.
 
@@ -59,7 +63,7 @@ async def withdraw(context: Context, agreement_id: bytes) -> dict[str, Any]:
     rules.require_not_open(await asyncio.to_thread(service.proved_state, context, agreement_id))
 
     def change(session: Session) -> None:
-        stored = session.get_one(AgreementRow, agreement_id)
+        stored = store.get(session, agreement_id)
         if stored.state == AgreementStage.WITHDRAWN:
             return
         rules.require_pending(AgreementStage(stored.state), stored.reason)
@@ -78,7 +82,7 @@ async def withdraw(context: Context, agreement_id: bytes) -> dict[str, Any]:
 
 def record_reported_end(
     context: Context, buyer: str, agreement_id: bytes, state: AgreementStage, reason: str
-) -> dict[str, Any]:
+) -> AgreementStage:
     """Record what the buyer's node reports of its proposal, at the provider's; the state here.
 
     Raises:
@@ -89,14 +93,14 @@ def record_reported_end(
         raise Forbidden("not_party", "Only the buyer reports how its proposal ended.")
     end = rules.reported_end(state, reason)
 
-    def change(session: Session) -> str:
-        stored = session.get_one(AgreementRow, agreement_id)
+    def change(session: Session) -> AgreementStage:
+        stored = store.get(session, agreement_id)
         service.set_end(stored, end, now=context.now())
-        return stored.state
+        return AgreementStage(stored.state)
 
     if service.proved_state(context, agreement_id).opened_at:
-        return {"state": row.state}
-    return {"state": context.database.write(change)}
+        return AgreementStage(row.state)
+    return context.database.write(change)
 
 
 class ProposalWorker:
@@ -132,14 +136,8 @@ class ProposalWorker:
         """
         context = self._context
         head = context.view.require_fresh()
-        query = (
-            sa.select(AgreementRow)
-            .where(AgreementRow.state.in_(PENDING), AgreementRow.side != AgreementSide.OBSERVER)
-            .order_by(AgreementRow.proposed_at)
-            .limit(MAX_PER_ROUND)
-        )
         with context.database.read() as session:
-            pending = list(session.scalars(query))
+            pending = store.pending(session, MAX_PER_ROUND)
             refusals = {row.agreement_id: _refusal(session, row.agreement_id) for row in pending}
         for row in pending:
             # Proved only once time or a refusal gives a reason to: most proposals open within
@@ -167,7 +165,7 @@ class ProposalWorker:
 
     def _store(self, agreement_id: bytes, end: ProposalEnd) -> None:
         def change(session: Session) -> None:
-            stored = session.get_one(AgreementRow, agreement_id)
+            stored = store.get(session, agreement_id)
             if stored.state in PENDING:
                 service.set_end(stored, end, now=self._context.now())
                 cancel(session, service.open_operation(agreement_id))
@@ -176,18 +174,9 @@ class ProposalWorker:
 
     # --- reporting --------------------------------------------------------------------------------
 
-    def _unreported(self) -> list[AgreementRow]:
-        query = (
-            sa.select(AgreementRow)
-            .where(
-                AgreementRow.state.in_((AgreementStage.FAILED, AgreementStage.WITHDRAWN)),
-                AgreementRow.side == AgreementSide.BUYER,
-                AgreementRow.reported_at.is_(None),
-            )
-            .limit(MAX_PER_ROUND)
-        )
+    def _unreported(self) -> Sequence[AgreementRow]:
         with self._context.database.read() as session:
-            return list(session.scalars(query))
+            return store.unreported_ends(session, MAX_PER_ROUND)
 
     async def _report_all(
         self, provider: str, rows: list[AgreementRow], head: ChainHead, now: float
@@ -196,7 +185,13 @@ class ProposalWorker:
         for row in rows:
             open_before = int(row.agreement["openBefore"])
             try:
-                await self._report(row)
+                await peers.report_end(
+                    self._context,
+                    provider,
+                    row.agreement_id,
+                    AgreementStage(row.state),
+                    row.reason or "",
+                )
             except QiaolianError as error:
                 never_signed = isinstance(error, NotFound) and error.code == "unknown_agreement"
                 if not (never_signed and head.timestamp > open_before):
@@ -210,14 +205,9 @@ class ProposalWorker:
             await self._mark_reported(row.agreement_id)
             self._pauses.succeeded(provider)
 
-    async def _report(self, row: AgreementRow) -> None:
-        body = {"state": row.state, "reason": row.reason or ""}
-        path = f"/v1/peer/agreements/0x{row.agreement_id.hex()}/end"
-        await self._context.peers.post(row.provider, path, body)
-
     async def _mark_reported(self, agreement_id: bytes) -> None:
         def change(session: Session) -> None:
-            session.get_one(AgreementRow, agreement_id).reported_at = self._context.now()
+            store.get(session, agreement_id).reported_at = self._context.now()
 
         await self._context.database.awrite(change)
 

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NoReturn
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core import schema
-from chain.core.errors import BadInput, Conflict, Forbidden, Unavailable
+from chain.core.errors import Conflict, Forbidden, Unavailable
 from chain.outbox import enqueue
 from chain.statements.grants import GrantTerms
 from chain.statements.members import KeyPurpose
-from chain.statements.trade import Agreement, MeteredUnit, Share
-from exchange.agreements import rules
+from chain.statements.trade import Agreement
+from exchange.agreements import peers, rules, store
 from exchange.agreements.model import (
     ENDED,
     PENDING,
     AgreementSide,
     AgreementStage,
+    AgreementView,
+    CurrentOffer,
     Offer,
+    ProposalRefusal,
+    ProposalRequest,
+    SignedTerms,
     TermChange,
 )
 from exchange.agreements.service import (
@@ -41,8 +42,8 @@ from exchange.agreements.service import (
     set_end,
     view,
 )
-from exchange.agreements.store import AgreementRow, SeenOfferRow
-from registry.assets import peers
+from exchange.agreements.store import AgreementRow
+from registry.assets import peers as asset_peers
 from registry.evidence.log import append_if_missing
 from registry.grants import service as grants
 from registry.idempotency import KeyScope, bind, content_of, key_reused, nonce_for
@@ -55,48 +56,9 @@ PEER_VIEW_SECONDS = 5.0
 """How long it repeats a proposal while the provider's view is behind the block it rests on."""
 
 
-@dataclass(frozen=True)
-class ProposalRequest:
-    """A buyer's order.
-
-    It names the offer it was made on (``offer_hash``) or states the terms in ``rules.STATED_TERMS``
-    in full; what else is left out is taken from the offer.
-    """
-
-    grant_id: bytes
-    cap: int
-    max_units: int = 0
-    lanes: int = 1
-    max_per_call: int | None = None
-    seconds: int | None = None
-    """Term; by default ``DEFAULT_SECONDS`` or what the offer allows, if that is less."""
-    starts_at: int | None = None
-    ends_at: int | None = None
-    close_window_blocks: int | None = None
-    close_window_seconds: int | None = None
-    arbiter: str = ""
-    unit: MeteredUnit | None = None
-    price: int | None = None
-    shares: Sequence[Share] | None = None
-    offer_hash: bytes | None = None
-
-    def stated(self) -> dict[str, Any]:
-        """The terms an order can state in place of naming an offer, as JSON values; None for what
-        it leaves out.
-        """
-        return {
-            "unit": None if self.unit is None else self.unit.name.lower(),
-            "price": self.price,
-            "shares": None if self.shares is None else rules.shares_json(self.shares),
-            "maxPerCall": self.max_per_call,
-            "closeWindowBlocks": self.close_window_blocks,
-            "closeWindowSeconds": self.close_window_seconds,
-        }
-
-
 async def propose(
     context: Context, request: ProposalRequest, *, idempotency_key: str | None = None
-) -> dict[str, Any]:
+) -> AgreementView:
     """Sign an agreement, have the provider sign it, and queue its opening; the same key with the
     same order is one agreement.
 
@@ -118,49 +80,69 @@ async def propose(
         )
         if known is not None:
             return await _repeated(context, known)
-    terms = (await asyncio.to_thread(grants.load, context, request.grant_id)).terms
-    if terms.grantee != context.member:
-        raise Forbidden("grant_of_others", "The grant is not this organisation's.")
-    (
-        await peers.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
-    ).require(terms.purpose)
-    offered, provider_key = await _current_offer(context, terms)
-    await asyncio.to_thread(_require_as_seen, context, request, offered)
-    head = context.view.require_fresh()
-    agreement = _draft(
-        context, request, terms, offered, provider_key, nonce, chain_time=head.timestamp
-    )
-    rules.require_terms(
-        agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
-    )
-    rules.require_grant(agreement, terms)
-    rules.require_offer(agreement, offered)
+    terms = await _usable_grant(context, request.grant_id)
+    agreement = await _drafted(context, request, terms, nonce)
     await _openable(context, agreement)
     signature = context.sign(agreement)
-    agreement_id = agreement.struct_hash()
-    row = AgreementRow(
-        agreement_id=agreement_id,
-        side=AgreementSide.BUYER,
-        state=AgreementStage.PROPOSED,
-        state_since=context.now(),
-        provider=agreement.provider,
-        buyer=agreement.buyer,
-        agreement=agreement.to_json(),
-        terms=terms.to_json(),
-        buyer_signature=signature,
-        proposed_at=context.now(),
-        paid=0,
-        refunded=0,
-    )
 
     def change(session: Session) -> bytes:
         known = None if idempotency_key is None else _with_nonce(session, nonce)
         if known is not None:
             return known
-        session.add(row)
-        return agreement_id
+        row = _proposal_row(agreement, terms, signature, now=context.now())
+        store.add(session, row)
+        return row.agreement_id
 
     return await resume(context, await context.database.awrite(change))
+
+
+async def _usable_grant(context: Context, grant_id: bytes) -> GrantTerms:
+    """The terms of this organisation's grant for a purpose that its asset version lists;
+    ``grant_unknown``, ``grant_of_others``, ``purpose_not_listed``.
+    """
+    terms = (await asyncio.to_thread(grants.load, context, grant_id)).terms
+    if terms.grantee != context.member:
+        raise Forbidden("grant_of_others", "The grant is not this organisation's.")
+    purposes = await asset_peers.published_purposes(
+        context, terms.owner, terms.asset_id, terms.asset_version
+    )
+    purposes.require(terms.purpose)
+    return terms
+
+
+async def _drafted(
+    context: Context, request: ProposalRequest, terms: GrantTerms, nonce: bytes
+) -> Agreement:
+    """The agreement on the provider's offer as it is now, checked against offer, grant and form."""
+    current = await peers.current_offer(context, terms)
+    await asyncio.to_thread(_require_as_seen, context, request, current.offer)
+    head = context.view.require_fresh()
+    agreement = _draft(context, request, terms, current, nonce, chain_time=head.timestamp)
+    rules.require_terms(
+        agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
+    )
+    rules.require_grant(agreement, terms)
+    rules.require_offer(agreement, current.offer)
+    return agreement
+
+
+def _proposal_row(
+    agreement: Agreement, terms: GrantTerms, signature: bytes, *, now: int
+) -> AgreementRow:
+    return AgreementRow(
+        agreement_id=agreement.struct_hash(),
+        side=AgreementSide.BUYER,
+        state=AgreementStage.PROPOSED,
+        state_since=now,
+        provider=agreement.provider,
+        buyer=agreement.buyer,
+        agreement=agreement.to_json(),
+        terms=terms.to_json(),
+        buyer_signature=signature,
+        proposed_at=now,
+        paid=0,
+        refunded=0,
+    )
 
 
 def _bound(
@@ -176,15 +158,13 @@ def _bound(
 
 
 def _with_nonce(session: Session, nonce: bytes) -> bytes | None:
-    for row in session.scalars(
-        sa.select(AgreementRow).where(AgreementRow.side == AgreementSide.BUYER)
-    ):
+    for row in store.bought(session):
         if row.agreement["nonce"] == "0x" + nonce.hex():
             return row.agreement_id
     return None
 
 
-async def _repeated(context: Context, agreement_id: bytes) -> dict[str, Any]:
+async def _repeated(context: Context, agreement_id: bytes) -> AgreementView:
     """A repeated order: the agreement it made, or why that failed."""
     row = await asyncio.to_thread(find, context, agreement_id)
     if row.state == AgreementStage.FAILED:
@@ -198,18 +178,6 @@ def _failure(code: str, sentence: str) -> Conflict:
     )
 
 
-async def _current_offer(context: Context, terms: GrantTerms) -> tuple[Offer, str]:
-    """The provider's offer for a grant's asset version now, and the key it will sign with."""
-    path = f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}"
-    answer = await context.peers.get(terms.owner, path)
-    key = answer.get("providerKey") if isinstance(answer, dict) else None
-    if not isinstance(key, str):
-        raise BadInput(
-            "offer_malformed", "The provider's node does not show its offer in the form expected."
-        )
-    return Offer.from_json(answer.get("offer")), key
-
-
 def _require_as_seen(context: Context, request: ProposalRequest, offered: Offer) -> None:
     """The provider's offer now is the one the order names: ``offer_changed``, with every term that
     is not.
@@ -220,7 +188,7 @@ def _require_as_seen(context: Context, request: ProposalRequest, offered: Offer)
         changes = []
     else:
         with context.database.read() as session:
-            seen = session.get(SeenOfferRow, request.offer_hash)
+            seen = store.seen_offer(session, request.offer_hash)
         changes = (
             [TermChange("offer", None, "0x" + offered.terms_hash().hex())]
             if seen is None
@@ -250,7 +218,7 @@ async def _openable(context: Context, agreement: Agreement) -> int:
         await asyncio.sleep(0.1)
 
 
-async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
+async def resume(context: Context, agreement_id: bytes) -> AgreementView:
     """Ask the provider (again) to sign a stored proposal, and queue the opening.
 
     Raises:
@@ -266,77 +234,68 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
     if row.state != AgreementStage.PROPOSED:
         return await asyncio.to_thread(view, context, agreement_id)
     agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
-    answer = await _countersigned_by_provider(context, row, await _openable(context, agreement))
-    if "refusal" in answer:
-        await _refused(context, agreement_id, answer["refusal"])
-    signature, domain = _hex(answer.get("signature")), context.domain(CONTRACT)
+    height = await _openable(context, agreement)
+    signature = await _countersignature(
+        context, agreement, terms, row.buyer_signature, height=height
+    )
+    if isinstance(signature, ProposalRefusal):
+        await _refused(context, agreement_id, signature)
+    domain = context.domain(CONTRACT)
     rules.require_signature(agreement, signature, agreement.provider_key, domain)
-    buyer_signature = row.buyer_signature
-
-    def change(session: Session) -> None:
-        stored = session.get_one(AgreementRow, agreement_id)
-        stored.provider_signature = signature
-        append_if_missing(
-            session,
-            kind=type(agreement).__name__,
-            digest=agreement.digest(domain),
-            at=context.now(),
-        )
-        if stored.state in ENDED:
-            # It ended here while the provider was signing, so the end is reported again.
-            stored.reported_at = None
-        elif stored.state in PENDING:
-            stored.state, stored.state_since = AgreementStage.SIGNED, context.now()
-            enqueue(
-                session,
-                sender=context.transaction_address,
-                operation_id=open_operation(agreement_id),
-                contract=CONTRACT,
-                function="open",
-                arguments=[agreement, terms, signature, buyer_signature],
-            )
-
-    await context.database.awrite(change)
+    signed = SignedTerms(agreement, terms, signature, row.buyer_signature)
+    await context.database.awrite(lambda session: _queue_opening(context, session, signed))
     row = await asyncio.to_thread(find, context, agreement_id)
     if row.state in ENDED:
         rules.require_pending(AgreementStage(row.state), row.reason)
     return await asyncio.to_thread(view, context, agreement_id)
 
 
-async def _countersigned_by_provider(
-    context: Context, row: AgreementRow, height: int
-) -> Mapping[str, Any]:
-    """The provider's answer to a proposal; repeated while the provider's view is behind."""
-    signature = "0x" + (row.buyer_signature or b"").hex()
-    body = {
-        "agreement": row.agreement,
-        "terms": row.terms,
-        "signature": signature,
-        "height": height,
-    }
+def _queue_opening(context: Context, session: Session, signed: SignedTerms) -> None:
+    """Store the provider's signature, and queue the opening of a proposal that has not ended."""
+    agreement, agreement_id = signed.agreement, signed.agreement.struct_hash()
+    stored = store.get(session, agreement_id)
+    stored.provider_signature = signed.provider_signature
+    append_if_missing(
+        session,
+        kind=type(agreement).__name__,
+        digest=agreement.digest(context.domain(CONTRACT)),
+        at=context.now(),
+    )
+    if stored.state in ENDED:
+        # It ended here while the provider was signing, so the end is reported again.
+        stored.reported_at = None
+    elif stored.state in PENDING:
+        stored.state, stored.state_since = AgreementStage.SIGNED, context.now()
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=open_operation(agreement_id),
+            contract=CONTRACT,
+            function="open",
+            arguments=[agreement, signed.terms, signed.provider_signature, signed.buyer_signature],
+        )
+
+
+async def _countersignature(
+    context: Context, agreement: Agreement, terms: GrantTerms, signature: bytes, *, height: int
+) -> bytes | ProposalRefusal:
+    """The provider's answer to a proposal; asked again while the provider's view is behind."""
     deadline = time.monotonic() + PEER_VIEW_SECONDS
     while True:
         try:
-            answer = await context.peers.post(row.provider, "/v1/peer/agreements", body)
+            return await peers.countersignature(context, agreement, terms, signature, height=height)
         except Unavailable as error:
             if error.code != "chain_view_behind" or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.2)
-            continue
-        return answer if isinstance(answer, dict) else {}
+        await asyncio.sleep(0.2)
 
 
-async def _refused(context: Context, agreement_id: bytes, refusal: Any) -> None:
+async def _refused(context: Context, agreement_id: bytes, refusal: ProposalRefusal) -> NoReturn:
     """End a proposal that the provider refused, and raise the refusal."""
-    code, sentence = (
-        ("", "")
-        if not isinstance(refusal, dict)
-        else (str(refusal.get("code")), str(refusal.get("detail")))
-    )
-    end = rules.refused_by_provider(code, sentence)
+    end = rules.refused_by_provider(refusal.code, refusal.sentence)
 
     def change(session: Session) -> None:
-        stored = session.get_one(AgreementRow, agreement_id)
+        stored = store.get(session, agreement_id)
         if stored.state == AgreementStage.PROPOSED:
             set_end(stored, end, now=context.now())
             stored.reported_at = context.now()
@@ -349,13 +308,12 @@ def _draft(
     context: Context,
     request: ProposalRequest,
     terms: GrantTerms,
-    offered: Offer,
-    provider_key: str,
+    current: CurrentOffer,
     nonce: bytes,
     *,
     chain_time: int,
 ) -> Agreement:
-    now = context.now()
+    now, offered = context.now(), current.offer
     starts_at = now if request.starts_at is None else request.starts_at
     per_call = (
         min(offered.max_per_call, request.cap)
@@ -376,7 +334,7 @@ def _draft(
         asset_version=terms.asset_version,
         provider=terms.owner,
         buyer=context.member,
-        provider_key=provider_key,
+        provider_key=current.provider_key,
         buyer_key=context.signers[KeyPurpose.STATEMENT].address,
         purpose=terms.purpose,
         unit=int(offered.unit if request.unit is None else request.unit),
@@ -394,10 +352,3 @@ def _draft(
         shares=offered.shares if request.shares is None else tuple(request.shares),
         nonce=nonce,
     )
-
-
-def _hex(value: Any) -> bytes:
-    try:
-        return schema.signature(value)
-    except ValueError as error:
-        raise BadInput("field_malformed", "A signature is not 0x hexadecimal.") from error

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core import schema
 from chain.core.errors import BadInput, Forbidden
-from chain.statements.grants import GrantTerms
-from chain.statements.trade import Agreement
-from exchange.agreements import rules
-from exchange.agreements.model import (
-    AgreementSide,
-    SignedAgreement,
-)
+from exchange.agreements import peers, rules, store
+from exchange.agreements.model import AgreementSide, SignedAgreement, SignedTerms
 from exchange.agreements.service import CONTRACT, load
-from exchange.agreements.store import AgreementRow
 from registry.evidence.log import append_if_missing
 
 
 def of_member(session: Session, member: str) -> list[bytes]:
     """Opened agreements of the member, including those a restored database knows only by events."""
-    query = sa.select(AgreementRow.agreement_id).where(
-        sa.or_(AgreementRow.provider == member, AgreementRow.buyer == member)
-    )
-    return list(
-        session.scalars(
-            query.where(AgreementRow.opened_at.is_not(None)).order_by(AgreementRow.opened_at)
-        )
-    )
+    return store.opened_by(session, member)
 
 
 def side_of(session: Session, member: str, agreement_id: bytes) -> AgreementSide:
     """The member's side of an agreement, by the agreement's own terms."""
-    row = session.get_one(AgreementRow, agreement_id)
+    row = store.get(session, agreement_id)
     return AgreementSide.PROVIDER if row.provider == member else AgreementSide.BUYER
 
 
-def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
+def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> SignedTerms:
     """An agreement with its grant's terms and both signatures, for the other party;
     ``not_party``.
     """
@@ -52,12 +36,9 @@ def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[s
         or caller not in (signed.agreement.provider, signed.agreement.buyer)
     ):
         raise Forbidden("not_party", "What both signed is for the agreement's parties.")
-    return {
-        "agreement": signed.agreement.to_json(),
-        "terms": signed.terms.to_json(),
-        "providerSignature": "0x" + signed.provider_signature.hex(),
-        "buyerSignature": "0x" + signed.buyer_signature.hex(),
-    }
+    return SignedTerms(
+        signed.agreement, signed.terms, signed.provider_signature, signed.buyer_signature
+    )
 
 
 async def recover(context: Context, agreement_id: bytes) -> SignedAgreement:
@@ -80,28 +61,20 @@ async def recover(context: Context, agreement_id: bytes) -> SignedAgreement:
         if signed.agreement.provider == context.member
         else signed.agreement.provider
     )
-    reported = await context.peers.get(other, f"/v1/peer/agreements/0x{agreement_id.hex()}/signed")
-    if not isinstance(reported, dict):
-        raise BadInput("other_agreement", "The other party shows no agreement.")
-    agreement, terms = (
-        Agreement.from_json(reported.get("agreement")),
-        GrantTerms.from_json(reported.get("terms")),
-    )
+    shown = await peers.signed_terms(context, other, agreement_id)
+    agreement, domain = shown.agreement, context.domain(CONTRACT)
     if agreement.struct_hash() != agreement_id:
         raise BadInput("other_agreement", "The other party shows another agreement.")
-    rules.require_grant(agreement, terms)
-    domain, provider_signature, buyer_signature = (
-        context.domain(CONTRACT),
-        _hex(reported.get("providerSignature")),
-        _hex(reported.get("buyerSignature")),
-    )
-    rules.require_signature(agreement, provider_signature, agreement.provider_key, domain)
-    rules.require_signature(agreement, buyer_signature, agreement.buyer_key, domain)
+    rules.require_grant(agreement, shown.terms)
+    rules.require_signature(agreement, shown.provider_signature, agreement.provider_key, domain)
+    rules.require_signature(agreement, shown.buyer_signature, agreement.buyer_key, domain)
 
     def change(session: Session) -> None:
-        row = session.get_one(AgreementRow, agreement_id)
-        row.side, row.terms = side_of(session, context.member, agreement_id), terms.to_json()
-        row.provider_signature, row.buyer_signature = provider_signature, buyer_signature
+        row = store.get(session, agreement_id)
+        row.side = side_of(session, context.member, agreement_id)
+        row.terms = shown.terms.to_json()
+        row.provider_signature = shown.provider_signature
+        row.buyer_signature = shown.buyer_signature
         append_if_missing(
             session,
             kind=type(agreement).__name__,
@@ -111,10 +84,3 @@ async def recover(context: Context, agreement_id: bytes) -> SignedAgreement:
 
     await context.database.awrite(change)
     return await asyncio.to_thread(load, context, agreement_id)
-
-
-def _hex(value: Any) -> bytes:
-    try:
-        return schema.signature(value)
-    except ValueError as error:
-        raise BadInput("field_malformed", "A signature is not 0x hexadecimal.") from error

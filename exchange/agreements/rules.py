@@ -24,6 +24,7 @@ from exchange.agreements.model import (
     AgreementStage,
     Offer,
     ProposalEnd,
+    StatedTerms,
     TermChange,
 )
 
@@ -236,37 +237,25 @@ def offer_changes(named: Offer, offered: Offer) -> list[TermChange]:
     ]
 
 
-def stated_changes(stated: Mapping[str, Any], offered: Offer) -> list[TermChange]:
-    """The terms of an order that names no offer and states its terms, as far as the provider's
+def stated_changes(stated: StatedTerms, offered: Offer) -> list[TermChange]:
+    """The terms of an order that names no offer and states every term, as far as the provider's
     offer does not allow them.
-
-    Args:
-        stated: JSON values of ``STATED_TERMS``.
     """
-    terms = offered.to_json()
+    named, terms = stated.to_json(), offered.to_json()
     allowed = {
-        "unit": stated["unit"] == terms["unit"],
-        "price": stated["price"] == offered.price,
-        "shares": stated["shares"] == terms["shares"],
-        "maxPerCall": stated["maxPerCall"] <= offered.max_per_call,
-        "closeWindowBlocks": stated["closeWindowBlocks"] >= offered.close_window_blocks,
-        "closeWindowSeconds": stated["closeWindowSeconds"] >= offered.close_window_seconds,
+        "unit": stated.unit == offered.unit,
+        "price": stated.price == offered.price,
+        "shares": tuple(stated.shares or ()) == offered.shares,
+        "maxPerCall": (stated.max_per_call or 0) <= offered.max_per_call,
+        "closeWindowBlocks": (stated.close_window_blocks or 0) >= offered.close_window_blocks,
+        "closeWindowSeconds": (stated.close_window_seconds or 0) >= offered.close_window_seconds,
     }
-    names = {"maxPerCall": "maxPerCall"}
-    return [
-        TermChange(term, stated[term], terms[names.get(term, term)])
-        for term, met in allowed.items()
-        if not met
-    ]
+    return [TermChange(term, named[term], terms[term]) for term, met in allowed.items() if not met]
 
 
-STATED_TERMS = ("unit", "price", "shares", "maxPerCall", "closeWindowBlocks", "closeWindowSeconds")
-"""What an order states in full when it does not name the offer it was made on."""
-
-
-def require_named(offer_hash: bytes | None, stated: Mapping[str, Any]) -> None:
+def require_named(offer_hash: bytes | None, stated: StatedTerms) -> None:
     """An order says which terms its person saw: ``offer_not_named``."""
-    missing = [term for term in STATED_TERMS if stated[term] is None]
+    missing = [term for term, value in stated.to_json().items() if value is None]
     if offer_hash is None and missing:
         raise BadInput(
             "offer_not_named",

@@ -7,10 +7,9 @@ in ``recovery``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -20,19 +19,20 @@ from chain.ethereum.proved_records import account_records, agreement_records, gr
 from chain.ethereum.records import AgreementRecord
 from chain.outbox import outcome
 from chain.statements.grants import GrantTerms
-from chain.statements.trade import Agreement, MeteredUnit
-from exchange.agreements import rules
+from chain.statements.trade import Agreement
+from exchange.agreements import rules, store
 from exchange.agreements.model import (
-    ENDED,
     PENDING,
     AgreementSide,
     AgreementStage,
+    AgreementView,
+    OpeningStatus,
     ProposalEnd,
     SignedAgreement,
 )
-from exchange.agreements.store import OWN, AgreementRow
+from exchange.agreements.store import AgreementRow
 from registry.assets import catalogue
-from registry.pages import Page, PageRequest, page_of
+from registry.pages import Page, PageRequest
 
 CONTRACT = "TradeSettlement"
 DAY = 86_400
@@ -59,87 +59,95 @@ def proved_state(context: Context, agreement_id: bytes) -> AgreementRecord:
 
 def listing(
     context: Context, page: PageRequest, *, state: str | None = None, own: bool = True
-) -> Page[dict[str, Any]]:
+) -> Page[AgreementView]:
     """Agreements, newest first; with ``own`` only this organisation's; ``cursor_malformed``."""
-    query = sa.select(AgreementRow)
-    if state is not None:
-        query = query.where(AgreementRow.state == state)
-    if own:
-        query = query.where(OWN)
     with context.database.read() as session:
-        found = page_of(session, query, _ORDER, page)
+        found = store.agreements(session, page, state=state, own=own)
         assets_shown = {Agreement.from_json(row.agreement).asset_id for row in found.rows}
         newest = catalogue.newest_versions(session, assets_shown)
-        return found.map(lambda row: _listed(row, newest))
+        return found.map(lambda row: _view(row, newest))
 
 
 def opened(context: Context, page: PageRequest, *, state: str | None = None) -> Page[bytes]:
     """The ids of everybody's agreements that the chain has opened, newest first;
     ``cursor_malformed``.
     """
-    query = sa.select(AgreementRow).where(AgreementRow.opened_at.is_not(None))
-    if state is not None:
-        query = query.where(AgreementRow.state == state)
     with context.database.read() as session:
-        return page_of(session, query, _ORDER, page).map(lambda row: row.agreement_id)
+        found = store.agreements(session, page, state=state, opened=True)
+    return found.map(lambda row: row.agreement_id)
 
 
-_ORDER = (AgreementRow.added, AgreementRow.agreement_id)
+def provided(context: Context) -> list[bytes]:
+    """Ids of the opened agreements that this node provides under, closed ones included."""
+    with context.database.read() as session:
+        return store.provided(session)
 
 
-def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
+def provided_in_notice(context: Context) -> set[bytes]:
+    """Ids of the agreements that this node provides under and that are in notice."""
+    with context.database.read() as session:
+        return store.provided_in_notice(session)
+
+
+def terms_of(context: Context, agreement_ids: Collection[bytes]) -> dict[bytes, Agreement]:
+    """The terms of these agreements, by id."""
+    with context.database.read() as session:
+        return store.terms_of(session, agreement_ids)
+
+
+def view(context: Context, agreement_id: bytes) -> AgreementView:
     """One agreement with the state of its opening; a refusal by the chain is shown before the
-    worker records it.
+    worker records it. ``unknown_agreement``.
     """
     row = find(context, agreement_id)
     with context.database.read() as session:
-        listed = _listed(
-            row, catalogue.newest_versions(session, [Agreement.from_json(row.agreement).asset_id])
-        )
+        newest = catalogue.newest_versions(session, [Agreement.from_json(row.agreement).asset_id])
+        shown = _view(row, newest)
         try:
             opening = outcome(session, open_operation(agreement_id))
         except NotFound:
-            return listed
-    listed["opening"] = {"state": opening.state, "code": opening.code, "height": opening.height}
-    if opening.code is not None and row.state in PENDING:
-        listed["state"], listed["reason"] = AgreementStage.FAILED, opening.code
-        listed["reasonText"] = f"The chain refused the opening: {opening.code}."
-    return listed
+            return shown
+    shown = replace(shown, opening=OpeningStatus(opening.state, opening.code, opening.height))
+    if opening.code is None or row.state not in PENDING:
+        return shown
+    return replace(
+        shown,
+        state=AgreementStage.FAILED,
+        reason=opening.code,
+        reason_text=f"The chain refused the opening: {opening.code}.",
+    )
 
 
 def find(context: Context, agreement_id: bytes) -> AgreementRow:
     """An agreement's row; ``unknown_agreement``."""
     with context.database.read() as session:
-        row = session.get(AgreementRow, agreement_id)
+        row = store.find(session, agreement_id)
     if row is None:
         raise NotFound("unknown_agreement", "This node knows no such agreement.")
     return row
 
 
-def _listed(row: AgreementRow, newest: Mapping[bytes, int]) -> dict[str, Any]:
+def _view(row: AgreementRow, newest: Mapping[bytes, int]) -> AgreementView:
     agreement = Agreement.from_json(row.agreement)
     newer = newest.get(agreement.asset_id, 0)
     newer = newer if newer > agreement.asset_version else 0
-    return {
-        "agreementId": "0x" + row.agreement_id.hex(),
-        "side": row.side,
-        "state": row.state,
-        "reason": row.reason,
-        "reasonText": row.reason_text,
-        "stateSince": row.state_since,
-        "provider": row.provider,
-        "buyer": row.buyer,
-        "unit": MeteredUnit(agreement.unit).name.lower(),
-        "agreement": row.agreement,
-        "openedAt": row.opened_at,
-        "noticeAt": row.notice_at,
-        "closedAt": row.closed_at,
-        "paid": str(row.paid),
-        "refunded": str(row.refunded),
-        "openOperation": open_operation(row.agreement_id),
-        "newerVersion": newer or None,
-        "hint": rules.newer_version_hint(agreement.asset_version, newer) if newer else "",
-    }
+    return AgreementView(
+        agreement_id=row.agreement_id,
+        agreement=agreement,
+        side=AgreementSide(row.side),
+        state=AgreementStage(row.state),
+        reason=row.reason,
+        reason_text=row.reason_text,
+        state_since=row.state_since,
+        opened_at=row.opened_at,
+        notice_at=row.notice_at,
+        closed_at=row.closed_at,
+        paid=row.paid,
+        refunded=row.refunded,
+        open_operation=open_operation(row.agreement_id),
+        newer_version=newer or None,
+        hint=rules.newer_version_hint(agreement.asset_version, newer) if newer else "",
+    )
 
 
 def apply(session: Session, event: Event) -> None:
@@ -147,7 +155,7 @@ def apply(session: Session, event: Event) -> None:
     agreement_id = event.arguments.get("agreementId")
     if agreement_id is None:
         return
-    row = session.get(AgreementRow, agreement_id)
+    row = store.find(session, agreement_id)
     if event.name == "AgreementOpened":
         _opened(session, row, event)
     elif row is None:
@@ -167,23 +175,21 @@ def _opened(session: Session, row: AgreementRow | None, event: Event) -> None:
         row = AgreementRow(
             agreement_id=event.arguments["agreementId"],
             side=AgreementSide.OBSERVER,
+            state=AgreementStage.OPEN,
             provider=agreement.provider,
             buyer=agreement.buyer,
             agreement=agreement.to_json(),
+            opened_at=event.height,
             paid=0,
             refunded=0,
         )
-        session.add(row)
+        store.add(session, row)
+        return
     row.opened_at = event.height
     if row.closed_at is None and row.notice_at is None:
         # Whatever this node recorded of the proposal: what both signed, anyone could open in time.
-        row.state, row.reason, row.reason_text, row.state_since = (
-            AgreementStage.OPEN,
-            None,
-            None,
-            None,
-        )
-    session.flush()
+        row.state, row.state_since = AgreementStage.OPEN, None
+        row.reason, row.reason_text = None, None
 
 
 def require_openable(context: Context, agreement: Agreement) -> int:
@@ -227,14 +233,11 @@ def open_operation(agreement_id: bytes) -> str:
 
 def pinned_to(context: Context, address: str) -> int:
     """Number of unfinished proposals and agreements that pin this STATEMENT key of the node."""
-    mine = sa.or_(AgreementRow.provider == context.member, AgreementRow.buyer == context.member)
-    query = sa.select(AgreementRow).where(
-        mine, AgreementRow.state.not_in((AgreementStage.CLOSED, *ENDED))
-    )
     with context.database.read() as session:
-        rows = session.scalars(query).all()
-    sides = {
-        row.agreement_id: "providerKey" if row.provider == context.member else "buyerKey"
-        for row in rows
-    }
-    return sum(row.agreement[sides[row.agreement_id]] == address for row in rows)
+        rows = store.unfinished_of(session, context.member)
+    agreements = [Agreement.from_json(row.agreement) for row in rows]
+    keys = [
+        agreement.provider_key if agreement.provider == context.member else agreement.buyer_key
+        for agreement in agreements
+    ]
+    return keys.count(address)

@@ -1,33 +1,23 @@
-"""Tables of offers and agreements."""
+"""Tables of offers and agreements, and their queries."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import JSON, LargeBinary
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base
+from chain.statements.trade import Agreement
+from exchange.agreements.model import ENDED, PENDING, AgreementSide, AgreementStage
+from exchange.columns import Fen
+from registry.pages import Page, PageRequest, matching_page_of, page_of
 
 OWN = sa.text("side != 'observer'")
 """Agreements that this node's organisation is a party of."""
-
-
-class Fen(sa.TypeDecorator[int]):
-    """An amount of up to 128 bits, kept as decimal text: no database's numbers reach that far
-    without rounding.
-    """
-
-    impl = sa.String(39)
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Any) -> str | None:
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Any) -> int | None:
-        return None if value is None else int(value)
 
 
 class OfferRow(Base):
@@ -92,4 +82,156 @@ class AgreementRow(Base):
     refunded: Mapped[int] = mapped_column(Fen, default=0)
 
 
-AGREEMENTS = cast(sa.Table, AgreementRow.__table__)
+# --- Offers ---------------------------------------------------------------------------------------
+
+_OFFER_ORDER = (OfferRow.asset_id, OfferRow.asset_version)
+
+
+def offers(session: Session, page: PageRequest) -> Page[OfferRow]:
+    """This node's current offers, by asset and version; ``cursor_malformed``."""
+    return page_of(session, _current_offers(), _OFFER_ORDER, page, ascending=True)
+
+
+def matching_offers(
+    session: Session, page: PageRequest, matches: Callable[[OfferRow], bool]
+) -> Page[OfferRow]:
+    """Those of this node's current offers that match; ``cursor_malformed``."""
+    return matching_page_of(session, _current_offers(), _OFFER_ORDER, page, matches)
+
+
+def _current_offers() -> sa.Select[OfferRow]:
+    return sa.select(OfferRow).where(OfferRow.withdrawn_at.is_(None))
+
+
+def find_offer(session: Session, asset_id: bytes, version: int) -> OfferRow | None:
+    """The offer for an asset version, withdrawn ones included."""
+    return session.get(OfferRow, (asset_id, version))
+
+
+def store_offer(session: Session, row: OfferRow) -> None:
+    """Store an offer in place of an earlier one for the same asset version."""
+    session.merge(row)
+
+
+def seen_offer(session: Session, terms_hash: bytes) -> SeenOfferRow | None:
+    """Another member's offer that this node showed to its people."""
+    return session.get(SeenOfferRow, terms_hash)
+
+
+def seen_hashes(session: Session, terms_hashes: Collection[bytes]) -> set[bytes]:
+    """Which of these offers this node has stored."""
+    query = sa.select(SeenOfferRow.terms_hash)
+    return set(session.scalars(query.where(SeenOfferRow.terms_hash.in_(list(terms_hashes)))))
+
+
+def store_seen_offers(session: Session, rows: Iterable[SeenOfferRow]) -> None:
+    """Store other members' offers."""
+    for row in rows:
+        session.merge(row)
+
+
+# --- Agreements -----------------------------------------------------------------------------------
+
+_ORDER = (AgreementRow.added, AgreementRow.agreement_id)
+
+
+def find(session: Session, agreement_id: bytes) -> AgreementRow | None:
+    """One agreement."""
+    return session.get(AgreementRow, agreement_id)
+
+
+def get(session: Session, agreement_id: bytes) -> AgreementRow:
+    """One agreement that is known to be stored."""
+    return session.get_one(AgreementRow, agreement_id)
+
+
+def add(session: Session, row: AgreementRow) -> None:
+    """Store a new agreement."""
+    session.add(row)
+    session.flush()
+
+
+def agreements(
+    session: Session,
+    page: PageRequest,
+    *,
+    state: str | None = None,
+    own: bool = False,
+    opened: bool = False,
+) -> Page[AgreementRow]:
+    """Agreements, the newest first; with ``own`` this organisation's, with ``opened`` those the
+    chain has opened; ``cursor_malformed``.
+    """
+    query = sa.select(AgreementRow)
+    if state is not None:
+        query = query.where(AgreementRow.state == state)
+    if own:
+        query = query.where(OWN)
+    if opened:
+        query = query.where(AgreementRow.opened_at.is_not(None))
+    return page_of(session, query, _ORDER, page)
+
+
+def opened_by(session: Session, member: str) -> list[bytes]:
+    """Ids of the opened agreements that a member is a party of, in the order of their opening."""
+    query = sa.select(AgreementRow.agreement_id).where(
+        _is_party(member), AgreementRow.opened_at.is_not(None)
+    )
+    return list(session.scalars(query.order_by(AgreementRow.opened_at)))
+
+
+def unfinished_of(session: Session, member: str) -> Sequence[AgreementRow]:
+    """A member's proposals and agreements that are neither closed nor ended."""
+    finished = (AgreementStage.CLOSED, *ENDED)
+    query = sa.select(AgreementRow).where(_is_party(member), AgreementRow.state.not_in(finished))
+    return session.scalars(query).all()
+
+
+def provided(session: Session) -> list[bytes]:
+    """Ids of the opened agreements that this node provides under."""
+    query = _provided().where(AgreementRow.opened_at.is_not(None))
+    return list(session.scalars(query))
+
+
+def provided_in_notice(session: Session) -> set[bytes]:
+    """Ids of those under which notice was given and which are not closed."""
+    return set(session.scalars(_provided().where(AgreementRow.state == AgreementStage.NOTICE)))
+
+
+def terms_of(session: Session, agreement_ids: Collection[bytes]) -> dict[bytes, Agreement]:
+    """The terms of these agreements, as far as they are stored."""
+    query = sa.select(AgreementRow.agreement_id, AgreementRow.agreement)
+    found = session.execute(query.where(AgreementRow.agreement_id.in_(list(agreement_ids))))
+    return {agreement_id: Agreement.from_json(terms) for agreement_id, terms in found}
+
+
+def bought(session: Session) -> Sequence[AgreementRow]:
+    """Proposals and agreements that this node is the buyer of."""
+    query = sa.select(AgreementRow).where(AgreementRow.side == AgreementSide.BUYER)
+    return session.scalars(query).all()
+
+
+def pending(session: Session, limit: int) -> Sequence[AgreementRow]:
+    """This organisation's pending proposals, the earliest first."""
+    query = sa.select(AgreementRow).where(
+        AgreementRow.state.in_(PENDING), AgreementRow.side != AgreementSide.OBSERVER
+    )
+    return session.scalars(query.order_by(AgreementRow.proposed_at).limit(limit)).all()
+
+
+def unreported_ends(session: Session, limit: int) -> Sequence[AgreementRow]:
+    """This buyer's ended proposals whose end its provider does not know."""
+    query = sa.select(AgreementRow).where(
+        AgreementRow.state.in_((AgreementStage.FAILED, AgreementStage.WITHDRAWN)),
+        AgreementRow.side == AgreementSide.BUYER,
+        AgreementRow.reported_at.is_(None),
+    )
+    return session.scalars(query.limit(limit)).all()
+
+
+def _is_party(member: str) -> sa.ColumnElement[bool]:
+    return sa.or_(AgreementRow.provider == member, AgreementRow.buyer == member)
+
+
+def _provided() -> sa.Select[bytes]:
+    return sa.select(AgreementRow.agreement_id).where(AgreementRow.side == AgreementSide.PROVIDER)

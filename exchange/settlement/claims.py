@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -29,8 +28,7 @@ from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.ethereum.view import ChainHead
 from chain.outbox import is_known, last_refusal, next_attempt, outcome, unfinished, worker_seen_at
 from chain.statements.trade import Agreement
-from exchange.agreements.model import AgreementSide, AgreementStage
-from exchange.agreements.store import AGREEMENTS
+from exchange.agreements import service as agreements
 from exchange.metering.activity import Activity
 from exchange.metering.store import GATEWAY, call_at, last_calls
 from exchange.settlement.rules import (
@@ -234,15 +232,11 @@ class ClaimMonitor:
 
     def _find(self, now: float) -> None:
         """Which agreements there are, and which of them to look at now."""
-        with self._context.database.read() as session:
-            own = sa.select(AGREEMENTS.c.agreement_id).where(
-                AGREEMENTS.c.side == AgreementSide.PROVIDER
-            )
-            noticed = set(session.scalars(own.where(AGREEMENTS.c.state == AgreementStage.NOTICE)))
-            listed: list[bytes] = []
-            if now - self._listed_at >= LIST_SECONDS:
-                listed = list(session.scalars(own.where(AGREEMENTS.c.opened_at.is_not(None))))
-                self._listed_at = now
+        noticed = agreements.provided_in_notice(self._context)
+        listed: list[bytes] = []
+        if now - self._listed_at >= LIST_SECONDS:
+            listed = agreements.provided(self._context)
+            self._listed_at = now
         for agreement_id in listed:
             self._track(agreement_id)
         for agreement_id in Activity.of(self._context).take():
@@ -284,7 +278,7 @@ class ClaimMonitor:
     def _seen(self, due: Sequence[_TrackedAgreement]) -> list[_ClaimSnapshot]:
         """Each agreement's acknowledgements, from the database, and its proved on-chain record."""
         ids = [tracked.agreement_id for tracked in due]
-        terms = self._agreements(ids)
+        terms = agreements.terms_of(self._context, ids)
         items = {
             name: {
                 item.acknowledged.lane: item for item in highest_acknowledged(self._context, name)
@@ -308,16 +302,6 @@ class ClaimMonitor:
         return [
             _ClaimSnapshot(terms[name], items[name], states[name], claimed[name]) for name in ids
         ]
-
-    def _agreements(self, ids: Sequence[bytes]) -> dict[bytes, Agreement]:
-        query = sa.select(AGREEMENTS.c.agreement_id, AGREEMENTS.c.agreement).where(
-            AGREEMENTS.c.agreement_id.in_(ids)
-        )
-        with self._context.database.read() as session:
-            return {
-                row.agreement_id: Agreement.from_json(row.agreement)
-                for row in session.execute(query)
-            }
 
     # --- One agreement ----------------------------------------------------------------------------
 

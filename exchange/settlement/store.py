@@ -9,7 +9,7 @@ from sqlalchemy import JSON, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.core.database import Base
-from exchange.agreements.store import Fen
+from exchange.columns import Fen
 
 
 class DepositRow(Base):

@@ -24,8 +24,7 @@ from chain.statements.trade import MeteredUnit, Share
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
 from exchange.agreements import offers, proposals
-from exchange.agreements.model import Offer
-from exchange.agreements.proposals import ProposalRequest
+from exchange.agreements.model import AgreementView, Offer, ProposalRequest
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
@@ -196,14 +195,12 @@ class Market:
         shown = self.run(
             offers.offers_of(self.bank.context, self.department.member, PageRequest(200))
         ).rows
-        ours = ("0x" + self.asset_id.hex(), 1)
+        ours = (self.asset_id, 1)
         return next(
-            bytes.fromhex(offer["offerHash"][2:])
-            for offer in shown
-            if (offer["assetId"], offer["assetVersion"]) == ours
+            offer.terms_hash() for offer in shown if (offer.asset_id, offer.asset_version) == ours
         )
 
-    def propose(self, grant_id: bytes, *, key: str | None = None, **wanted: Any) -> dict[str, Any]:
+    def propose(self, grant_id: bytes, *, key: str | None = None, **wanted: Any) -> AgreementView:
         """An order on the current offer, as the bank's own system makes it."""
         if "offer_hash" not in wanted:
             wanted["offer_hash"] = self.seen()
@@ -217,9 +214,9 @@ class Market:
     def open(self, grant_id: bytes, **wanted: Any) -> bytes:
         """An open agreement, seen by everyone."""
         made = self.propose(grant_id, **wanted)
-        self.bank.done(made["openOperation"])
+        self.bank.done(made.open_operation)
         self.settle()
-        return bytes.fromhex(made["agreementId"][2:])
+        return made.agreement_id
 
     def anchor(self) -> None:
         """Checkpoint and anchor the department's log now."""

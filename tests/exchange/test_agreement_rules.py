@@ -13,7 +13,15 @@ from chain.core.errors import BadInput, Conflict
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from chain.statements.trade import MeteredUnit, Share
 from exchange.agreements import rules
-from exchange.agreements.model import ENDED, MAX_FEN, PENDING, AgreementSide, AgreementStage, Offer
+from exchange.agreements.model import (
+    ENDED,
+    MAX_FEN,
+    PENDING,
+    AgreementSide,
+    AgreementStage,
+    Offer,
+    StatedTerms,
+)
 
 BY_CHAIN = (AgreementStage.OPEN, AgreementStage.NOTICE, AgreementStage.CLOSED)
 fen = st.integers(0, MAX_FEN)
@@ -136,27 +144,30 @@ def test_each_single_term_that_changes_changes_the_hash_and_is_named(
 def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_does_not(
     offer: Offer,
 ) -> None:
-    terms = offer.to_json()
-    stated = {
-        name: terms["maxPerCall" if name == "maxPerCall" else name] for name in rules.STATED_TERMS
-    }
+    stated = StatedTerms(
+        unit=offer.unit,
+        price=offer.price,
+        shares=offer.shares,
+        max_per_call=offer.max_per_call,
+        close_window_blocks=offer.close_window_blocks,
+        close_window_seconds=offer.close_window_seconds,
+    )
     rules.require_named(None, stated)
     assert rules.stated_changes(stated, offer) == []
-    worse = {
-        "price": stated["price"] + 1,
-        "maxPerCall": stated["maxPerCall"] + 1,
-        "closeWindowBlocks": stated["closeWindowBlocks"] - 1,
-        "closeWindowSeconds": stated["closeWindowSeconds"] - 1,
-        "unit": "none",
-        "shares": [*stated["shares"], {}],
+    worse: dict[str, tuple[str, Any]] = {
+        "price": ("price", offer.price + 1),
+        "max_per_call": ("maxPerCall", offer.max_per_call + 1),
+        "close_window_blocks": ("closeWindowBlocks", offer.close_window_blocks - 1),
+        "close_window_seconds": ("closeWindowSeconds", offer.close_window_seconds - 1),
+        "unit": ("unit", next(unit for unit in MeteredUnit if unit != offer.unit)),
+        "shares": ("shares", (*offer.shares, Share("11440700MB2C62170M", 0))),
     }
-    assert set(worse) == set(rules.STATED_TERMS)
-    for name, value in worse.items():
-        assert [change.term for change in rules.stated_changes(stated | {name: value}, offer)] == [
-            name
-        ]
+    assert set(worse) == {field.name for field in dataclasses.fields(StatedTerms)}
+    for field, (name, value) in worse.items():
+        changed = dataclasses.replace(stated, **{field: value})
+        assert [change.term for change in rules.stated_changes(changed, offer)] == [name]
         with pytest.raises(BadInput) as refused:
-            rules.require_named(None, stated | {name: None})
+            rules.require_named(None, dataclasses.replace(stated, **{field: None}))
         assert (refused.value.code, refused.value.context["missing"]) == ("offer_not_named", [name])
 
 

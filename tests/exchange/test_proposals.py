@@ -16,9 +16,9 @@ import pytest
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.outbox import enqueue, is_known, outcome
 from chain.statements.trade import Share
-from exchange.agreements import countersigning, offers, proposal_ends, proposals
+from exchange.agreements import countersigning, offers, peers, proposal_ends, proposals
 from exchange.agreements import service as agreements
-from exchange.agreements.model import AgreementStage
+from exchange.agreements.model import AgreementStage, ProposalRequest
 from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.settlement import service as settlement
 from registry.grants import service as grants
@@ -67,7 +67,7 @@ def stored(market: Market) -> set[str]:
     """Ids of every agreement either side has stored."""
     sides = (market.bank, market.department)
     return {
-        row["agreementId"]
+        "0x" + row.agreement_id.hex()
         for side in sides
         for row in agreements.listing(side.context, PageRequest(200)).rows
     }
@@ -82,7 +82,7 @@ def states(market: Market, agreement_id: bytes) -> list[tuple[str, str | None]]:
         except NotFound:
             found.append(("unknown", None))
         else:
-            found.append((str(view["state"]), view["reason"]))
+            found.append((str(view.state), view.reason))
     return found
 
 
@@ -204,7 +204,7 @@ def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(
     (shown,) = market.run(
         offers.offers_of(market.bank.context, market.department.member, PageRequest(200))
     ).rows
-    assert shown["buyers"] == [market.bank.member]
+    assert shown.buyers == (market.bank.member,)
     assert market.seen() == general, "whom it is made to is no term of an offer"
     market.offer(buyers=(market.supervisor.member,))
     assert (
@@ -247,7 +247,7 @@ def test_a_key_that_comes_again_with_any_other_term_is_refused(
         "offerHash": None,
         "grantId": "0x" + "11" * 32,
     }
-    from exchange.agreements.api import ProposalBody
+    from exchange.agreements.schemas import ProposalBody
 
     assert set(changes) == set(ProposalBody.model_fields), (
         "every field is part of what a key stands for"
@@ -299,10 +299,10 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     assert "new idempotency key" in refused.value.hint
     # A buyer whose own node does not look is refused by the provider's.
     terms = grants.load(market.bank.context, grant_id).terms
-    wanted = proposals.ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
-    offer, key = market.run(proposals._current_offer(market.bank.context, terms))
+    wanted = ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
+    current = market.run(peers.current_offer(market.bank.context, terms))
     agreement = proposals._draft(
-        market.bank.context, wanted, terms, offer, key, bytes(32), chain_time=0
+        market.bank.context, wanted, terms, current, bytes(32), chain_time=0
     )
     with pytest.raises(Conflict) as also:
         countersigning.countersign(
@@ -321,13 +321,13 @@ def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahea
 ) -> None:
     bank, department = market.bank.context, market.department.context
     terms = grants.load(bank, grant_id).terms
-    wanted = proposals.ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
-    offer, key = market.run(proposals._current_offer(bank, terms))
+    wanted = ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
+    current = market.run(peers.current_offer(bank, terms))
     years = 10 * 365 * 86_400
 
     def asked(chain_time: int, height: int) -> str:
         agreement = proposals._draft(
-            bank, wanted, terms, offer, key, bytes(31) + b"\1", chain_time=chain_time
+            bank, wanted, terms, current, bytes(31) + b"\1", chain_time=chain_time
         )
         with pytest.raises(QiaolianError) as refused:
             countersigning.countersign(
@@ -357,9 +357,9 @@ def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(
         market.run(proposals.resume(market.bank.context, agreement_id))
     assert refused.value.code == "offer_not_met"
     view = agreements.view(market.bank.context, agreement_id)
-    assert (view["state"], view["reason"]) == ("failed", "offer_not_met")
-    assert "price" in view["reasonText"]
-    assert view["stateSince"] is not None
+    assert (view.state, view.reason) == ("failed", "offer_not_met")
+    assert "price" in (view.reason_text or "")
+    assert view.state_since is not None
     with pytest.raises(Conflict) as ended:
         market.run(proposals.resume(market.bank.context, agreement_id))
     assert (ended.value.code, ended.value.context["reason"]) == ("proposal_ended", "offer_not_met")
@@ -375,7 +375,7 @@ def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_
     assert states(market, agreement_id) == [("proposed", None), ("signed", None)]
     market.offer(price=500, max_per_call=500)
     made = market.run(proposals.resume(market.bank.context, agreement_id))
-    market.bank.done(made["openOperation"])
+    market.bank.done(made.open_operation)
     market.settle()
     assert states(market, agreement_id) == [("open", None), ("open", None)]
 
@@ -393,10 +393,10 @@ def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_c
                 row.operation_id for row in session.query(_calls()) if row.function == "revoke"
             ]
         market.department.done(operations[-1])
-    agreement_id = bytes.fromhex(made["agreementId"][2:])
+    agreement_id = made.agreement_id
     with pytest.raises(QiaolianError):
-        market.bank.done(made["openOperation"])
-    assert agreements.view(market.bank.context, agreement_id)["state"] == "failed", "shown at once"
+        market.bank.done(made.open_operation)
+    assert agreements.view(market.bank.context, agreement_id).state == "failed", "shown at once"
     market.department.peers.broken = True
     market.bank.peers.broken = True
     work(market)
@@ -421,16 +421,16 @@ def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(
     bank = market.bank.context
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
-        agreement_id = bytes.fromhex(made["agreementId"][2:])
+        agreement_id = made.agreement_id
         assert states(market, agreement_id) == [("signed", None)] * 2
-        assert market.run(proposal_ends.withdraw(bank, agreement_id))["state"] == "withdrawn"
-        assert market.run(proposal_ends.withdraw(bank, agreement_id))["state"] == "withdrawn"
+        assert market.run(proposal_ends.withdraw(bank, agreement_id)).state == "withdrawn"
+        assert market.run(proposal_ends.withdraw(bank, agreement_id)).state == "withdrawn"
     # The next outbox process sends what was queued before this deposit, and would have sent the
     # opening first.
     other = market.propose(grant_id)
-    market.bank.done(other["openOperation"])
+    market.bank.done(other.open_operation)
     with bank.database.read() as session:
-        taken_back = outcome(session, made["openOperation"])
+        taken_back = outcome(session, made.open_operation)
     assert (taken_back.state, taken_back.code, taken_back.tx_hash) == (
         "reverted",
         "cancelled",
@@ -449,7 +449,7 @@ def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(
 ) -> None:
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
-        agreement_id = bytes.fromhex(made["agreementId"][2:])
+        agreement_id = made.agreement_id
         market.run(proposal_ends.withdraw(market.bank.context, agreement_id))
     work(market)
     assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
@@ -461,14 +461,14 @@ def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(
         enqueue(
             session,
             sender=department.transaction_address,
-            operation_id=made["openOperation"],
+            operation_id=made.open_operation,
             contract="TradeSettlement",
             function="open",
             arguments=arguments,
         )
 
     department.database.write(send)
-    market.department.done(made["openOperation"])
+    market.department.done(made.open_operation)
     work(market)
     assert states(market, agreement_id) == [("open", None)] * 2
     with pytest.raises(Conflict) as refused:
@@ -486,15 +486,15 @@ def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(
     rpc.call("evm_setAutomine", False)
     try:
         made = market.propose(grant_id)
-        agreement_id = bytes.fromhex(made["agreementId"][2:])
-        _wait_signed(bank, made["openOperation"])
+        agreement_id = made.agreement_id
+        _wait_signed(bank, made.open_operation)
         with pytest.raises(Conflict) as refused:
             market.run(proposal_ends.withdraw(bank, agreement_id))
         assert refused.value.code == "opening_sent"
     finally:
         rpc.call("evm_setAutomine", True)
         rpc.call("anvil_mine", "0x1")
-    market.bank.done(made["openOperation"])
+    market.bank.done(made.open_operation)
     work(market)
     assert states(market, agreement_id) == [("open", None)] * 2
 
@@ -559,7 +559,7 @@ def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(
         assert refused.value.code == code
     assert states(market, agreement_id)[1] == ("signed", None)
     made = market.run(proposals.resume(market.bank.context, agreement_id))
-    market.bank.done(made["openOperation"])
+    market.bank.done(made.open_operation)
     market.settle()
     # A buyer that lies about an open agreement changes nothing.
     proposal_ends.record_reported_end(

@@ -19,7 +19,7 @@ from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
 from chain.statements.grants import GrantDecision, Operation
 from exchange.agreements import countersigning, proposals
 from exchange.agreements import service as agreements
-from exchange.agreements.proposals import ProposalRequest
+from exchange.agreements.model import ProposalRequest
 from exchange.metering import rules
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
@@ -553,7 +553,7 @@ def _republished(shop: Shop) -> None:
     assert (old.reason, old.amount) == ("source_drift", 0)
     for node in (shop.market.bank, shop.market.department):
         shown = agreements.view(node.context, shop.agreement_id)
-        assert (shown["newerVersion"], "Version 2" in shown["hint"]) == (2, True)
+        assert (shown.newer_version, "Version 2" in shown.hint) == (2, True)
     assert serving.published_record(shop.context, shop.asset_id, 2, SUBJECTS[3])["age"] == 99
 
 

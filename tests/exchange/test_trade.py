@@ -67,4 +67,4 @@ def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
     compared = market.run(reconciliation.reconcile(market.supervisor.context, agreement_id))
     assert compared.findings == []
     assert settlement.accounts(market.bank.context)["conserved"] is True
-    assert agreements.view(market.department.context, agreement_id)["state"] == "closed"
+    assert agreements.view(market.department.context, agreement_id).state == "closed"

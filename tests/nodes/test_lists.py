@@ -21,7 +21,8 @@ from chain.statements.members import Role
 from chain.statements.trade import Agreement, MeteredUnit
 from exchange.agreements import offers
 from exchange.agreements import service as agreements
-from exchange.agreements.store import AgreementRow, Fen, OfferRow
+from exchange.agreements.store import AgreementRow, OfferRow
+from exchange.columns import Fen
 from exchange.metering import service as metering
 from exchange.metering.store import BuyerCallRow
 from exchange.settlement import service as settlement
@@ -213,10 +214,11 @@ LISTS = {
     "agreements": List(
         agreements.listing,
         AgreementRow,
-        "agreementId",
+        lambda row: row.agreement_id,
         lambda number: {
             "agreement_id": hashed(number),
             "side": "buyer",
+            "state": "signed",
             "agreement": AGREEMENT,
         },
         {"added": 1},
@@ -225,9 +227,10 @@ LISTS = {
     "agreements in a state": List(
         lambda context, page: agreements.listing(context, page, state="open", own=False),
         AgreementRow,
-        "agreementId",
+        lambda row: row.agreement_id,
         lambda number: {
             "agreement_id": hashed(number),
+            "side": "observer",
             "state": "open",
             "agreement": AGREEMENT,
         },
@@ -244,7 +247,7 @@ LISTS = {
     "offers": List(
         offers.offers,
         OfferRow,
-        "assetId",
+        lambda row: row.asset_id,
         lambda number: {"asset_id": hashed(number), "offer": _offer(number)},
         changed={"changed_at": 99},
     ),
@@ -366,23 +369,23 @@ def test_a_buyer_is_shown_no_trace_of_offers_made_to_others(database: Database) 
     context, cursor, seen = node(database), "", []
     while True:
         page = offers.offers(context, PageRequest(4, cursor), buyer=OTHER)
-        seen += [row["assetId"] for row in page.rows]
+        seen += [row.asset_id for row in page.rows]
         if page.next is None:
             break
         assert len(page.rows) == 4
         cursor = page.next
-        (last,) = {row["assetId"] for row in page.rows[-1:]}
+        (last,) = {row.asset_id for row in page.rows[-1:]}
         assert PageRequest(4, cursor) == PageRequest(4, _cursor_after(database, last))
-    assert sorted(seen) == sorted(hexed(number) for number in range(30) if number % 3 != 1)
+    assert sorted(seen) == sorted(hashed(number) for number in range(30) if number % 3 != 1)
 
 
-def _cursor_after(database: Database, asset_id: str) -> str:
+def _cursor_after(database: Database, asset_id: bytes) -> str:
     """The cursor that the provider's own list gives after a row."""
     context, cursor = node(database), ""
     while True:
         page = offers.offers(context, PageRequest(1, cursor))
         assert page.next is not None
-        if page.rows[0]["assetId"] == asset_id:
+        if page.rows[0].asset_id == asset_id:
             return page.next
         cursor = page.next
 
