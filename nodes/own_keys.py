@@ -130,12 +130,10 @@ class _Keys:
 
     def listing(self) -> list[OwnKey]:
         held = list(self._held())
-        words = self._context.view.proved_values(
-            [key_record(entry.fingerprint) for _, _, entry in held]
-        )
+        records = self._context.view.proved(key_record(entry.fingerprint) for _, _, entry in held)
         return [
-            self._shown(name, stage, entry, KeyRecord.decode(word.value))
-            for (name, stage, entry), word in zip(held, words, strict=True)
+            self._shown(name, stage, entry, records.key(entry.fingerprint))
+            for name, stage, entry in held
         ]
 
     def end(self, fingerprint: bytes, *, reason: str, stolen: bool) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from chain.core.canonical import MAX_VALUES, require_max_values
 from chain.core.errors import Malformed, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.core.zone import local_time
-from chain.ethereum.records import KeyRecord
+from chain.ethereum.proved_records import key_record
 from chain.ethereum.view import ChainView
 from chain.statements.members import KeyPurpose
 from nodes.answers import HttpAnswer, foreign, peer_refusal
@@ -196,9 +196,7 @@ class HttpPeers:
         self, member: str, shown: ShownCertificate, pinned: bytes | None
     ) -> None:
         fingerprint = shown.fingerprint
-        record = KeyRecord.decode(
-            (await self._view.aproved_value("MemberDirectory", "keys", fingerprint)).value
-        )
+        record = (await self._view.aproved([key_record(fingerprint)])).key(fingerprint)
         right = record.live and record.purpose == KeyPurpose.TLS and record.member == member
         if not right or pinned not in (None, fingerprint):
             raise Unavailable(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from chain.core.crypto import keccak256
 from chain.core.errors import Unavailable
 from chain.ethereum.records import (
     AccountRecord,
@@ -25,6 +26,7 @@ from chain.ethereum.records import (
     HoldRecord,
     KeyRecord,
     LaneRecord,
+    LogRecord,
     MemberRecord,
     UnitHoldRecord,
 )
@@ -79,6 +81,10 @@ class ProvedRecords:
         """A member's admission, suspension, removal and roles."""
         return MemberRecord.decode(self.value(member_record(code)))
 
+    def governs(self, code: str) -> bool:
+        """Whether the member is one of the governors."""
+        return bool(self.value(governor_record(code)))
+
     def key(self, key: str | bytes) -> KeyRecord:
         """Whose a key is, for what, and since when; by its address or its 32-byte fingerprint."""
         return KeyRecord.decode(self.value(key_record(key)))
@@ -86,6 +92,10 @@ class ProvedRecords:
     def asset(self, asset_id: bytes) -> AssetStatus:
         """An asset's registration, cancellation and latest version; all zero if there is none."""
         return AssetStatus.decode(self.value(asset_record(asset_id)))
+
+    def version_hash(self, asset_id: bytes, version: int) -> bytes:
+        """The struct hash of a version's ``AssetRecord``; 32 zero bytes if there is none."""
+        return self.hash(version_record(asset_id, version))
 
     def hold(self, asset_id: bytes) -> HoldRecord:
         """An asset's dispute hold."""
@@ -111,6 +121,14 @@ class ProvedRecords:
         """A home's hold."""
         return UnitHoldRecord.decode(self.value(unit_record("holds", registrar, unit)))
 
+    def log(self, log_id: bytes) -> LogRecord:
+        """A log's anchored size and the block of the anchor; zero before the first."""
+        return LogRecord.decode(self.value(log_record(log_id)))
+
+    def log_root(self, log_id: bytes) -> bytes:
+        """The Merkle root that is anchored with ``log``'s size."""
+        return self.hash(log_root_record(log_id))
+
     def agreement(self, agreement_id: bytes) -> AgreementRecord:
         """An agreement's money in fen, and its heights."""
         return AgreementRecord.decode(
@@ -128,6 +146,14 @@ class ProvedRecords:
     def lane(self, agreement_id: bytes, lane: int) -> LaneRecord:
         """What was claimed of a lane so far."""
         return LaneRecord.decode(self.value(lane_record(agreement_id, lane)))
+
+    def paid_to(self, agreement_id: bytes, member: str) -> int:
+        """What an agreement has paid a member, in fen."""
+        return self.value(paid_to_record(agreement_id, member))
+
+    def final_settlement(self, agreement_id: bytes) -> bytes:
+        """Struct hash of the final totals that closed an agreement; 32 zero bytes if none did."""
+        return self.hash(final_settlement_record(agreement_id))
 
 
 # --- The names of records -------------------------------------------------------------------------
@@ -162,6 +188,16 @@ def asset_record(asset_id: bytes) -> StorageKey:
     return StorageKey("AssetRegistry", "assets", (asset_id,))
 
 
+def version_record(asset_id: bytes, version: int) -> StorageKey:
+    """``AssetRegistry.versions[versionKey]``."""
+    return StorageKey("AssetRegistry", "versions", (version_key(asset_id, version),))
+
+
+def version_key(asset_id: bytes, version: int) -> bytes:
+    """The key of ``AssetRegistry.versions``: keccak256(abi.encode(assetId, uint32 version))."""
+    return keccak256(asset_id + version.to_bytes(32, "big"))
+
+
 def hold_record(asset_id: bytes) -> StorageKey:
     """``AssetRegistry.holds[assetId]``."""
     return StorageKey("AssetRegistry", "holds", (asset_id,))
@@ -194,6 +230,16 @@ def unit_record(variable: str, registrar: str, unit: bytes) -> StorageKey:
     return StorageKey("PropertyLedger", variable, (registrar, unit))
 
 
+def log_record(log_id: bytes) -> StorageKey:
+    """``EvidenceLog.logs[logId]``."""
+    return StorageKey("EvidenceLog", "logs", (log_id,))
+
+
+def log_root_record(log_id: bytes) -> StorageKey:
+    """``EvidenceLog.roots[logId]``."""
+    return StorageKey("EvidenceLog", "roots", (log_id,))
+
+
 def agreement_records(agreement_id: bytes) -> tuple[StorageKey, StorageKey, StorageKey]:
     """The three values of ``TradeSettlement.agreements[agreementId]``: what was opened and paid,
     refunded and acknowledged, and the heights.
@@ -219,3 +265,13 @@ TOTALS_RECORDS = tuple(StorageKey("TradeSettlement", "totals", (), offset) for o
 def lane_record(agreement_id: bytes, lane: int) -> StorageKey:
     """``TradeSettlement.lanes[agreementId][lane]``."""
     return StorageKey("TradeSettlement", "lanes", (agreement_id, lane))
+
+
+def paid_to_record(agreement_id: bytes, member: str) -> StorageKey:
+    """``TradeSettlement.paidTo[agreementId][member]``."""
+    return StorageKey("TradeSettlement", "paidTo", (agreement_id, member))
+
+
+def final_settlement_record(agreement_id: bytes) -> StorageKey:
+    """``TradeSettlement.finalSettlements[agreementId]``."""
+    return StorageKey("TradeSettlement", "finalSettlements", (agreement_id,))

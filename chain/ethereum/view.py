@@ -23,7 +23,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chain.core.errors import (
@@ -66,13 +66,8 @@ class ChainHead:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class ProvedValue:
-    """A storage value and the block it was proved under."""
-
-    value: int
-    height: int
-    block_hash: bytes
+Following = Callable[[ProvedRecords], Iterable[StorageKey]]
+"""The records that proved ones name."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,15 @@ class _Snapshot:
     roots: dict[str, bytes] = field(default_factory=dict)
     """Storage root by contract name."""
     values: dict[StorageKey, int] = field(default_factory=dict)
+
+    def records(self, wanted: Iterable[StorageKey]) -> ProvedRecords:
+        """Some of the values, with the block they were proved under."""
+        return ProvedRecords(
+            self.head.height,
+            self.head.block_hash,
+            self.head.timestamp,
+            {record: self.values[record] for record in wanted},
+        )
 
 
 class ChainView:
@@ -217,81 +221,47 @@ class ChainView:
         """
         return self._fresh().head
 
-    def proved_value(
-        self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
-    ) -> ProvedValue:
-        """One value of a mapping, proved under the head: a look-up if it was read lately,
-        else one request.
+    def proved(
+        self,
+        wanted: Iterable[StorageKey],
+        *,
+        following: Following | None = None,
+        watch: bool = True,
+    ) -> ProvedRecords:
+        """Records proved under one block, for a decision that reads nothing else of the chain: a
+        look-up if they were read lately, else one exchange.
 
         Args:
-            variable: the state variable's name without its leading underscore.
-            key: ``bytes32`` or ``bytes18`` as bytes, a member id as text, or an integer;
-                ``more_keys`` for nested mappings.
-            offset: the slot within a struct.
+            following: the further records that those proved so far name, such as the member of a
+                key; all are proved under one block.
+            watch: prove them again at each block while they are read; otherwise they are proved
+                under this head only.
 
         Raises:
             Unavailable: as ``require_fresh``; ``chain_proof_refused`` when the node's proof does
                 not hold.
         """
-        return self.proved_values([StorageKey(contract, variable, (key, *more_keys), offset)])[0]
+        records = dict.fromkeys(wanted)
+        for _ in range(MAX_ATTEMPTS):
+            found = self._snapshot_with(records, watch=watch).records(records)
+            named = dict.fromkeys(following(found)) if following is not None else {}
+            if named.keys() <= records.keys():
+                return found
+            records |= named
+        raise proof_refused("The records to be proved together name others in each block.")
 
-    def proved_values(
-        self, wanted: Sequence[StorageKey], *, watch: bool = True
-    ) -> list[ProvedValue]:
-        """Several values proved under one head; missing ones are fetched in one exchange.
-
-        Args:
-            watch: prove them again at each block while they are read; otherwise they are proved
-                under this head only.
-        """
-        snapshot = self._snapshot_with(wanted, watch=watch)
-        head = snapshot.head
-        return [
-            ProvedValue(snapshot.values[storage_key], head.height, head.block_hash)
-            for storage_key in wanted
-        ]
-
-    def proved(self, wanted: Iterable[StorageKey], *, watch: bool = True) -> ProvedRecords:
-        """Records proved under one block, for a decision that reads nothing else.
-
-        Raises and watches as ``proved_values``.
-        """
-        records = tuple(dict.fromkeys(wanted))
-        snapshot = self._snapshot_with(records, watch=watch)
-        head = snapshot.head
-        return ProvedRecords(
-            head.height,
-            head.block_hash,
-            head.timestamp,
-            {record: snapshot.values[record] for record in records},
-        )
-
-    async def aproved(self, wanted: Iterable[StorageKey]) -> ProvedRecords:
+    async def aproved(
+        self, wanted: Iterable[StorageKey], *, following: Following | None = None
+    ) -> ProvedRecords:
         """``proved`` for coroutines: leaves the event loop free while a missing record is
         fetched.
         """
-        records = tuple(dict.fromkeys(wanted))
+        records = dict.fromkeys(wanted)
         snapshot = self._fresh()
-        if all(record in snapshot.values for record in records):
-            return self.proved(records)
-        return await asyncio.to_thread(self.proved, records)
-
-    async def aproved_value(
-        self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
-    ) -> ProvedValue:
-        """``proved_value`` for coroutines: leaves the event loop free while a missing value is
-        fetched.
-        """
-        return (
-            await self.aproved_values([StorageKey(contract, variable, (key, *more_keys), offset)])
-        )[0]
-
-    async def aproved_values(self, wanted: Sequence[StorageKey]) -> list[ProvedValue]:
-        """``proved_values`` for coroutines."""
-        snapshot = self._fresh()
-        if all(storage_key in snapshot.values for storage_key in wanted):
-            return self.proved_values(wanted)
-        return await asyncio.to_thread(self.proved_values, wanted)
+        if following is None and records.keys() <= snapshot.values.keys():
+            self._watch(records)
+            return snapshot.records(records)
+        return await asyncio.to_thread(self.proved, records, following=following)
 
     def proof(
         self,
@@ -453,18 +423,22 @@ class ChainView:
         snapshot.roots.update(self._prover.storage_roots(snapshot.header, names))
         return [name for name in names if before.roots.get(name) != snapshot.roots[name]]
 
-    def _snapshot_with(self, wanted: Sequence[StorageKey], *, watch: bool) -> _Snapshot:
+    def _snapshot_with(self, wanted: Collection[StorageKey], *, watch: bool) -> _Snapshot:
         """A fresh snapshot that has every record wanted."""
         snapshot = self._fresh()
         if any(record not in snapshot.values for record in wanted):
             snapshot = self._fetch(wanted)
         if watch:
-            self._used.update(dict.fromkeys(wanted, time.monotonic()))
+            self._watch(wanted)
         return snapshot
+
+    def _watch(self, records: Iterable[StorageKey]) -> None:
+        """Prove the records again at each block for a while."""
+        self._used.update(dict.fromkeys(records, time.monotonic()))
 
     # --- proving ----------------------------------------------------------------------------------
 
-    def _fetch(self, wanted: Sequence[StorageKey]) -> _Snapshot:
+    def _fetch(self, wanted: Collection[StorageKey]) -> _Snapshot:
         """Prove what is missing under the head; returns the snapshot that has everything."""
         for attempt in range(MAX_ATTEMPTS):
             try:
@@ -473,11 +447,7 @@ class ChainView:
                 snapshot = self._fresh()
                 self._prove_into(
                     snapshot,
-                    [
-                        storage_key
-                        for storage_key in dict.fromkeys(wanted)
-                        if storage_key not in snapshot.values
-                    ],
+                    [record for record in wanted if record not in snapshot.values],
                 )
                 return snapshot
             except QiaolianError as error:

@@ -12,7 +12,7 @@ from chain.statements.trade import Agreement
 from exchange.agreements import rules, store
 from exchange.agreements.model import ENDED, AgreementSide, AgreementStage, SignedTerms
 from exchange.agreements.offers import find_offer
-from exchange.agreements.service import CONTRACT, proved_state, require_openable
+from exchange.agreements.service import CONTRACT
 from exchange.agreements.store import AgreementRow
 from registry.assets import serving
 from registry.evidence.log import append_statement
@@ -112,21 +112,21 @@ def _require_own_key(context: Context, agreement: Agreement) -> None:
 
 
 def _require_proposal(context: Context, agreement: Agreement, *, height: int) -> None:
-    head = context.view.require_fresh()
-    if head.height < height:
+    records = context.view.proved(rules.opening_records(agreement))
+    if records.height < height:
         raise ChainUnavailable(
             "chain_view_behind",
-            f"This node's view of the chain is at block {head.height}, "
+            f"This node's view of the chain is at block {records.height}, "
             f"the proposal rests on block {height}.",
             hint="Send the same request again in a moment.",
         )
     rules.require_terms(
         agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
     )
-    rules.require_opening_soon(agreement, now=max(context.now(), head.timestamp))
+    rules.require_opening_soon(agreement, now=max(context.now(), records.timestamp))
     serving.served_version(context, agreement.asset_id, agreement.asset_version).purposes.require(
         agreement.purpose
     )
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
-    if not proved_state(context, agreement.struct_hash()).opened_at:
-        require_openable(context, agreement)
+    if not records.agreement(agreement.struct_hash()).opened_at:
+        rules.require_openable(agreement, records)

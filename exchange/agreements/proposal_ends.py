@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError
-from chain.ethereum.view import ChainHead
+from chain.ethereum.proved_records import ProvedRecords, agreement_records
 from chain.outbox import cancel, is_known, outcome
 from exchange.agreements import peers, rules, service, store
 from exchange.agreements.model import (
@@ -113,7 +113,7 @@ class ProposalWorker:
 
     async def round(self) -> None:
         """End what has ended, then report it."""
-        head = await asyncio.to_thread(self._end_pending)
+        chain_time = await asyncio.to_thread(self._end_pending)
         now = self._clock()
         by_provider: dict[str, list[AgreementRow]] = {}
         for row in await asyncio.to_thread(self._unreported):
@@ -121,7 +121,7 @@ class ProposalWorker:
                 by_provider.setdefault(row.provider, []).append(row)
         outcomes = await fanout.for_each(
             by_provider,
-            lambda provider: self._report_all(provider, by_provider[provider], head, now),
+            lambda provider: self._report_all(provider, by_provider[provider], chain_time, now),
             seconds=ROUND_SECONDS,
         )
         for provider, reported in outcomes.items():
@@ -130,38 +130,46 @@ class ProposalWorker:
 
     # --- ending -----------------------------------------------------------------------------------
 
-    def _end_pending(self) -> ChainHead:
-        """Record the end of every pending proposal that cannot open any more; the head it was
-        decided by.
+    def _end_pending(self) -> int:
+        """Record the end of every pending proposal that cannot open any more; the time of the block
+        it was decided by, in Unix seconds.
         """
         context = self._context
-        head = context.view.require_fresh()
         with context.database.read() as session:
             pending = store.pending(session, MAX_PER_ROUND)
             refusals = {row.agreement_id: _refusal(session, row.agreement_id) for row in pending}
-        for row in pending:
-            # Proved only once time or a refusal gives a reason to: most proposals open within
-            # seconds.
-            if self._end(row, 0, refusals[row.agreement_id], head) is None:
-                continue
-            opened_at = service.proved_state(context, row.agreement_id).opened_at
-            end = self._end(row, opened_at, refusals[row.agreement_id], head)
-            if end is not None:
-                self._store(row.agreement_id, end)
-        return head
 
-    def _end(
-        self, row: AgreementRow, opened_at: int, refusal: tuple[str, int] | None, head: ChainHead
-    ) -> ProposalEnd | None:
-        return rules.end_of(
-            AgreementStage(row.state),
-            AgreementSide(row.side),
-            open_before=int(row.agreement["openBefore"]),
-            opened_at=opened_at,
-            height=head.height,
-            chain_time=head.timestamp,
-            refusal=refusal,
+        def ended(
+            row: AgreementRow, records: ProvedRecords, *, opened_at: int
+        ) -> ProposalEnd | None:
+            return rules.end_of(
+                AgreementStage(row.state),
+                AgreementSide(row.side),
+                open_before=int(row.agreement["openBefore"]),
+                opened_at=opened_at,
+                height=records.height,
+                chain_time=records.timestamp,
+                refusal=refusals[row.agreement_id],
+            )
+
+        # Proved only once time or a refusal gives a reason to: most proposals open within seconds.
+        records = context.view.proved(
+            [],
+            following=lambda found: (
+                record
+                for row in pending
+                if ended(row, found, opened_at=0)
+                for record in agreement_records(row.agreement_id)
+            ),
+            watch=False,
         )
+        for row in pending:
+            if ended(row, records, opened_at=0):
+                opened_at = records.agreement(row.agreement_id).opened_at
+                end = ended(row, records, opened_at=opened_at)
+                if end is not None:
+                    self._store(row.agreement_id, end)
+        return records.timestamp
 
     def _store(self, agreement_id: bytes, end: ProposalEnd) -> None:
         def change(session: Session) -> None:
@@ -179,7 +187,7 @@ class ProposalWorker:
             return store.unreported_ends(session, MAX_PER_ROUND)
 
     async def _report_all(
-        self, provider: str, rows: list[AgreementRow], head: ChainHead, now: float
+        self, provider: str, rows: list[AgreementRow], chain_time: int, now: float
     ) -> None:
         """Report to one provider until it fails to take one; the others meanwhile."""
         for row in rows:
@@ -194,13 +202,13 @@ class ProposalWorker:
                 )
             except QiaolianError as error:
                 never_signed = isinstance(error, NotFound) and error.code == "unknown_agreement"
-                if not (never_signed and head.timestamp > open_before):
+                if not (never_signed and chain_time > open_before):
                     self._pauses.failed(provider, now)
                     fields = {"peer": provider, "code": error.code}
                     log.info(
                         "the end of a proposal was not reported: %s", error.sentence, extra=fields
                     )
-                    if head.timestamp <= open_before + REPORT_SECONDS:
+                    if chain_time <= open_before + REPORT_SECONDS:
                         return
             await self._mark_reported(row.agreement_id)
             self._pauses.succeeded(provider)

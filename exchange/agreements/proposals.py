@@ -38,7 +38,6 @@ from exchange.agreements.service import (
     DAY,
     find,
     open_operation,
-    require_openable,
     set_end,
     view,
 )
@@ -203,12 +202,14 @@ async def _openable(context: Context, agreement: Agreement) -> int:
     view's height.
 
     Raises:
-        what ``require_openable`` raises once ``VIEW_SECONDS`` are over.
+        what ``rules.require_openable`` raises once ``VIEW_SECONDS`` are over.
     """
     deadline = time.monotonic() + VIEW_SECONDS
     while True:
         try:
-            return await asyncio.to_thread(require_openable, context, agreement)
+            records = await context.view.aproved(rules.opening_records(agreement))
+            rules.require_openable(agreement, records)
+            return records.height
         except (Conflict, Forbidden) as error:
             if (
                 error.code not in ("not_enough_free", "grant_not_live")

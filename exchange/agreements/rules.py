@@ -14,6 +14,13 @@ from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, Forbidden
 from chain.ethereum.deployment import MAX_CLOSE_WINDOW, CloseWindow
 from chain.ethereum.eip712 import Domain
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    account_records,
+    agreement_records,
+    grant_record,
+)
 from chain.ethereum.records import AccountRecord, AgreementRecord, GrantRecord
 from chain.statements.grants import GrantTerms
 from chain.statements.trade import Agreement, MeteredUnit, Share
@@ -306,6 +313,34 @@ def require_free(account: AccountRecord, cap: int) -> None:
             "order under a new idempotency key.",
             free=account.free,
             needed=cap,
+        )
+
+
+def opening_records(agreement: Agreement) -> tuple[StorageKey, ...]:
+    """The chain's records that ``require_openable`` asks."""
+    return (
+        grant_record(agreement.grant_id),
+        *account_records(agreement.buyer),
+        *agreement_records(agreement.struct_hash()),
+    )
+
+
+def require_openable(agreement: Agreement, records: ProvedRecords) -> None:
+    """The chain would open the agreement, judged by grant, balance and time.
+
+    Args:
+        records: ``opening_records``, proved under one block.
+
+    Raises:
+        Conflict: ``agreement_open``, ``not_enough_free``; Forbidden: ``grant_not_live``; BadInput:
+            ``open_too_late``.
+    """
+    require_not_open(records.agreement(agreement.struct_hash()))
+    require_live_grant(records.grant(agreement.grant_id))
+    require_free(records.account(agreement.buyer), agreement.cap)
+    if records.timestamp > agreement.open_before:
+        raise BadInput(
+            "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."
         )
 
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.errors import BadInput, NotFound
+from chain.core.errors import NotFound
 from chain.ethereum.ledger import Event
-from chain.ethereum.proved_records import account_records, agreement_records, grant_record
+from chain.ethereum.proved_records import agreement_records
 from chain.ethereum.records import AgreementRecord
 from chain.outbox import outcome
 from chain.statements.grants import GrantTerms
@@ -190,33 +190,6 @@ def _opened(session: Session, row: AgreementRow | None, event: Event) -> None:
         # Whatever this node recorded of the proposal: what both signed, anyone could open in time.
         row.state, row.state_since = AgreementStage.OPEN, None
         row.reason, row.reason_text = None, None
-
-
-def require_openable(context: Context, agreement: Agreement) -> int:
-    """The chain would open the agreement, judged by grant, balance and time; returns the height of
-    the proof.
-
-    Raises:
-        Conflict: ``agreement_open``, ``not_enough_free``; Forbidden: ``grant_not_live``; BadInput:
-            ``open_too_late``;
-            Unavailable: ``chain_view_stale``.
-    """
-    agreement_id, buyer = agreement.struct_hash(), agreement.buyer
-    records = context.view.proved(
-        [
-            grant_record(agreement.grant_id),
-            *account_records(buyer),
-            *agreement_records(agreement_id),
-        ]
-    )
-    rules.require_not_open(records.agreement(agreement_id))
-    rules.require_live_grant(records.grant(agreement.grant_id))
-    rules.require_free(records.account(buyer), agreement.cap)
-    if records.timestamp > agreement.open_before:
-        raise BadInput(
-            "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."
-        )
-    return records.height
 
 
 def set_end(row: AgreementRow, end: ProposalEnd, *, now: int) -> None:

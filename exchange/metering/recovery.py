@@ -28,7 +28,7 @@ from chain.core import schema
 from chain.core.crypto import keccak256, recover
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.ethereum.eip712 import Statement, domain_separator
-from chain.ethereum.records import LaneRecord
+from chain.ethereum.proved_records import lane_record
 from chain.statements.trade import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import recovery as agreement_recovery
 from exchange.agreements import service as agreements
@@ -439,9 +439,8 @@ class _LaneRecovery:
             await self._context.database.awrite(
                 lambda session: self._keep(session, voucher, signature)
             )
-        claimed = LaneRecord.decode(
-            (await self._context.view.aproved_value(CONTRACT, "lanes", self._id, self._lane)).value
-        )
+        records = await self._context.view.aproved([lane_record(self._id, self._lane)])
+        claimed = records.lane(self._id, self._lane)
         if claimed.seq > head.seq or claimed.amount > head.amount:
             raise Conflict(
                 "lane_history_short",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.core.errors import Forbidden
-from chain.ethereum.records import MemberRecord
+from chain.ethereum.proved_records import member_record
 from chain.statements.members import Role
 from exchange.reconciliation import service
 from registry.access import (
@@ -130,11 +130,9 @@ def counters(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    word = MemberRecord.decode(
-        context.view.proved_value("MemberDirectory", "members", caller.member).value
-    )
+    member = context.view.proved([member_record(caller.member)]).member(caller.member)
     return service.counters(
-        context, hex_bytes(agreement_id), caller.member, supervisor=word.has_role(Role.SUPERVISOR)
+        context, hex_bytes(agreement_id), caller.member, supervisor=member.has_role(Role.SUPERVISOR)
     )
 
 

@@ -14,7 +14,7 @@ are still compared.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,14 @@ from chain.core import schema
 from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, QiaolianError
 from chain.ethereum.eip712 import ZERO32, Domain
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    agreement_records,
+    final_settlement_record,
+    lane_record,
+    paid_to_record,
+)
 from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.statements.trade import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.reconciliation.model import (
@@ -38,6 +46,46 @@ _LANE = re.compile(r"0|[1-9][0-9]{0,2}")
 _SIGNATURE = re.compile(r"0x[0-9a-f]{130}")
 _MAX_INTEGER = 2**128
 Proof = TypeVar("Proof", UsageRequest, UsageReceipt, ReceiptVoid, Voucher)
+
+
+# --- What the chain has --------------------------------------------------------------------------
+
+
+def compared_records(agreement: Agreement, lanes: Iterable[int]) -> tuple[StorageKey, ...]:
+    """The chain's records of an agreement, of the lanes known to be used, and of what it paid."""
+    agreement_id = agreement.struct_hash()
+    return (
+        *agreement_records(agreement_id),
+        final_settlement_record(agreement_id),
+        *(paid_to_record(agreement_id, share.member) for share in agreement.shares),
+        *(lane_record(agreement_id, lane) for lane in lanes),
+    )
+
+
+def omitted_lanes(
+    agreement: Agreement, known: Collection[int], records: ProvedRecords
+) -> list[StorageKey]:
+    """The records of every lane, if those of the known lanes do not add up to the agreement's
+    total: both sides may omit a lane, and events may be behind.
+    """
+    agreement_id = agreement.struct_hash()
+    paid = sum(records.lane(agreement_id, lane).amount for lane in known)
+    if paid == records.agreement(agreement_id).acknowledged:
+        return []
+    return [lane_record(agreement_id, lane) for lane in range(agreement.lanes)]
+
+
+def claimed_lanes(
+    agreement: Agreement, shown: Collection[int], records: ProvedRecords
+) -> dict[int, LaneRecord]:
+    """The chain's records of the lanes a side shows and of every other lane it has paid for."""
+    agreement_id = agreement.struct_hash()
+    proved = (
+        (lane, records.lane(agreement_id, lane))
+        for lane in range(agreement.lanes)
+        if lane_record(agreement_id, lane) in records.values
+    )
+    return {lane: record for lane, record in proved if lane in shown or record.seq}
 
 
 # --- Counts of one side --------------------------------------------------------------------------

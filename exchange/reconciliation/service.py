@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from chain.context import Context
 from chain.core.errors import BadInput, Forbidden, QiaolianError, Unavailable
-from chain.ethereum.proved_records import lane_record
-from chain.ethereum.records import LaneRecord
+from chain.ethereum.proved_records import TOTALS_RECORDS
 from chain.statements.trade import Agreement
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.metering.model import CallStatus
 from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, call_at, last_calls
 from exchange.reconciliation.model import Comparison, Finding, LaneCount
-from exchange.reconciliation.rules import compare, money_of, read
+from exchange.reconciliation.rules import (
+    claimed_lanes,
+    compare,
+    compared_records,
+    money_of,
+    omitted_lanes,
+    read,
+)
 from exchange.settlement import service as settlement
 from registry import fanout
 from registry.pages import PageRequest
@@ -162,24 +168,23 @@ def _compared(
             continue
         reported.append(outcome[0])
         contradicted.extend(outcome[1])
-    claimed = _claimed(
-        context,
-        agreement_id,
-        agreement.lanes,
-        {lane for counts in reported if counts for lane in counts},
+    shown_lanes = {lane for counts in reported if counts for lane in counts}
+    paid_lanes = settlement.claimed_lanes(context, agreement_id)
+    records = context.view.proved(
+        compared_records(agreement, shown_lanes | paid_lanes),
+        following=lambda found: omitted_lanes(agreement, shown_lanes | paid_lanes, found),
+        watch=False,
     )
-    chain = context.ledger.settlement
-    state = chain.agreement(agreement_id)
-    paid_to = (
-        {share.member: chain.paid_to(agreement_id, share.member) for share in agreement.shares}
-        if state.paid
-        else {}
-    )
+    claimed = claimed_lanes(agreement, shown_lanes, records)
+    state = records.agreement(agreement_id)
     closed = state.closed_at != 0
-    agreed = closed and any(chain.final_settlement(agreement_id))
+    agreed = closed and any(records.final_settlement(agreement_id))
     compared = compare(
         agreement_id, reported[0], reported[1], claimed, contradicted, closed=closed, agreed=agreed
     )
+    paid_to = {
+        share.member: records.paid_to(agreement_id, share.member) for share in agreement.shares
+    }
     compared.money = money_of(agreement, reported[0], reported[1], state, paid_to, agreed=agreed)
     return compared
 
@@ -195,32 +200,6 @@ def shown(compared: Comparison) -> dict[str, Any]:
     }
 
 
-def _claimed(
-    context: Context, agreement_id: bytes, lanes: int, reported: set[int]
-) -> dict[int, LaneRecord]:
-    """The chain's records of the reported lanes and of every other lane it has paid for, so that no
-    side can omit one.
-
-    The other lanes are known from events, which may be behind. If the lanes' sum differs from the
-    agreement's total on the chain, every lane is read.
-    """
-    records = _lanes(
-        context, agreement_id, reported | settlement.claimed_lanes(context, agreement_id)
-    )
-    if (
-        sum(record.amount for record in records.values())
-        != agreements.proved_state(context, agreement_id).acknowledged
-    ):
-        records |= _lanes(context, agreement_id, set(range(lanes)) - records.keys())
-    return {lane: record for lane, record in records.items() if lane in reported or record.seq}
-
-
-def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dict[int, LaneRecord]:
-    """The chain's record of each lane, proved under one block."""
-    records = context.view.proved(lane_record(agreement_id, lane) for lane in lanes)
-    return {lane: records.lane(agreement_id, lane) for lane in lanes}
-
-
 async def report(
     context: Context, page: PageRequest, *, state: str | None = None
 ) -> dict[str, Any]:
@@ -232,12 +211,12 @@ async def report(
     Raises:
         BadInput: ``cursor_malformed``; Unavailable: ``chain_view_stale``.
     """
-    height = context.view.require_fresh().height
+    records = await context.view.aproved(TOTALS_RECORDS)
+    totals = records.totals()
     opened = await asyncio.to_thread(agreements.opened, context, page, state=state)
     compared = await _reconciled(context, opened.rows)
-    _, totals = await asyncio.to_thread(settlement.proved_accounts, context, context.member)
     return {
-        "height": height,
+        "height": records.height,
         "projectedHeight": context.projected_height,
         "at": context.now(),
         "agreements": [shown(one) for one in compared],

@@ -23,9 +23,8 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import QiaolianError, Unavailable
-from chain.ethereum.proved_records import agreement_records, lane_record
+from chain.ethereum.proved_records import ProvedRecords, agreement_records, lane_record
 from chain.ethereum.records import AgreementRecord, LaneRecord
-from chain.ethereum.view import ChainHead
 from chain.outbox import is_known, last_refusal, next_attempt, outcome, unfinished, worker_seen_at
 from chain.statements.trade import Agreement
 from exchange.agreements import service as agreements
@@ -98,6 +97,10 @@ class _ClaimSnapshot:
 
     agreement: Agreement
     items: dict[int, SignedAcknowledgement]
+    height: int
+    """The block that state and claims were proved under."""
+    time: int
+    """Its Unix seconds."""
     state: AgreementRecord
     claimed: dict[int, LaneRecord]
 
@@ -261,18 +264,17 @@ class ClaimMonitor:
         return due[:MAX_AGREEMENTS_PER_ROUND]
 
     def _look(self, due: Sequence[_TrackedAgreement], now: int) -> None:
-        head = self._context.view.require_fresh()
-        latest = max(now, head.timestamp)
         with self._context.database.read() as session:
             pending = _pending(session)
         for tracked, seen in zip(due, self._seen(due), strict=True):
+            latest = max(now, seen.time)
             tracked.looked_at = now
             if seen.state.closed_at:
                 self._close(tracked, seen)
                 continue
-            self._judge(tracked, seen, head, latest)
+            self._judge(tracked, seen, latest)
             if tracked.status.reason is not None:
-                self._claim(tracked, seen, head, now=now, waits=tracked.agreement_id in pending)
+                self._claim(tracked, seen, now=now, waits=tracked.agreement_id in pending)
             tracked.next_look = _next_check(tracked, seen, now=now, latest=latest)
 
     def _seen(self, due: Sequence[_TrackedAgreement]) -> list[_ClaimSnapshot]:
@@ -285,29 +287,35 @@ class ClaimMonitor:
             }
             for name in ids
         }
+
+        def lanes(records: ProvedRecords, name: bytes) -> list[int]:
+            """The lanes to check, by the agreement's record."""
+            return (
+                list(items[name]) if _differs(items[name].values(), records.agreement(name)) else []
+            )
+
         records = self._context.view.proved(
-            (record for name in ids for record in agreement_records(name)), watch=False
+            (record for name in ids for record in agreement_records(name)),
+            following=lambda found: (
+                lane_record(name, lane) for name in ids for lane in lanes(found, name)
+            ),
+            watch=False,
         )
-        states = {name: records.agreement(name) for name in ids}
-        lanes = [
-            (name, lane)
-            for name in ids
-            if _differs(items[name].values(), states[name])
-            for lane in items[name]
-        ]
-        records = self._context.view.proved((lane_record(*lane) for lane in lanes), watch=False)
-        claimed: dict[bytes, dict[int, LaneRecord]] = {name: {} for name in ids}
-        for agreement_id, lane in lanes:
-            claimed[agreement_id][lane] = records.lane(agreement_id, lane)
         return [
-            _ClaimSnapshot(terms[name], items[name], states[name], claimed[name]) for name in ids
+            _ClaimSnapshot(
+                terms[name],
+                items[name],
+                records.height,
+                records.timestamp,
+                records.agreement(name),
+                {lane: records.lane(name, lane) for lane in lanes(records, name)},
+            )
+            for name in ids
         ]
 
     # --- One agreement ----------------------------------------------------------------------------
 
-    def _judge(
-        self, tracked: _TrackedAgreement, seen: _ClaimSnapshot, head: ChainHead, latest: int
-    ) -> None:
+    def _judge(self, tracked: _TrackedAgreement, seen: _ClaimSnapshot, latest: int) -> None:
         """What is owed and whether it is due."""
         balances = self._balances(tracked.agreement_id, seen)
         decision = decide_claim(
@@ -324,9 +332,7 @@ class ClaimMonitor:
             unclaimed=decision.unclaimed,
             reason=decision.reason,
             due_since=0 if decision.reason is None else before.due_since or self._context.now(),
-            window=closing_window(
-                seen.agreement, seen.state, height=head.height, time=head.timestamp
-            ),
+            window=closing_window(seen.agreement, seen.state, height=seen.height, time=seen.time),
             refusal=before.refusal,
         )
 
@@ -345,7 +351,6 @@ class ClaimMonitor:
         self,
         tracked: _TrackedAgreement,
         seen: _ClaimSnapshot,
-        head: ChainHead,
         *,
         now: int,
         waits: bool,
@@ -358,7 +363,7 @@ class ClaimMonitor:
         ]
         calls = claim_calls(seen.agreement, owing)
         with self._context.database.read() as session:
-            refused = _refused(session, tracked, calls, head.height)
+            refused = _refused(session, tracked, calls, seen.height)
             fresh = [
                 call
                 for call in calls

@@ -33,8 +33,6 @@ from chain.context import Context
 from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
 from chain.ethereum.ledger import Event
-from chain.ethereum.proved_records import key_record
-from chain.ethereum.records import KeyRecord
 from chain.outbox import refused
 from chain.statements.trade import Agreement, FinalSettlement, Voucher
 from exchange.agreements import service as agreements
@@ -45,7 +43,12 @@ from exchange.metering.gateway import Gateway
 from exchange.metering.model import FinalState, LaneState
 from exchange.metering.rules import closing_voucher, require_voucher
 from exchange.metering.store import ANSWERS, FinalSettlementRow, store_voucher, voucher_row
-from exchange.settlement.rules import final_settlement, require_final_settlement
+from exchange.settlement.rules import (
+    closing_records,
+    final_settlement,
+    require_closable,
+    require_final_settlement,
+)
 from exchange.settlement.service import CONTRACT, _send, acknowledge_all, give_notice
 from registry import fanout
 from registry.backoff import Backoff
@@ -281,7 +284,7 @@ async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlement
     """Close the lanes, and store the signed totals with a closing voucher for each lane."""
     agreement_id, agreement = signed.agreement_id, signed.agreement
     signer = context.pinned_signer(agreement.buyer_key)
-    await asyncio.to_thread(_require_live_keys, context, agreement)
+    require_closable(agreement, await context.view.aproved(closing_records(agreement)))
     buyer = Buyer.of(context)
     async with buyer.idle_lanes(agreement_id) as trade:
         if any(lane.halted for lane in trade.lanes):
@@ -463,12 +466,7 @@ async def _sign(
     """Check and store everything in one transaction; the lanes are held."""
     agreement = signed.agreement
     signer = context.pinned_signer(agreement.provider_key)
-    await asyncio.to_thread(_require_live_keys, context, agreement)
-    state = await asyncio.to_thread(agreements.proved_state, context, signed.agreement_id)
-    if not state.opened_at:
-        raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
-    if state.closed_at:
-        raise Conflict("agreement_is_closed", "The agreement is closed on the chain.")
+    require_closable(agreement, await context.view.aproved(closing_records(agreement)))
     require_final_settlement(settlement, lane_states)
     _require_vouchers(context, agreement, lane_states, vouchers)
     row = FinalSettlementRow(
@@ -518,18 +516,6 @@ def _require_vouchers(
 
 
 # --- Both ----------------------------------------------------------------------------------------
-
-
-def _require_live_keys(context: Context, agreement: Agreement) -> None:
-    """The chain takes final totals by live keys alone: ``key_ended``, ``chain_view_stale``."""
-    pinned = (agreement.provider_key, agreement.buyer_key)
-    for word in context.view.proved_values([key_record(key) for key in pinned]):
-        if not KeyRecord.decode(word.value).live:
-            raise Conflict(
-                "key_ended",
-                "A key that the agreement pins, the buyer's or the provider's, has ended.",
-                hint="Give notice; claims go on with what was signed before.",
-            )
 
 
 def _store(

@@ -8,8 +8,15 @@ from enum import StrEnum
 from typing import TypeVar
 
 from chain.core.errors import Conflict
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    agreement_records,
+    key_record,
+)
 from chain.ethereum.records import AccountRecord, AgreementRecord, LaneRecord
 from chain.statements.trade import Agreement, FinalSettlement, LaneTotal
+from exchange.agreements.rules import require_running
 from exchange.metering.model import LaneState
 
 T = TypeVar("T")
@@ -36,6 +43,19 @@ def worth_claiming(acknowledged: AcknowledgedAmount, claimed: LaneRecord) -> boo
         and acknowledged.seq >= claimed.seq
         and acknowledged.units >= claimed.units
     )
+
+
+def require_claimable(state: AgreementRecord, *, lanes: int) -> None:
+    """A claim of so many lanes would pay: ``nothing_to_claim``, ``agreement_is_closed``."""
+    if not lanes:
+        raise Conflict("nothing_to_claim", "Everything acknowledged has been claimed.")
+    if state.closed_at:
+        raise Conflict(
+            "agreement_is_closed",
+            f"The agreement closed in block {state.closed_at}; "
+            "nothing can be claimed under it any more.",
+            hint="See what was lost with: qiaolian reconcile AGREEMENT",
+        )
 
 
 # --- When to claim --------------------------------------------------------------------------------
@@ -157,6 +177,31 @@ def closing_window(
     return ClosingWindow(blocks, seconds, ends_at, half)
 
 
+def require_window_over(agreement: Agreement, records: ProvedRecords) -> None:
+    """An agreement in notice may be closed and the rest refunded, by its records and the block they
+    were proved under: ``agreement_not_open``, ``agreement_is_closed``, ``no_notice``,
+    ``window_open``.
+    """
+    state = records.agreement(agreement.struct_hash())
+    require_running(state)
+    if state.notice_at == 0:
+        raise Conflict(
+            "no_notice",
+            "Nobody has given notice.",
+            hint="Give notice; the window for claims begins with it.",
+        )
+    blocks = state.notice_at + agreement.close_window_blocks - records.height
+    seconds = state.notice_time + agreement.close_window_seconds - records.timestamp
+    if blocks >= 0 or seconds >= 0:
+        raise Conflict(
+            "window_open",
+            "The window for claims has not passed.",
+            hint="Ask again when both counts have run down.",
+            blocks=max(0, blocks + 1),
+            seconds=max(0, seconds + 1),
+        )
+
+
 @dataclass(frozen=True)
 class ClaimStatus:
     """How the claims of one agreement stand."""
@@ -190,6 +235,34 @@ def at_risk(status: ClaimStatus, now: int) -> bool:
 def batches(items: list[T], size: int = MAX_ITEMS_PER_CLAIM) -> list[list[T]]:
     """Items in transactions' worth."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def closing_records(agreement: Agreement) -> tuple[StorageKey, ...]:
+    """The chain's records that ``require_closable`` asks."""
+    return (
+        *agreement_records(agreement.struct_hash()),
+        key_record(agreement.provider_key),
+        key_record(agreement.buyer_key),
+    )
+
+
+def require_closable(agreement: Agreement, records: ProvedRecords) -> None:
+    """Both sides may sign final totals: the agreement is open, and the chain takes them by live
+    keys alone.
+
+    Args:
+        records: ``closing_records``, proved under one block.
+
+    Raises:
+        Conflict: ``agreement_not_open``, ``agreement_is_closed``, ``key_ended``.
+    """
+    require_running(records.agreement(agreement.struct_hash()))
+    if not all(records.key(key).live for key in (agreement.provider_key, agreement.buyer_key)):
+        raise Conflict(
+            "key_ended",
+            "A key that the agreement pins, the buyer's or the provider's, has ended.",
+            hint="Give notice; claims go on with what was signed before.",
+        )
 
 
 def final_settlement(agreement_id: bytes, lane_states: Mapping[int, LaneState]) -> FinalSettlement:

@@ -18,10 +18,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.errors import BadInput, Conflict, Forbidden
+from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.ledger import Event
-from chain.ethereum.proved_records import TOTALS_RECORDS, account_records, lane_record
-from chain.ethereum.records import AccountRecord, LaneRecord
+from chain.ethereum.proved_records import (
+    TOTALS_RECORDS,
+    account_records,
+    agreement_records,
+    lane_record,
+    member_record,
+)
+from chain.ethereum.records import AccountRecord
 from chain.outbox import Priority, enqueue, is_known, next_attempt
 from chain.statements.commitment import commit
 from chain.statements.members import Role
@@ -31,9 +37,14 @@ from exchange.agreements.model import AgreementSide
 from exchange.agreements.rules import require_running
 from exchange.metering import service as metering
 from exchange.metering.store import GATEWAY, VOUCHERS, last_calls
-from exchange.settlement.rules import AcknowledgedAmount, batches, worth_claiming
+from exchange.settlement.rules import (
+    AcknowledgedAmount,
+    batches,
+    require_claimable,
+    require_window_over,
+    worth_claiming,
+)
 from exchange.settlement.store import ClaimedLaneRow, DepositRow, PaymentRow
-from registry import proved
 from registry.evidence.log import append_statement
 from registry.idempotency import KeyScope, bind, key_reused
 from registry.pages import Page, PageRequest, page_of
@@ -56,8 +67,8 @@ def confirm_deposit(
     On the chain the reference is a commitment whose salt only this bank can recompute, so neither a
     repetition nor a restored database can record it twice.
     """
-    member_record = proved.member(context, context.member)
-    if not (member_record.live and member_record.has_role(Role.SETTLEMENT_BANK)):
+    own = context.view.proved([member_record(context.member)]).member(context.member)
+    if not (own.live and own.has_role(Role.SETTLEMENT_BANK)):
         raise Forbidden("not_settlement_bank", "Only an active settlement bank confirms deposits.")
     if amount <= 0:
         raise BadInput("amount_missing", "A deposit is more than 0 fen.")
@@ -156,22 +167,19 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
     signed = agreements.load(context, agreement_id)
     if signed.side != AgreementSide.PROVIDER:
         raise Forbidden("not_provider", "Only the provider claims.")
+    acknowledged = highest_acknowledged(context, agreement_id)
+    records = context.view.proved(
+        [
+            *agreement_records(agreement_id),
+            *(lane_record(agreement_id, item.acknowledged.lane) for item in acknowledged),
+        ]
+    )
     items = [
         item
-        for item in highest_acknowledged(context, agreement_id)
-        if worth_claiming(
-            item.acknowledged, _claimed(context, agreement_id, item.acknowledged.lane)
-        )
+        for item in acknowledged
+        if worth_claiming(item.acknowledged, records.lane(agreement_id, item.acknowledged.lane))
     ]
-    if not items:
-        raise Conflict("nothing_to_claim", "Everything acknowledged has been claimed.")
-    closed_at = agreements.proved_state(context, agreement_id).closed_at
-    if closed_at:
-        raise Conflict(
-            "agreement_is_closed",
-            f"The agreement closed in block {closed_at}; nothing can be claimed under it any more.",
-            hint="See what was lost with: qiaolian reconcile AGREEMENT",
-        )
+    require_claimable(records.agreement(agreement_id), lanes=len(items))
     calls = claim_calls(signed.agreement, items)
     return {"operations": queue_claims(context, calls), "lanes": len(items)}
 
@@ -236,10 +244,6 @@ def highest_acknowledged(context: Context, agreement_id: bytes) -> list[SignedAc
     return [found[lane] for lane in sorted(found)]
 
 
-def _claimed(context: Context, agreement_id: bytes, lane: int) -> LaneRecord:
-    return context.view.proved([lane_record(agreement_id, lane)]).lane(agreement_id, lane)
-
-
 def claimed_lanes(context: Context, agreement_id: bytes) -> set[int]:
     """Lanes of an agreement that the chain has paid for, as far as its events were taken here."""
     with context.database.read() as session:
@@ -294,29 +298,11 @@ def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
             Unavailable: ``chain_view_stale``.
     """
     agreement = _of_party(context, agreement_id)
-    # The head first: a later block's state with an earlier block's time errs on the side of
-    # waiting.
-    head = context.view.require_fresh()
-    state = agreements.proved_state(context, agreement_id)
-    if state.closed_at:
-        return {**_last(context, "close", agreement_id), "closedAt": state.closed_at}
-    require_running(state)
-    if state.notice_at == 0:
-        raise Conflict(
-            "no_notice",
-            "Nobody has given notice.",
-            hint="Give notice; the window for claims begins with it.",
-        )
-    blocks = state.notice_at + agreement.close_window_blocks - head.height
-    seconds = state.notice_time + agreement.close_window_seconds - head.timestamp
-    if blocks >= 0 or seconds >= 0:
-        raise Conflict(
-            "window_open",
-            "The window for claims has not passed.",
-            hint="Ask again when both counts have run down.",
-            blocks=max(0, blocks + 1),
-            seconds=max(0, seconds + 1),
-        )
+    records = context.view.proved(agreement_records(agreement_id))
+    closed_at = records.agreement(agreement_id).closed_at
+    if closed_at:
+        return {**_last(context, "close", agreement_id), "closedAt": closed_at}
+    require_window_over(agreement, records)
     return _party_call(context, agreement, "close", "close")
 
 

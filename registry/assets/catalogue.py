@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.errors import NotFound
+from registry.assets.rules import unknown_asset
 from registry.assets.store import CatalogueAsset
 from registry.pages import Page, PageRequest, page_of
 
@@ -45,10 +45,6 @@ def catalogue_row(context: Context, asset_id: bytes) -> CatalogueAsset:
     if row is None:
         raise unknown_asset()
     return row
-
-
-def unknown_asset() -> NotFound:
-    return NotFound("asset_unknown", "No such asset is registered.", hint="See GET /v1/assets.")
 
 
 def catalogue_entry(row: CatalogueAsset) -> dict[str, Any]:

@@ -9,14 +9,12 @@ from typing import Any
 
 from chain.context import Context
 from chain.core.canonical import dumps
-from chain.core.errors import BadInput, Conflict, NotFound, Unavailable
-from chain.ethereum.ledger.contracts import version_key
-from chain.ethereum.proved_records import StorageKey
+from chain.core.errors import BadInput, Conflict, NotFound
+from chain.ethereum.proved_records import asset_record, version_record
 from chain.statements.assets import AssetRecord
-from registry import proved
 from registry.assets.catalogue import catalogue_entry, catalogue_row
+from registry.assets.rules import require_latest
 from registry.assets.serving import latest_own_version, own_published
-from registry.assets.store import CatalogueAsset
 from registry.purposes import ListedPurposes, listed_in
 
 REGISTRATION_SECONDS = 15.0
@@ -48,29 +46,29 @@ async def published_purposes(
             "The holder's node does not show the version in the form expected.",
         ) from error
     registered = await _registered(context, asset_id, version)
-    if not registered:
+    if not any(registered):
         raise NotFound(
             "asset_unknown",
             "No such version of the asset is registered.",
             hint="See GET /v1/assets.",
         )
-    if not matching or registered != int.from_bytes(record.struct_hash(), "big"):
+    if not matching or registered != record.struct_hash():
         raise Conflict(
             "metadata_differs", "The holder's metadata is not what it registered on the chain."
         )
     return listed_in(metadata)
 
 
-async def _registered(context: Context, asset_id: bytes, version: int) -> int:
-    """The struct hash of a version's record on the chain, or 0. Its holder may have published it
-    this moment: it is waited for a little.
+async def _registered(context: Context, asset_id: bytes, version: int) -> bytes:
+    """The struct hash of a version's record on the chain, or 32 zero bytes. Its holder may have
+    published it this moment: it is waited for a little.
     """
-    word = StorageKey("AssetRegistry", "versions", (version_key(asset_id, version),))
     deadline = time.monotonic() + REGISTRATION_SECONDS
     while True:
-        (found,) = await context.view.aproved_values([word])
-        if found.value or time.monotonic() > deadline:
-            return found.value
+        records = await context.view.aproved([version_record(asset_id, version)])
+        registered = records.version_hash(asset_id, version)
+        if any(registered) or time.monotonic() > deadline:
+            return registered
         await asyncio.sleep(0.2)
 
 
@@ -84,7 +82,11 @@ async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
             ``chain_view_stale``.
     """
     row = await asyncio.to_thread(catalogue_row, context, asset_id)
-    await asyncio.to_thread(_require_latest, context, row)
+    record = AssetRecord.from_json(row.record)
+    records = await context.view.aproved(
+        [asset_record(asset_id), version_record(asset_id, record.asset_version)]
+    )
+    require_latest(asset_id, record, records)
     if row.holder == context.member:
         metadata: Any = (
             await asyncio.to_thread(latest_own_version, context, asset_id)
@@ -97,17 +99,3 @@ async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
             "metadata_differs", "The holder's metadata is not what it registered on the chain."
         )
     return {**catalogue_entry(row), "metadata": metadata}
-
-
-def _require_latest(context: Context, row: CatalogueAsset) -> None:
-    """The catalogue's record is the one that the chain has of the asset's latest version."""
-    latest = proved.asset(context, row.asset_id).latest_version
-    record = AssetRecord.from_json(row.record)
-    if record.asset_version != latest or record.struct_hash() != proved.record_hash(
-        context, row.asset_id, latest
-    ):
-        raise Unavailable(
-            "projection_behind",
-            "The catalogue of this node lacks the asset's latest version.",
-            hint="Ask again in a moment; GET /readyz says how far this node has read the chain.",
-        )

@@ -22,11 +22,11 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.core.canonical import dumps
 from chain.core.errors import BadInput, Conflict, NotFound
+from chain.ethereum.proved_records import asset_record
 from chain.log import merkle
 from chain.outbox import enqueue, next_attempt, refused
 from chain.statements.assets import AssetRecord
 from chain.statements.commitment import commit, new_salt
-from registry import proved
 from registry.assets.rules import (
     RECORD_DOMAIN,
     asset_id_of,
@@ -346,7 +346,8 @@ def was_refused(context: Context, own: OwnAsset) -> bool:
     with context.database.read() as session:
         if not refused(session, own.operation):
             return False
-    return proved.asset(context, own.asset_id).latest_version < own.asset_version
+    asset = context.view.proved([asset_record(own.asset_id)]).asset(own.asset_id)
+    return asset.latest_version < own.asset_version
 
 
 def _commit_rows(

@@ -14,8 +14,10 @@ from enum import StrEnum
 from typing import Any
 
 from chain.core.crypto import keccak256
-from chain.core.errors import BadInput, Conflict
+from chain.core.errors import BadInput, Conflict, NotFound, Unavailable
 from chain.ethereum.eip712 import encode_code, encode_member
+from chain.ethereum.proved_records import ProvedRecords
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
 from registry.sources import TYPES, Record, SourceSchema, mismatched_columns, normalised
 from registry.text import is_plain
@@ -45,6 +47,57 @@ def require_description(description: dict[str, Any]) -> None:
     grade = description.get("grade")
     if not isinstance(grade, int) or not 1 <= grade <= 5:
         raise BadInput("wrong_grade", "An asset's grade is 1 to 5 (L1 to L5).")
+
+
+# --- What the chain has ---------------------------------------------------------------------------
+
+
+def unknown_asset() -> NotFound:
+    """The refusal of an asset that the chain does not have."""
+    return NotFound("asset_unknown", "No such asset is registered.", hint="See GET /v1/assets.")
+
+
+@dataclass(frozen=True, slots=True)
+class HoldChange:
+    """A supervisor's change of a dispute hold."""
+
+    function: str
+    """``AssetRegistry``'s."""
+    operation: str
+    """Named by the block of the last change: named by an older one, it would be taken for a
+    repetition and never sent.
+    """
+    effective: bool
+    """Whether the hold is not yet as asked for."""
+
+
+def hold_change(asset_id: bytes, records: ProvedRecords, *, placed: bool) -> HoldChange:
+    """How an asset's hold is placed or lifted, by its proved asset and hold records:
+    ``asset_unknown``.
+    """
+    if not records.asset(asset_id).registered_at:
+        raise unknown_asset()
+    hold, function = records.hold(asset_id), "hold" if placed else "release"
+    changed_at = max(hold.placed_at, hold.lifted_at)
+    return HoldChange(
+        function, f"asset-{function}/{asset_id.hex()}/{changed_at}", hold.held != placed
+    )
+
+
+def require_latest(asset_id: bytes, record: AssetRecord, records: ProvedRecords) -> None:
+    """A record is the one that the chain has of the asset's latest version, by the proved asset and
+    version records: ``projection_behind``.
+    """
+    version = record.asset_version
+    if (
+        records.asset(asset_id).latest_version != version
+        or records.version_hash(asset_id, version) != record.struct_hash()
+    ):
+        raise Unavailable(
+            "projection_behind",
+            "The catalogue of this node lacks the asset's latest version.",
+            hint="Ask again in a moment; GET /readyz says how far this node has read the chain.",
+        )
 
 
 # --- Publishing -----------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Unavailable
+from chain.ethereum.proved_records import asset_record, hold_record
 from chain.outbox import Priority, enqueue, is_known, next_attempt, outcome
-from registry import proved
-from registry.assets.catalogue import unknown_asset
+from registry.assets.rules import hold_change
 from registry.assets.serving import latest_own_version
 
 
@@ -24,23 +24,16 @@ def set_hold(context: Context, asset_id: bytes, *, reason: bytes | None) -> str:
     """As a supervisor, put an asset on dispute hold for a reason (a code), or release it (None);
     the outbox operation.
 
-    The operation is named by the block of the last change, as the chain has it now: named by an
-    older one, it would be taken for a repetition and never sent.
-
     Raises:
         NotFound: ``asset_unknown``; Unavailable: ``hold_changing`` while the view lacks this node's
             last change, ``chain_view_stale``.
     """
-    record = proved.hold(context, asset_id)
-    if not proved.asset(context, asset_id).registered_at:
-        raise unknown_asset()
-    function, arguments = (
-        ("release", [asset_id]) if reason is None else ("hold", [asset_id, reason])
-    )
-    operation = f"asset-{function}/{asset_id.hex()}/{max(record.placed_at, record.lifted_at)}"
-    if record.held == (reason is None):
-        _require_not_done(context, operation)
-    return _send(context, operation, function, arguments)
+    records = context.view.proved([asset_record(asset_id), hold_record(asset_id)])
+    change = hold_change(asset_id, records, placed=reason is not None)
+    if change.effective:
+        _require_not_done(context, change.operation)
+    arguments = [asset_id] if reason is None else [asset_id, reason]
+    return _send(context, change.operation, change.function, arguments)
 
 
 def _require_not_done(context: Context, operation: str) -> None:

@@ -14,17 +14,17 @@ from chain.core.errors import BadInput, Conflict, Forbidden
 from chain.ethereum.proved_records import member_record
 from chain.statements.commitment import commit, opens
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
-from registry import proved
 from registry.credit.rules import (
     IDENTITY_DOMAIN,
+    require_for_disputes,
     require_identity,
 )
 from registry.credit.store import (
     CertificateRow,
 )
 from registry.evidence.log import append_statement
-from registry.issuers import ISSUER_ROLE, require_issuer
-from registry.signers import require_signed_by
+from registry.issuers import ISSUER_ROLE
+from registry.signers import signed_by
 
 PURPOSES = ("consent", "deal", "dispute")
 """What a subject's key may be certified for."""
@@ -47,7 +47,7 @@ def certify(
         BadInput: ``wrong_period``, ``identity_malformed``, ``identity_too_large``,
             ``purpose_unknown``; Unavailable: ``chain_view_stale``.
     """
-    record = proved.member(context, context.member)
+    record = context.view.proved([member_record(context.member)]).member(context.member)
     if not (record.live and record.has_role(ISSUER_ROLE)):
         raise Forbidden(
             "issuer_not_department",
@@ -132,7 +132,9 @@ def require_dispute_key(context: Context, key: str, subject: str) -> None:
             "The key is not certified for this subject.",
             hint="Show its certificate first.",
         )
-    _require_for_disputes(context, found[1])
+    certificate = found[1]
+    records = context.view.proved([member_record(certificate.issuer)])
+    require_for_disputes(certificate, records, now=context.now())
 
 
 def show_certificate(
@@ -155,8 +157,10 @@ def show_certificate(
             ``identity_too_large``.
     """
     certificate.require_known_version()
-    require_signed_by(context, certificate.issuer, certificate, signature, KeyPurpose.STATEMENT)
-    _require_for_disputes(context, certificate)
+    signed = signed_by(context, certificate.issuer, certificate, signature)
+    records = context.view.proved(signed.records)
+    signed.require(records, KeyPurpose.STATEMENT)
+    require_for_disputes(certificate, records, now=context.now())
     require_identity(identity)
     if not opens(
         certificate.subject, salt=identity_salt, domain=IDENTITY_DOMAIN, record=dict(identity)
@@ -181,17 +185,3 @@ def show_certificate(
             )
 
     context.database.write(change)
-
-
-def _require_for_disputes(context: Context, certificate: SubjectKeyCertificate) -> None:
-    if certificate.purpose != "dispute":
-        raise BadInput(
-            "certificate_wrong_purpose",
-            "The key is certified for something else than disputes.",
-            hint="A key serves one purpose.",
-        )
-    if not certificate.not_before <= context.now() <= certificate.not_after:
-        raise Forbidden("certificate_expired", "The certificate does not cover this time.")
-    require_issuer(
-        context.view.proved([member_record(certificate.issuer)]).member(certificate.issuer)
-    )

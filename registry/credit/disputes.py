@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.ethereum.proved_records import grant_record
+from chain.ethereum.proved_records import dispute_record, grant_record
 from chain.outbox import Priority, is_known, next_attempt, refused
 from chain.statements.commitment import opens
 from chain.statements.credit import (
@@ -24,7 +24,6 @@ from chain.statements.credit import (
     CreditRepair,
 )
 from chain.statements.grants import Operation
-from registry import proved
 from registry.assets import publication, serving
 from registry.credit.calls import enqueue_call
 from registry.credit.certificates import require_dispute_key
@@ -183,7 +182,7 @@ def _answer_refused(context: Context, dispute_id: bytes) -> bool:
     with context.database.read() as session:
         if not refused(session, operation) or is_known(session, next_attempt(session, operation)):
             return False
-    return not proved.dispute(context, dispute_id).answered_at
+    return not context.view.proved([dispute_record(dispute_id)]).dispute(dispute_id).answered_at
 
 
 def list_disputes(context: Context, page: PageRequest) -> Page[dict[str, Any]]:

@@ -202,6 +202,30 @@ def require_certified(checked: CheckedPackage, records: ProvedRecords) -> None:
     require_issuer(issuer_record)
 
 
+def require_for_disputes(
+    certificate: SubjectKeyCertificate, records: ProvedRecords, *, now: int
+) -> None:
+    """A certified key may sign disputes now.
+
+    Args:
+        records: the issuer's member record, proved.
+        now: Unix seconds.
+
+    Raises:
+        Forbidden: ``certificate_expired``, ``issuer_not_department``; BadInput:
+            ``certificate_wrong_purpose``.
+    """
+    if certificate.purpose != "dispute":
+        raise BadInput(
+            "certificate_wrong_purpose",
+            "The key is certified for something else than disputes.",
+            hint="A key serves one purpose.",
+        )
+    if not certificate.not_before <= now <= certificate.not_after:
+        raise Forbidden("certificate_expired", "The certificate does not cover this time.")
+    require_issuer(records.member(certificate.issuer))
+
+
 def require_consent(
     checked: CheckedPackage | None,
     records: ProvedRecords,

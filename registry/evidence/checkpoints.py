@@ -18,8 +18,7 @@ from chain.core.errors import (
     Conflict,
     NotFound,
 )
-from chain.ethereum.proved_records import StorageKey
-from chain.ethereum.records import LogRecord
+from chain.ethereum.proved_records import log_record, log_root_record
 from chain.log import checkpoint
 from chain.log.checkpoint import Checkpoint
 from registry.evidence.keys import log_keys
@@ -104,16 +103,9 @@ def require_current(context: Context) -> None:
 def anchored_head(context: Context) -> Checkpoint | None:
     """Return the proved head of this log that the chain anchors; ``chain_view_stale``."""
     log_id = log_id_of(context)
-    size, root = context.view.proved_values(
-        [
-            StorageKey("EvidenceLog", "logs", (log_id,)),
-            StorageKey("EvidenceLog", "roots", (log_id,)),
-        ]
-    )
-    anchored = LogRecord.decode(size.value).size
-    return (
-        Checkpoint(origin(context), anchored, root.value.to_bytes(32, "big")) if anchored else None
-    )
+    records = context.view.proved([log_record(log_id), log_root_record(log_id)])
+    size = records.log(log_id).size
+    return Checkpoint(origin(context), size, records.log_root(log_id)) if size else None
 
 
 def cosigned(context: Context) -> tuple[int | None, int | None]:

@@ -23,13 +23,10 @@ def log_keys(context: Context, member: str) -> dict[bytes, KeyRecord]:
     configured = context.log_keys
     named = [bytes.fromhex(configured[member][2:])] if member in configured else []
     candidates = list(dict.fromkeys([*named, *keys_of(context, member, KeyPurpose.LOG)]))
-    records = [
-        KeyRecord.decode(value.value)
-        for value in context.view.proved_values([key_record(key) for key in candidates])
-    ]
+    records = context.view.proved(map(key_record, candidates))
     found = {
         key: record
-        for key, record in zip(candidates, records, strict=True)
+        for key, record in ((key, records.key(key)) for key in candidates)
         if (record.member, record.purpose, record.algorithm)
         == (member, KeyPurpose.LOG, Algorithm.ED25519)
     }

@@ -9,8 +9,7 @@ from chain.core.errors import (
     QiaolianError,
     Unavailable,
 )
-from chain.ethereum.proved_records import StorageKey, member_record
-from chain.ethereum.records import MemberRecord
+from chain.ethereum.proved_records import member_record
 from chain.log.checkpoint import Checkpoint
 from chain.statements.members import Role
 from registry.evidence.checkpoints import read_own, require_own_head
@@ -57,14 +56,8 @@ def supervised(context: Context) -> bool:
 async def supervisors_of(context: Context) -> list[str]:
     """Return the configured peers that are supervisors by the directory's proved records."""
     members = _other_members(context)
-    values = await context.view.aproved_values(
-        [StorageKey("MemberDirectory", "members", (member,)) for member in members]
-    )
-    return [
-        member
-        for member, value in zip(members, values, strict=True)
-        if MemberRecord.decode(value.value).has_role(Role.SUPERVISOR)
-    ]
+    records = await context.view.aproved(map(member_record, members))
+    return [member for member in members if records.member(member).has_role(Role.SUPERVISOR)]
 
 
 def _other_members(context: Context) -> list[str]:

@@ -9,7 +9,7 @@ import asyncio
 from chain.context import Context
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict
-from chain.ethereum.ledger.contracts import version_key
+from chain.ethereum.proved_records import version_key
 from chain.ethereum.records import GrantRecord
 from chain.statements.assets import AssetRecord
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms

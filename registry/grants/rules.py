@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chain.core.errors import BadInput, Forbidden
+from chain.core.errors import BadInput, Conflict, Forbidden
 from chain.ethereum.records import GrantRecord
 from chain.statements.grants import GrantTerms, Operation
 from registry.purposes import require_known
@@ -25,6 +25,30 @@ def require_terms(terms: GrantTerms) -> None:
             "nothing_granted", "A grant allows at least one known operation and at least one use."
         )
     require_known(terms.purpose)
+
+
+def require_decidable(record: GrantRecord, *, repeated: bool) -> None:
+    """A grant can be decided on, by its proved record.
+
+    Args:
+        repeated: whether the same decision was taken here before; it may be sent again.
+
+    Raises:
+        Conflict: ``unknown_grant``, ``already_decided``.
+    """
+    if not record.requested_at:
+        raise Conflict(
+            "unknown_grant", "The request is not on the chain yet.", hint="Try again in a second."
+        )
+    if not repeated and (record.approved_at or record.refused_at or record.revoked_at):
+        raise already_decided()
+
+
+def already_decided() -> Conflict:
+    """The refusal of a second decision on a grant."""
+    return Conflict(
+        "already_decided", "The grant has been decided.", hint="A granted right can be revoked."
+    )
 
 
 def require_delivering(operation: Operation) -> None:

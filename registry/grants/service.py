@@ -19,20 +19,20 @@ from chain.context import Context
 from chain.core import schema
 from chain.core.database import PreparedStatement
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ethereum.proved_records import grant_record
 from chain.outbox import Priority, enqueue, is_known, next_attempt
 from chain.statements.commitment import commit, opens
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from chain.statements.members import KeyPurpose
-from registry import proved
 from registry.assets import peers, serving
 from registry.evidence.log import append_statement
-from registry.grants.rules import SCOPE_DOMAIN, require_terms
+from registry.grants.rules import SCOPE_DOMAIN, already_decided, require_decidable, require_terms
 from registry.grants.store import GrantRow, grant_row
 from registry.idempotency import KeyScope, bind, content_of, nonce_for
 from registry.pages import Page, PageRequest, page_of
 from registry.purposes import listed_in
 from registry.reasons import reason_code
-from registry.signers import require_signed_by, signing_member
+from registry.signers import signed_by, signing_member
 
 
 @dataclass(frozen=True)
@@ -212,17 +212,11 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
             ``chain_view_stale``.
     """
     row = own_grant(context, grant_id)
-    require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     terms = GrantTerms.from_json(row.terms)
-    record = proved.grant(context, grant_id)
-    if not record.requested_at:
-        raise Conflict(
-            "unknown_grant", "The request is not on the chain yet.", hint="Try again in a second."
-        )
-    if (
-        record.approved_at or record.refused_at or record.revoked_at
-    ) and row.decision != decision.to_json():
-        raise _decided()
+    signed = signed_by(context, context.member, decision, signature)
+    records = context.view.proved([*signed.records, grant_record(grant_id)])
+    signed.require(records, KeyPurpose.APPROVAL)
+    require_decidable(records.grant(grant_id), repeated=row.decision == decision.to_json())
     if decision.grant_id != grant_id:
         raise BadInput("other_grant", "The decision is about another grant.")
     if not decision.approved:
@@ -296,13 +290,7 @@ def _require_undecided(session: Session, row: GrantRow, decision: GrantDecision)
         return
     before = GrantDecision.from_json(row.decision)
     if is_known(session, next_attempt(session, f"grant-decision/{before.struct_hash().hex()}")):
-        raise _decided()
-
-
-def _decided() -> Conflict:
-    return Conflict(
-        "already_decided", "The grant has been decided.", hint="A granted right can be revoked."
-    )
+        raise already_decided()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ directory takes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chain.core.crypto import require_address
-from chain.core.errors import BadInput
+from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.eip712 import encode_code
+from chain.ethereum.proved_records import ProvedRecords, StorageKey, governor_record
 from chain.statements.members import Algorithm, KeyPurpose, Role
 from registry import uscc
 from registry.reasons import reason_code
@@ -43,6 +44,27 @@ GOVERNED_CALLS = {
 }
 """Actions that another contract takes from the directory (``MemberDirectory.actOn``), with that
 contract and its function. Their first argument is the contract's address."""
+
+
+def governor_records(signers: Iterable[str], records: ProvedRecords) -> list[StorageKey]:
+    """The records that say whether the members of signers' keys govern."""
+    members = (records.key(signer).member for signer in signers)
+    return [governor_record(member) for member in members if member]
+
+
+def governor_of(signer: str, records: ProvedRecords) -> str:
+    """The governor whose live ADMIN key signed, by the proved key and governor records; the
+    contract asks the same again.
+
+    Raises:
+        Forbidden: ``not_governor``.
+    """
+    key = records.key(signer)
+    if not key.live or key.purpose != KeyPurpose.ADMIN or not records.governs(key.member):
+        raise Forbidden(
+            "not_governor", "It is not signed with a live administration key of a governor."
+        )
+    return key.member
 
 
 def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,16 +18,14 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.crypto import keccak256, recover
-from chain.core.errors import Conflict, Forbidden, NotFound
+from chain.core.errors import Conflict, NotFound
 from chain.ethereum.eip712 import Statement
-from chain.ethereum.proved_records import governor_record
-from chain.ethereum.records import KeyRecord
+from chain.ethereum.proved_records import ProvedRecords, governor_record, key_record
 from chain.outbox import Priority, enqueue, is_known
-from chain.statements.members import KeyPurpose
 from registry.evidence.log import append_statement
 from registry.members import peers, store
 from registry.members.model import Member, MemberKey, MemberWithKeys, Proposal, SharedProposal
-from registry.members.rules import APPROVALS
+from registry.members.rules import APPROVALS, governor_of, governor_records
 from registry.members.signing import call_data
 from registry.pages import Page, PageRequest
 
@@ -103,7 +101,7 @@ async def propose(
 def known_governors(context: Context) -> list[str]:
     """The governors, by the proved directory, among the members whose nodes this one knows."""
     records = context.view.proved(map(governor_record, context.witness_peers))
-    return [member for member in context.witness_peers if records.value(governor_record(member))]
+    return [member for member in context.witness_peers if records.governs(member)]
 
 
 async def approve(context: Context, proposal_id: bytes, signature: bytes) -> SharedProposal:
@@ -165,14 +163,13 @@ def receive_proposal(context: Context, received: Proposal) -> Proposal:
         Forbidden: ``not_governor``; Conflict: ``proposal_over``.
     """
     proposal_id = received.proposal_id
-    withdrawals = [
-        (_signing_governor(context, received.withdrawal, signature), signature)
-        for signature in received.withdrawals.values()
-    ]
-    approvals = [
-        (_signing_governor(context, received.approval, signature), signature)
-        for signature in received.approvals.values()
-    ]
+    signed_withdrawals = _signed(context, received.withdrawal, received.withdrawals.values())
+    signed_approvals = _signed(context, received.approval, received.approvals.values())
+    records = _proved_governors(context, [*signed_withdrawals, *signed_approvals])
+    withdrawals, approvals = (
+        [(governor_of(signer, records), signature) for signer, signature in signed.items()]
+        for signed in (signed_withdrawals, signed_approvals)
+    )
 
     def change(session: Session) -> Proposal:
         proposal = store.find_proposal(session, proposal_id)
@@ -271,21 +268,24 @@ def _send_withdrawal(
 
 
 def _signing_governor(context: Context, statement: Statement, signature: bytes) -> str:
-    """The governor whose live ADMIN key signed a statement; the contract asks the same again."""
-    signer = recover(statement.digest(context.domain("MemberDirectory")), signature)
-    proved = context.view.proved_value(
-        "MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")
+    """The governor that signed a statement; ``not_governor``."""
+    (signer,) = _signed(context, statement, [signature])
+    return governor_of(signer, _proved_governors(context, [signer]))
+
+
+def _signed(
+    context: Context, statement: Statement, signatures: Iterable[bytes]
+) -> dict[str, bytes]:
+    """Signatures under a statement by the address that signed."""
+    digest = statement.digest(context.domain("MemberDirectory"))
+    return {recover(digest, signature): signature for signature in signatures}
+
+
+def _proved_governors(context: Context, signers: Sequence[str]) -> ProvedRecords:
+    """What ``governor_of`` asks of each signer, proved under one block."""
+    return context.view.proved(
+        map(key_record, signers), following=lambda records: governor_records(signers, records)
     )
-    record = KeyRecord.decode(proved.value)
-    governs = record.live and record.purpose == KeyPurpose.ADMIN
-    if (
-        not governs
-        or not context.view.proved_value("MemberDirectory", "governor", record.member).value
-    ):
-        raise Forbidden(
-            "not_governor", "It is not signed with a live administration key of a governor."
-        )
-    return record.member
 
 
 async def _shared_with_proposer(context: Context, proposal: Proposal) -> SharedProposal:

@@ -42,7 +42,8 @@ def step_hash(context: Context, deal_id: bytes, step: int) -> bytes:
     """Struct hash of the statement that the chain took for a step; zero for a step that was not
     taken.
     """
-    return context.view.proved_value(CONTRACT, "steps", deal_id, step).value.to_bytes(32, "big")
+    record = StorageKey(CONTRACT, "steps", (deal_id, step))
+    return context.view.proved([record]).hash(record)
 
 
 def holds(context: Context, registrar: str, units: list[bytes]) -> list[UnitHoldRecord]:

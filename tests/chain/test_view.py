@@ -21,8 +21,17 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.finality import KaiaIbft, UnsealedForTestsOnly
 from chain.ethereum.headers import from_rpc
 from chain.ethereum.ledger import log_id_of
-from chain.ethereum.proved_records import StorageKey
-from chain.ethereum.records import AccountRecord, LogRecord, MemberRecord, record_at
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    account_records,
+    consent_record,
+    lane_record,
+    log_record,
+    log_root_record,
+    member_record,
+)
+from chain.ethereum.records import LogRecord, MemberRecord, record_at
 from chain.ethereum.storage_proofs import StorageProof
 from chain.ethereum.view import MAX_ATTEMPTS, ChainView
 
@@ -158,13 +167,15 @@ def test_a_recorded_member_is_proved_under_a_recorded_sealed_header(serve: Any, 
     record = recorded(kind)
     view = view_of(serve(node_of(record)), record)
     view.start(wait_seconds=SECONDS)
-    word = view.proved_value("MemberDirectory", "members", record["member"])
-    assert MemberRecord.decode(word.value).live
-    assert word.height == int(record["header"]["number"], 16)
-    assert "0x" + word.block_hash.hex() == record["header"]["hash"]
-    assert view.proved_value("MemberDirectory", "members", b"nobody").value == 0
+    member = member_record(record["member"])
+    nobody = StorageKey("MemberDirectory", "members", (b"nobody",))
+    records = view.proved([member, nobody])
+    assert records.member(record["member"]).live
+    assert records.height == int(record["header"]["number"], 16)
+    assert "0x" + records.block_hash.hex() == record["header"]["hash"]
+    assert records.value(nobody) == 0
     proved = view.proof("MemberDirectory", "members", record["member"])
-    assert proved.proof.verify(proved.header.state_root) == word.value
+    assert proved.proof.verify(proved.header.state_root) == records.value(member)
     view.stop()
 
 
@@ -178,10 +189,7 @@ def test_a_header_without_seals_is_refused(serve: Any) -> None:
     view = view_of(serve(node), record)
     assert refusal(view) == "chain_header_refused"
     assert code_of(view.require_fresh) == "chain_header_refused"
-    assert (
-        code_of(lambda: view.proved_value("MemberDirectory", "members", record["member"]))
-        == "chain_header_refused"
-    )
+    assert code_of(lambda: view.proved([member_record(record["member"])])) == "chain_header_refused"
 
 
 def test_a_header_with_a_seal_of_a_non_validator_is_refused(serve: Any) -> None:
@@ -262,10 +270,7 @@ def test_a_stale_header_allows_nothing_although_it_is_sealed(serve: Any) -> None
     old = time.time() - view.head.timestamp
     assert old > 15
     assert code_of(view.require_fresh) == "chain_view_stale"
-    assert (
-        code_of(lambda: view.proved_value("MemberDirectory", "members", record["member"]))
-        == "chain_view_stale"
-    )
+    assert code_of(lambda: view.proved([member_record(record["member"])])) == "chain_view_stale"
     view.stop()
 
 
@@ -330,10 +335,7 @@ def test_a_storage_proof_tampered_with_in_transit_is_refused(serve: Any, name: s
     record = recorded("four")
     view = view_of(serve(tampered(record, TAMPERINGS[name])), record)
     view.start(wait_seconds=SECONDS)
-    assert (
-        code_of(lambda: view.proved_value("MemberDirectory", "members", record["member"]))
-        == "chain_proof_refused"
-    )
+    assert code_of(lambda: view.proved([member_record(record["member"])])) == "chain_proof_refused"
     assert (
         code_of(lambda: view.proof("MemberDirectory", "members", record["member"]))
         == "chain_proof_refused"
@@ -353,7 +355,8 @@ def test_a_proof_overtaken_by_a_block_is_requested_again(
         node.early = early
         assert view.proof("MemberDirectory", "members", record["member"]).proof.value == right
     node.early = MAX_ATTEMPTS - 1
-    assert view.proved_value("MemberDirectory", "members", record["member"]).value == right
+    member = member_record(record["member"])
+    assert view.proved([member]).value(member) == right
     node.early = MAX_ATTEMPTS
     assert (
         code_of(lambda: view.proof("MemberDirectory", "members", record["member"]))
@@ -538,20 +541,19 @@ def test_a_watched_value_changes_with_the_block_that_changes_it(
 ) -> None:
     bank = throwaway.organisations[2]
     log_id = log_id_of(f"qiaolian/{bank.member}/1")
-    assert live.proved_value("EvidenceLog", "logs", log_id).value == 0
+    wanted = [log_record(log_id), log_root_record(log_id)]
+    assert not live.proved(wanted).log(log_id).live
     height = throwaway.send(bank, "EvidenceLog", "anchor", 1, 5, b"\7" * 32)
     live.wait_for_height(height, SECONDS)
-    word = live.proved_value("EvidenceLog", "logs", log_id)
-    assert LogRecord.decode(word.value) == LogRecord(5, height)
-    assert word.height >= height
-    assert live.proved_value("EvidenceLog", "roots", log_id).value == int.from_bytes(
-        b"\7" * 32, "big"
-    )
+    records = live.proved(wanted)
+    assert records.log(log_id) == LogRecord(5, height)
+    assert records.log_root(log_id) == b"\7" * 32
+    assert records.height >= height
 
 
 def test_reading_a_watched_value_sends_no_request(throwaway: Any, live: ChainView) -> None:
-    member = throwaway.organisations[0].member
-    first = live.proved_value("MemberDirectory", "members", member)
+    wanted = [member_record(throwaway.organisations[0].member)]
+    first = live.proved(wanted)
     live._rpc.close()
     asked: list[Any] = []
     batch = live._rpc.batch
@@ -561,9 +563,7 @@ def test_reading_a_watched_value_sends_no_request(throwaway: Any, live: ChainVie
         return batch(calls)
 
     live._rpc.batch = counting  # type: ignore[method-assign]
-    assert [live.proved_value("MemberDirectory", "members", member).value for _ in range(100)] == [
-        first.value
-    ] * 100
+    assert [live.proved(wanted).values for _ in range(100)] == [first.values] * 100
     assert asked == []
 
 
@@ -571,24 +571,46 @@ def test_an_unchanged_contract_keeps_its_values_under_the_new_head(
     throwaway: Any, live: ChainView
 ) -> None:
     bank = throwaway.organisations[2]
-    before = live.proved_value("MemberDirectory", "members", bank.member)
+    before = live.proved([member_record(bank.member)])
     height = throwaway.send(bank, "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
     live.wait_for_height(height, SECONDS)
-    after = live.proved_value("MemberDirectory", "members", bank.member)
-    assert after.value == before.value
+    after = live.proved([member_record(bank.member)])
+    assert after.values == before.values
     assert after.height >= height > before.height
 
 
 def test_a_suspension_shows_in_the_member_record(throwaway: Any, live: ChainView) -> None:
-    bank = throwaway.organisations[2]
-    assert MemberRecord.decode(
-        live.proved_value("MemberDirectory", "members", bank.member).value
-    ).live
-    throwaway.execute("suspend", bank.member, "unpaid")
+    bank = throwaway.organisations[2].member
+    assert live.proved([member_record(bank)]).member(bank).live
+    throwaway.execute("suspend", bank, "unpaid")
     live.wait_for_height(throwaway.ledger.height(), SECONDS)
-    assert not MemberRecord.decode(
-        live.proved_value("MemberDirectory", "members", bank.member).value
-    ).live
+    assert not live.proved([member_record(bank)]).member(bank).live
+
+
+def test_records_that_others_name_are_proved_under_one_block_although_the_chain_moves_between_them(
+    throwaway: Any, live: ChainView
+) -> None:
+    named, bank = throwaway.organisations[0].member, throwaway.organisations[2].member
+    suspended: list[int] = []
+
+    def following(found: ProvedRecords) -> list[StorageKey]:
+        if not suspended:
+            throwaway.execute("suspend", bank, "unpaid")
+            suspended.append(throwaway.ledger.height())
+            live.wait_for_height(suspended[0], SECONDS)
+        return [member_record(named)]
+
+    records = live.proved([member_record(bank)], following=following)
+    assert records.height >= suspended[0]
+    assert not records.member(bank).live
+    assert records.member(named).live
+
+
+def test_records_that_name_others_without_end_are_refused(live: ChainView) -> None:
+    def following(found: ProvedRecords) -> list[StorageKey]:
+        return [consent_record(bytes([number]) * 32) for number in range(len(found.values) + 1)]
+
+    assert code_of(lambda: live.proved([], following=following)) == "chain_proof_refused"
 
 
 def test_an_earlier_suspension_is_proved_in_its_own_slot(throwaway: Any, live: ChainView) -> None:
@@ -598,7 +620,7 @@ def test_an_earlier_suspension_is_proved_in_its_own_slot(throwaway: Any, live: C
     throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
     throwaway.execute("suspend", bank, "second")
     live.wait_for_height(throwaway.ledger.height(), SECONDS)
-    latest = MemberRecord.decode(live.proved_value("MemberDirectory", "members", bank).value)
+    latest = live.proved([member_record(bank)]).member(bank)
     proved = live.proof("MemberDirectory", "earlierMembers", bank, latest.valid_from)
     first = MemberRecord.decode(proved.proof.verify(proved.header.state_root))
     assert first.suspended_at < first.lifted_at == latest.valid_from < latest.suspended_at
@@ -608,28 +630,20 @@ def test_an_earlier_suspension_is_proved_in_its_own_slot(throwaway: Any, live: C
 
 
 def test_many_values_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:
-    wanted = [
-        StorageKey("MemberDirectory", "members", (organisation.member,))
-        for organisation in throwaway.organisations
-    ]
-    wanted += [
-        StorageKey("CreditLedger", "consents", (number.to_bytes(32, "big"),))
-        for number in range(250)
-    ]
-    wanted += [StorageKey("TradeSettlement", "lanes", (bytes(32), 3))]
-    wanted += [
-        StorageKey("TradeSettlement", "accounts", (throwaway.organisations[0].member,), n)
-        for n in range(3)
-    ]
-    words = asyncio.run(live.aproved_values(wanted))
-    assert {word.block_hash for word in words} == {live.head.block_hash}
-    assert all(MemberRecord.decode(word.value).live for word in words[:4])
-    assert AccountRecord.decode(*(word.value for word in words[-3:])).free == 0
+    members = [organisation.member for organisation in throwaway.organisations]
+    consents = [number.to_bytes(32, "big") for number in range(250)]
+    wanted = [*map(member_record, members), *map(consent_record, consents)]
+    wanted += [lane_record(bytes(32), 3), *account_records(members[0])]
+    records = asyncio.run(live.aproved(wanted))
+    assert records.block_hash == live.head.block_hash
+    assert all(records.member(member).live for member in members)
+    assert not any(records.consent(consent).recorded_at for consent in consents)
+    assert records.account(members[0]).free == 0
 
 
 def test_an_unknown_variable_is_refused_by_name(live: ChainView) -> None:
     assert (
-        code_of(lambda: live.proved_value("EvidenceLog", "nothing", bytes(32)))
+        code_of(lambda: live.proved([StorageKey("EvidenceLog", "nothing", (bytes(32),))]))
         == "variable_unknown"
     )
 
@@ -641,7 +655,5 @@ def test_a_chain_that_is_killed_stops_the_view_at_its_bound(throwaway: Any) -> N
     throwaway.process.wait()
     wait_until(lambda: view.last_error is not None and view.age > 0.5)
     view.stale_seconds = 0.5
-    assert (
-        code_of(lambda: view.proved_value("EvidenceLog", "logs", bytes(32))) == "chain_unreachable"
-    )
+    assert code_of(lambda: view.proved([log_record(bytes(32))])) == "chain_unreachable"
     view.stop()

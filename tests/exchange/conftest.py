@@ -17,7 +17,7 @@ from chain.ethereum import anvil
 from chain.ethereum.deploy import deploy
 from chain.ethereum.deployment import CloseWindow, Deployment
 from chain.ethereum.ledger import Ledger
-from chain.ethereum.records import MemberRecord
+from chain.ethereum.proved_records import member_record
 from chain.statements.grants import GrantDecision, GrantRevocation, Operation
 from chain.statements.members import Role
 from chain.statements.trade import MeteredUnit, Share
@@ -294,10 +294,8 @@ def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
     """A member's roles as the directory shows them, where an endpoint asks for them."""
     if not request.url.path.startswith("/v1/peer/log"):
         return frozenset()
-    word = MemberRecord.decode(
-        context.view.proved_value("MemberDirectory", "members", member).value
-    )
-    return frozenset(name for name, role in ROLES.items() if word.has_role(role))
+    record = context.view.proved([member_record(member)]).member(member)
+    return frozenset(name for name, role in ROLES.items() if record.has_role(role))
 
 
 def make_node(

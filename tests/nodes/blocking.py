@@ -20,8 +20,6 @@ Key = tuple[str, str, str]
 _OF_OBJECT = {
     "database": {"write", "read", "fetch"},
     "view": {
-        "proved_value",
-        "proved_values",
         "proved",
         "proof",
         "header",

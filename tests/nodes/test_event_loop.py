@@ -65,8 +65,8 @@ def test_no_coroutine_waits_for_database_chain_or_disk_on_the_event_loop() -> No
         ("    load(context)", ["m.serve: load"]),
         ("    other.load(context)", ["m.serve: other.load"]),
         (
-            "    return context.view.proved_value('A', 'b', key)",
-            ["m.serve: context.view.proved_value"],
+            "    return context.view.proved([member_record(code)])",
+            ["m.serve: context.view.proved"],
         ),
         (
             "    return context.ledger.settlement.totals()",
@@ -77,7 +77,7 @@ def test_no_coroutine_waits_for_database_chain_or_disk_on_the_event_loop() -> No
         ("    await context.database.awrite(change)", []),
         ("    await asyncio.to_thread(load, context)", []),
         ("    await asyncio.to_thread(lambda: load(context))", []),
-        ("    return await context.view.aproved_value('A', 'b', key)", []),
+        ("    return await context.view.aproved([member_record(code)])", []),
     ],
 )
 def test_a_blocking_call_in_a_coroutine_is_found_directly_and_through_functions(

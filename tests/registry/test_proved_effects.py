@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from chain.core.errors import Conflict, Forbidden, QiaolianError, Unavailable
 from chain.ethereum.eip712 import encode_code
+from chain.ethereum.proved_records import asset_record, hold_record
 from chain.outbox.store import CALLS, REVERTED
 from chain.statements.commitment import new_salt
 from chain.statements.grants import GrantDecision
 from chain.statements.members import KeyPurpose
-from registry import proved
 from registry.assets import catalogue, peers, publication, serving, status
 from registry.assets.store import RecordSalt
 from registry.credit import disputes
@@ -83,11 +83,12 @@ def test_a_hold_asked_for_before_its_release_is_seen_is_refused_and_not_dropped(
     asset_id = network.publish("tax", RECORDS)
     node = network["supervisor"]
     ended(node, status.set_hold(node.context, asset_id, reason=encode_code("dispute")))
-    before = proved.hold(node.context, asset_id)
+    view = node.context.view
+    before = view.proved([asset_record(asset_id), hold_record(asset_id)])
     ended(node, status.set_hold(node.context, asset_id, reason=None))
     ended(node, status.set_hold(node.context, asset_id, reason=encode_code("dispute")))
     with monkeypatch.context() as behind:
-        behind.setattr(proved, "hold", lambda *_: before)
+        behind.setattr(view, "proved", lambda *_: before)
         with pytest.raises(Unavailable) as caught:
             status.set_hold(node.context, asset_id, reason=None)
     assert caught.value.code == "hold_changing"

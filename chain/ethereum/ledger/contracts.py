@@ -282,11 +282,6 @@ def asset_id_of(holder: str, name: str) -> bytes:
     return keccak256(encode_member(holder).ljust(32, b"\0") + encode_code(name))
 
 
-def version_key(asset_id: bytes, version: int) -> bytes:
-    """The key of ``AssetRegistry.versions``: keccak256(abi.encode(assetId, uint32 version))."""
-    return keccak256(asset_id + version.to_bytes(32, "big"))
-
-
 def log_id_of(origin: str) -> bytes:
     """The key of ``EvidenceLog.logs``: keccak256 of a log's origin string."""
     return keccak256(origin.encode("ascii"))
