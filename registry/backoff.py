@@ -1,4 +1,4 @@
-"""Pauses between attempts at what failed, for workers that try again until it succeeds."""
+"""Backoff between attempts, for workers that try again until they succeed."""
 
 from __future__ import annotations
 
