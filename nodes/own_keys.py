@@ -29,7 +29,7 @@ from registry.access import Principal, get_context, hex_bytes, require_local
 from registry.credit.certificates import certified_under
 from registry.evidence.anchors import has_anchored, is_anchored_by
 from registry.evidence.log import log_size
-from registry.property.register import titles_under
+from registry.property.titles import titles_under
 from registry.reasons import reason_code
 
 router = APIRouter(tags=["node"])

@@ -58,6 +58,7 @@ def load_tables() -> None:
     import registry.grants.store
     import registry.idempotency
     import registry.members.store
+    import registry.property.register_store
     import registry.property.store  # noqa: F401
 
 

@@ -1,15 +1,14 @@
-"""Property: the register's units, titles and holds; deals and their steps."""
+"""Property deals and their steps; ``register_api`` has the registration centre's endpoints."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.core.crypto import require_address
 from chain.core.errors import BadInput, Forbidden
 from chain.statements.examples import example
 from chain.statements.members import SubjectKeyCertificate
@@ -26,16 +25,15 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.openapi import LARGE_BODY, OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
+from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
-from registry.property import deals as deal_deals
-from registry.property import export, model, register
-from registry.property import steps as deal_steps
+from registry.property import deals, export, model, peers, register_api, steps
+from registry.property.register_api import READERS
 from registry.property.rules import STEP_NAMES, members_of
 from registry.schemas import BUNDLE, QueuedCall, Statement
 
 router = APIRouter(tags=["property"])
-READERS = ("clerk", "system", "officer", "auditor")
+router.include_router(register_api.router)
 
 _CONTENT: dict[str, Any] = {
     "unit": "440703-000001",
@@ -55,82 +53,6 @@ _DEAL: dict[str, Any] = {
     "titleSignature": SIGNATURE,
     "certificates": [{"certificate": SubjectKeyCertificate, "signature": SIGNATURE}] * 2,
 }
-
-
-class UnitBody(BaseModel):
-    """A unit of the register and the code of its owner's identity."""
-
-    model_config = ConfigDict(extra="forbid")
-    number: Annotated[str, Field(min_length=1, max_length=64)]
-    owner: Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class UnitsBody(BaseModel):
-    """Units to enter."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"units": [{"number": "440703-000001", "owner": "ID-000001"}]}
-        },
-    )
-    units: Annotated[list[UnitBody], Field(max_length=register.MAX_UNITS)]
-
-
-class TitleBody(BaseModel):
-    """Which unit a certified key may sell."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "unit": "440703-000001",
-                "ownerKey": "0x" + "12" * 20,
-                "notAfter": 1790000000,
-            }
-        },
-    )
-    unit: str
-    ownerKey: str
-    notAfter: int
-
-
-class HoldBody(BaseModel):
-    """A hold on a unit and the order it cites."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "unit": "440703-000001",
-                "order": {
-                    "court": "江门市蓬江区人民法院",
-                    "number": "(2026)粤0703执1号",
-                    "date": "2026-11-01",
-                },
-                "placed": True,
-                "endsAt": 1856995200,
-            }
-        },
-    )
-    unit: str
-    order: dict[str, str]
-    placed: bool
-    endsAt: int | None = None
-    """When the order ends, in Unix seconds; none for a lifting."""
-
-
-class HoldEndBody(BaseModel):
-    """A hold whose order has ended."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"registrar": "11440703QL000001XB", "unit": "0x" + "12" * 32}
-        },
-    )
-    registrar: str
-    unit: str
 
 
 class PersonBody(BaseModel):
@@ -196,25 +118,6 @@ class StepBody(BaseModel):
     record: dict[str, Any] | None = None
 
 
-# --- Registration centre --------------------------------------------------------------------------
-
-
-class HoldRow(BaseModel):
-    """A hold in force; ``placedAt`` is a height, ``endsAt`` Unix seconds."""
-
-    number: str
-    unit: str
-    order: dict[str, Any]
-    placedAt: int
-    endsAt: int
-
-
-class HoldList(ListAnswer):
-    """A page of holds."""
-
-    holds: list[HoldRow]
-
-
 class StepRow(BaseModel):
     """A step of a deal."""
 
@@ -244,35 +147,6 @@ class DealList(ListAnswer):
     """A page of deals."""
 
     deals: list[DealRow]
-
-
-class UnitAnswer(BaseModel):
-    """A unit's number and its pseudonym."""
-
-    number: str
-    unit: str
-
-
-class UnitsAnswer(BaseModel):
-    """The units as they were entered."""
-
-    units: list[UnitAnswer]
-
-
-class TitleAnswer(BaseModel):
-    """A title with its signature."""
-
-    title: Statement = Field(description="`TitleStatement`; see docs/statements.md")
-    signature: str
-
-
-class HoldAnswer(BaseModel):
-    """A hold with its signature, the salt of its order, and its contract call."""
-
-    hold: Statement = Field(description="`UnitHold`; see docs/statements.md")
-    signature: str
-    salt: str
-    operation: str
 
 
 class DealAnswer(BaseModel):
@@ -340,78 +214,30 @@ class StepTaken(BaseModel):
     taken: bool
 
 
-@router.post(
-    "/v1/units",
-    status_code=201,
-    summary="Enter units into the register",
-    openapi_extra=LARGE_BODY,
-    response_model=UnitsAnswer,
-)
-def register_units(
-    body: UnitsBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    return {"units": register.register_units(context, [unit.model_dump() for unit in body.units])}
-
-
-@router.post(
-    "/v1/titles",
-    status_code=201,
-    summary="State that a certified key may sell a unit",
-    response_model=TitleAnswer,
-)
-def issue_title(
-    body: TitleBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return register.issue_title(
-        context, body.unit, owner_key=require_address(body.ownerKey), not_after=body.notAfter
+def deal_row(overview: model.DealOverview) -> DealRow:
+    """A deal as the API shows it."""
+    deal = overview.deal
+    return DealRow(
+        dealId="0x" + deal.deal_id.hex(),
+        state=overview.stage,
+        refusal=overview.refusal,
+        unit="0x" + deal.terms.unit.hex(),
+        terms=deal.terms.to_json(),
+        content=None if deal.disclosed is None else dict(deal.disclosed.content),
+        openedAt=deal.opened_at or None,
+        registeredAt=deal.registered_at or None,
+        expiredAt=deal.expired_at or None,
+        steps=list(map(step_row, overview.steps)),
     )
 
 
-@router.post(
-    "/v1/holds",
-    status_code=202,
-    summary="Place or lift a hold on a unit",
-    response_model=HoldAnswer,
-)
-def set_hold(
-    body: HoldBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return register.set_hold(
-        context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt
+def step_row(step: model.StoredStep) -> StepRow:
+    """A step as the API shows it with its deal."""
+    return StepRow(
+        step=step.step.name.lower(),
+        height=step.height or None,
+        record=None if step.record is None else dict(step.record),
     )
-
-
-@router.get(
-    "/v1/holds",
-    summary="This centre's holds in force, the next to end first",
-    response_model=HoldList,
-)
-def list_holds(
-    page: PageRequest = Depends(page_request),
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local(*READERS)),
-) -> dict[str, Any]:
-    return register.holds(context, page).to_json("holds")
-
-
-@router.post(
-    "/v1/holds/end",
-    status_code=202,
-    summary="End a hold whose order has ended without a further one",
-    response_model=QueuedCall,
-)
-def end_hold(
-    body: HoldEndBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return {"operation": register.end_hold(context, body.registrar, hex_bytes(body.unit))}
 
 
 # --- Deals ----------------------------------------------------------------------------------------
@@ -422,7 +248,7 @@ async def create(
     body: DealBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
+) -> DealAnswer:
     wanted = model.NewDeal(
         title=TitleStatement.from_json(body.title),
         title_signature=hex_bytes(body.titleSignature, length=65),
@@ -434,7 +260,12 @@ async def create(
         content=body.content,
         expires_at=body.expiresAt,
     )
-    return await deal_deals.create(context, wanted)
+    deal = await deals.create(context, wanted)
+    return DealAnswer(
+        dealId="0x" + deal.deal_id.hex(),
+        terms=deal.terms.to_json(),
+        contentSalt="0x" + deal.require_disclosed().salt.hex(),
+    )
 
 
 @router.get(
@@ -444,8 +275,9 @@ def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
-) -> dict[str, Any]:
-    return deal_deals.listing(context, page).to_json("deals")
+) -> DealList:
+    found = deals.listing(context, page)
+    return DealList(deals=list(map(deal_row, found.rows)), next=found.next)
 
 
 @router.get("/v1/deals/{deal_id}", summary="One deal with its steps", response_model=DealRow)
@@ -453,8 +285,8 @@ def describe(
     deal_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
-) -> dict[str, Any]:
-    return deal_deals.describe(context, hex_bytes(deal_id))
+) -> DealRow:
+    return deal_row(deals.describe(context, hex_bytes(deal_id)))
 
 
 @router.get(
@@ -466,8 +298,8 @@ def taxes(
     deal_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
-) -> dict[str, Any]:
-    return deal_deals.taxes(context, hex_bytes(deal_id))
+) -> TaxSheet:
+    return TaxSheet(**deals.taxes(context, hex_bytes(deal_id)).to_json())
 
 
 @router.post(
@@ -479,11 +311,15 @@ def taxes(
 )
 async def receive_signature(
     deal_id: str, request: Request, context: Context = Depends(get_context)
-) -> dict[str, Any]:
+) -> SignatureAnswer:
     body = await strict_json(request)
     statement = DealStep.from_json(field(body, "statement", dict))
-    return await deal_steps.receive_signature(
-        context, hex_bytes(deal_id), statement, hex_field(body, "signature", length=65)
+    signature = hex_field(body, "signature", length=65)
+    taken = await steps.receive_signature(context, hex_bytes(deal_id), statement, signature)
+    return SignatureAnswer(
+        dealId="0x" + taken.deal_id.hex(),
+        step=taken.step.name.lower(),
+        operation=taken.operation or None,
     )
 
 
@@ -499,8 +335,9 @@ async def sign(
     body: StepBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
-) -> dict[str, Any]:
-    return await deal_steps.sign(context, hex_bytes(deal_id), _step(step), body.record)
+) -> SignedStep:
+    signed = await steps.sign(context, hex_bytes(deal_id), _step(step), body.record)
+    return SignedStep(**peers.step_json(signed), operation=signed.operation)
 
 
 @router.post(
@@ -513,8 +350,8 @@ def expire(
     deal_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return {"operation": deal_deals.expire(context, hex_bytes(deal_id))}
+) -> QueuedCall:
+    return QueuedCall(operation=deals.expire(context, hex_bytes(deal_id)))
 
 
 @router.get(
@@ -544,12 +381,10 @@ async def receive_deal(
     request: Request,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    body = await strict_json(request)
-    return {
-        "dealId": "0x"
-        + (await run_in_threadpool(deal_deals.receive_deal, context, caller.member, body)).hex()
-    }
+) -> DealName:
+    deal = peers.read_deal(await strict_json(request))
+    deal_id = await run_in_threadpool(deals.receive_deal, context, caller.member, deal)
+    return DealName(dealId="0x" + deal_id.hex())
 
 
 @router.post(
@@ -566,12 +401,10 @@ async def receive_step(
     request: Request,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    body = await strict_json(request)
-    await run_in_threadpool(
-        deal_steps.receive_step, context, caller.member, hex_bytes(deal_id), body
-    )
-    return {"taken": True}
+) -> StepTaken:
+    signed = peers.read_step(await strict_json(request))
+    await run_in_threadpool(steps.receive_step, context, caller.member, hex_bytes(deal_id), signed)
+    return StepTaken(taken=True)
 
 
 @router.get(
@@ -584,8 +417,9 @@ def step_of(
     step: NonNegativeInt,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return deal_steps.step_of(context, caller.member, hex_bytes(deal_id), step)
+) -> StepAnswer:
+    signed = steps.step_of(context, caller.member, hex_bytes(deal_id), step)
+    return StepAnswer(**peers.step_json(signed))
 
 
 @router.get(
@@ -598,8 +432,8 @@ async def peer_bundle(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> Response:
-    row = await run_in_threadpool(deal_deals.find, context, hex_bytes(deal_id))
-    parties = members_of(DealTerms.from_json(row.terms))
+    deal = await run_in_threadpool(deals.find, context, hex_bytes(deal_id))
+    parties = members_of(deal.terms)
     if context.member not in parties or (
         caller.member not in parties and "supervisor" not in caller.roles
     ):

@@ -14,22 +14,15 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 
-import sqlalchemy as sa
-
 from chain.context import Context
-from chain.core.canonical import dumps, loads
-from chain.core.errors import BadInput, QiaolianError, Unavailable
-from chain.statements.property import DealTerms, StepKind
+from chain.core.errors import QiaolianError, Unavailable
+from chain.statements.property import StepKind
 from registry import fanout
 from registry.backoff import Backoff
-from registry.property import delivery
+from registry.property import peers, store
 from registry.property.deals import find
-from registry.property.peers import read_step
-from registry.property.rules import (
-    step_holder,
-)
+from registry.property.rules import step_holder
 from registry.property.steps import receive_step
-from registry.property.store import DealRow, StepRow
 
 log = logging.getLogger("qiaolian.deals")
 
@@ -72,24 +65,13 @@ class StepDelivery:
 
     def _look(self) -> None:
         with self._context.database.read() as session:
-            newest = session.scalar(sa.select(sa.func.max(StepRow.height))) or 0
+            newest = store.last_step_height(session)
             if newest == self._looked_at:
                 return
-            query = (
-                sa.select(StepRow.deal_id, StepRow.step, DealRow.terms)
-                .join(DealRow, DealRow.deal_id == StepRow.deal_id)
-                .where(
-                    StepRow.height > self._looked_at,
-                    StepRow.height <= newest,
-                    StepRow.signature.is_(None),
-                )
-                # A supervisor has every deal's steps and is party to none.
-                .where(DealRow.content_salt.is_not(None))
-            )
-            for deal_id, step, terms in session.execute(query):
-                holder = step_holder(DealTerms.from_json(terms), StepKind(step))
+            for missing in store.missing_steps(session, above=self._looked_at, up_to=newest):
+                holder = step_holder(missing.terms, missing.step)
                 if holder != self._context.member:
-                    self._missing[deal_id, StepKind(step)] = holder
+                    self._missing[missing.deal_id, missing.step] = holder
         self._looked_at = newest
 
     async def _ask(
@@ -100,7 +82,7 @@ class StepDelivery:
             :MAX_CONCURRENT
         ]:
             try:
-                await delivery.fetch_step(self._context, deal_id, step)
+                await fetch_step(self._context, deal_id, step)
             except Unavailable as error:
                 self._failed(holder, error, holder, now)
                 return
@@ -131,19 +113,11 @@ async def fetch_step(context: Context, deal_id: bytes, step: StepKind) -> None:
             ``step_malformed``, ``record_differs``, ``tax_differs``, and what else ``receive_step``
             refuses; Unavailable: the party cannot be reached; and whatever refusal it gives.
     """
-    known = await context.database.aread(lambda session: session.get(StepRow, (deal_id, int(step))))
+    known = await context.database.aread(
+        lambda session: store.find_step(session, deal_id, int(step))
+    )
     if known is None or known.signature is not None:
         return
-    holder = step_holder(
-        DealTerms.from_json((await asyncio.to_thread(find, context, deal_id)).terms), step
-    )
-    found = await context.peers.get(holder, f"/v1/peer/deals/0x{deal_id.hex()}/steps/{int(step)}")
-    try:
-        answer = loads(dumps(found))
-    except (ValueError, RecursionError) as error:
-        raise BadInput("step_malformed", "The party's answer is no strict JSON.") from error
-    if read_step(answer)[0].step != step:
-        raise BadInput(
-            "step_malformed", "The party answered with another step than it was asked for."
-        )
-    await asyncio.to_thread(receive_step, context, holder, deal_id, answer)
+    terms = (await asyncio.to_thread(find, context, deal_id)).terms
+    signed = await peers.fetch_step(context, terms, step)
+    await asyncio.to_thread(receive_step, context, step_holder(terms, step), deal_id, signed)

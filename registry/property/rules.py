@@ -13,7 +13,7 @@ from chain.core.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
 from chain.ethereum.records import DealRecord
 from chain.statements.members import Role
 from chain.statements.property import DealTerms, StepKind, TitleStatement
-from registry.property.model import NO_DEAL, UnitState
+from registry.property.model import NO_DEAL, Deal, DealStage, UnitState
 from registry.property.tax import TaxFacts, compute
 
 DEAL_DOMAIN = "qiaolian.deal.v1"
@@ -274,6 +274,23 @@ def require_running(deal: DealRecord, terms: DealTerms, now: int) -> None:
         raise Conflict("deal_over", "The deal is registered or has expired.")
 
 
+def stage_of(deal: Deal, *, refused: bool) -> DealStage:
+    """How far a deal is.
+
+    Args:
+        refused: whether the chain refused one of this node's calls.
+    """
+    if deal.registered_at:
+        return DealStage.REGISTERED
+    if deal.expired_at:
+        return DealStage.EXPIRED
+    if deal.opened_at:
+        return DealStage.OPEN
+    if refused:
+        return DealStage.REFUSED
+    return DealStage.OPENING if deal.operation else DealStage.DRAFT
+
+
 def require_hold_end(ends_at: int | None, now: int, *, placed: bool) -> int:
     """When an order's hold ends, 0 for a lifting; ``wrong_hold_end``."""
     if not placed:
@@ -300,7 +317,7 @@ def require_record(
     given = dict(record)
     if step is StepKind.TAX:
         facts = require_content(content)
-        if given != compute(facts, rules_name=str(given.get("rules"))):
+        if given != compute(facts, rules_name=str(given.get("rules"))).to_json():
             raise BadInput("tax_differs", "The tax sheet is not what the rules give for this deal.")
         return given
     if step is StepKind.MORTGAGE:

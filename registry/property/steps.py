@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -20,12 +21,12 @@ from chain.ethereum.records import DealRecord
 from chain.outbox import next_attempt, refused
 from chain.statements.commitment import commit, new_salt, opens
 from chain.statements.members import KeyPurpose
-from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
+from chain.statements.property import DealStep, DealTerms, StepKind
 from registry.evidence.log import append, append_statement
-from registry.property import proved, register
+from registry.property import peers, proved, register, store
 from registry.property.calls import CONTRACT, enqueue_call
-from registry.property.deals import content_of, find, require_under_way, title_of
-from registry.property.peers import deliver, read_step, step_json
+from registry.property.deals import find, require_under_way
+from registry.property.model import Deal, SignatureTaken, SignedStep, StoredStep
 from registry.property.rules import (
     AGREEING,
     NATURAL_PERSONS,
@@ -38,14 +39,13 @@ from registry.property.rules import (
     step_holder,
     steps_of,
 )
-from registry.property.store import DealRow, StepRow, steps_query
 from registry.property.tax import compute
 from registry.signers import require_signed_at, require_signed_by
 
 
 async def receive_signature(
     context: Context, deal_id: bytes, statement: DealStep, signature: bytes
-) -> dict[str, Any]:
+) -> SignatureTaken:
     """Take the seller's or buyer's own signature at the agent's node; the seller's opens the deal
     on the chain.
 
@@ -54,8 +54,8 @@ async def receive_signature(
         Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``,
             ``title_superseded``, ``title_differs``; Unavailable: ``chain_view_stale``.
     """
-    row = await asyncio.to_thread(find, context, deal_id)
-    terms = DealTerms.from_json(row.terms)
+    deal = await asyncio.to_thread(find, context, deal_id)
+    terms = deal.terms
     if terms.agent != context.member:
         raise Forbidden("other_agent", "The deal's seller and buyer sign at its agent's node.")
     step = await asyncio.to_thread(
@@ -63,34 +63,29 @@ async def receive_signature(
     )
     if step not in NATURAL_PERSONS:
         raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
-    await asyncio.to_thread(require_under_way, context, row, terms)
+    await asyncio.to_thread(require_under_way, context, deal)
 
-    def change(session: Session) -> str:
-        stored = _store_step(context, session, deal_id, statement, signature, None, None)
-        if stored:
+    def change(session: Session) -> tuple[StoredStep, str]:
+        if _store_step(session, step, SignedStep(statement, signature, None, None)):
             digest = statement.digest(context.domain(CONTRACT))
             append(session, kind="DealStep", digest=digest, at=context.now())
-        return (
-            _send_agreed_steps(context, session, terms)
-            or session.get_one(StepRow, (deal_id, int(step))).operation
-        )
+        operation = _send_agreed_steps(context, session, deal)
+        stored = _stored(session, deal_id, step)
+        return stored, operation or stored.operation
 
-    operation = await context.database.awrite(change)
-    await deliver(context, terms, deal_id, step)
-    return {
-        "dealId": "0x" + deal_id.hex(),
-        "step": step.name.lower(),
-        "operation": operation or None,
-    }
+    stored, operation = await context.database.awrite(change)
+    await peers.deliver(context, terms, stored)
+    return SignatureTaken(deal_id, step, operation)
 
 
 async def sign(
     context: Context, deal_id: bytes, step: StepKind, given: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Sign this organisation's step and send it to the chain; what was signed.
+) -> StoredStep:
+    """Sign this organisation's step and send it to the chain; the step as it is stored.
 
-    ``given`` is what the step states (certificate or contract number). The tax sheet is computed by
-    the rules; if one is given, as its person saw it, it must be that one.
+    Args:
+        given: what the step states (certificate or contract number). The tax sheet is computed by
+            the rules; if one is given, as its person saw it, it must be that one.
 
     Raises:
         Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``,
@@ -100,80 +95,85 @@ async def sign(
         Unavailable: ``chain_view_stale``; for the registration also ``not_owner``,
             ``title_superseded``, ``register_behind``.
     """
-    row = await asyncio.to_thread(find, context, deal_id)
-    terms = DealTerms.from_json(row.terms)
-    record, salt = await asyncio.to_thread(_checked_step, context, row, terms, step, given)
-    statement = DealStep(
-        version=1,
-        deal_id=deal_id,
-        step=int(step),
-        content=terms.content
-        if record is None or salt is None
-        else commit(salt, STEP_DOMAIN, record),
-        signed_at=context.now(),
-    )
-    signature = context.sign(statement)
+    deal = await asyncio.to_thread(find, context, deal_id)
+    signed = await asyncio.to_thread(_signed, context, deal, step, given)
 
-    def change(session: Session) -> StepRow:
-        known = session.get(StepRow, (deal_id, int(step)))
+    def change(session: Session) -> StoredStep:
+        known = store.find_step(session, deal_id, step)
         if known is not None and known.signature is not None:
             _require_same_record(known, given)
-        if known is None or known.signature is None:
-            _store_step(context, session, deal_id, statement, signature, record, salt)
-            append_statement(session, statement, context.domain(CONTRACT), at=statement.signed_at)
-        if step is StepKind.AGENT:
-            _send_agreed_steps(context, session, terms)
         else:
-            _send_step(context, session, terms, step)
-        return session.get_one(StepRow, (deal_id, int(step)))
+            _store_step(session, step, signed)
+            append_statement(
+                session,
+                signed.statement,
+                context.domain(CONTRACT),
+                at=signed.statement.signed_at,
+            )
+        if step is StepKind.AGENT:
+            _send_agreed_steps(context, session, deal)
+        else:
+            _send_step(context, session, deal.terms, step)
+        return _stored(session, deal_id, step)
 
     stored = await context.database.awrite(change)
-    await deliver(context, terms, deal_id, step)
-    return {**step_json(stored), "operation": stored.operation}
+    await peers.deliver(context, deal.terms, stored)
+    return stored
 
 
-def _checked_step(
-    context: Context,
-    row: DealRow,
-    terms: DealTerms,
-    step: StepKind,
-    given: Mapping[str, Any] | None,
-) -> tuple[dict[str, Any] | None, bytes | None]:
-    """What the step states, with its salt, once this organisation may sign it now; raises as
-    ``sign``.
+def _signed(
+    context: Context, deal: Deal, step: StepKind, given: Mapping[str, Any] | None
+) -> SignedStep:
+    """This organisation's step, signed, once it may sign it now; raises as ``sign``."""
+    record = _checked_record(context, deal, step, given)
+    salt = None if record is None else new_salt()
+    content = deal.terms.content
+    if record is not None and salt is not None:
+        content = commit(salt, STEP_DOMAIN, record)
+    statement = DealStep(1, deal.deal_id, int(step), content, context.now())
+    return SignedStep(statement, context.sign(statement), record, salt)
+
+
+def _checked_record(
+    context: Context, deal: Deal, step: StepKind, given: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """What the step states, once this organisation may sign it now; None for a step that agrees to
+    the deal's content.
     """
-    state = require_under_way(context, row, terms)
-    require_turn(
-        terms, step, member=context.member, done=_done(context, row.deal_id, terms, state.deal)
-    )
-    content = content_of(row)
+    terms, state = deal.terms, require_under_way(context, deal)
+    done = _done(context, terms, state.deal)
+    require_turn(terms, step, member=context.member, done=done)
+    disclosed = deal.require_disclosed()
     if terms.registrar == context.member:
-        register.require_unit(context, str(content["unit"]), terms.unit)
+        register.require_unit(context, str(disclosed.content["unit"]), terms.unit)
     if step is StepKind.REGISTER:
-        register.require_title_here(context, terms, title_of(row))
+        register.require_title_here(context, terms, disclosed.title)
         register.require_buyer(context, terms.buyer)
-    return _stated(terms, step, content, given)
+    return None if step in AGREEING else _stated(terms, step, disclosed.content, given)
 
 
-def receive_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str, Any]) -> None:
-    """Store another party's signed step and its record."""
-    row = find(context, deal_id)
-    terms = DealTerms.from_json(row.terms)
-    statement, signature, record, salt = read_step(value)
-    step = _require_statement(context, terms, deal_id, statement, signature)
+def receive_step(context: Context, caller: str, deal_id: bytes, signed: SignedStep) -> None:
+    """Store another party's signed step and its record (see ``peers.read_step``).
+
+    Raises:
+        Forbidden: ``wrong_party``; Conflict: ``step_taken``; BadInput: ``other_deal``,
+            ``unknown_step``, ``content_differs``, ``record_differs``, ``tax_differs``; Unavailable:
+            ``chain_view_stale``.
+    """
+    deal = find(context, deal_id)
+    terms, statement = deal.terms, signed.statement
+    step = _require_statement(context, terms, deal_id, statement, signed.signature)
     if caller != step_holder(terms, step):
         raise Forbidden("wrong_party", "A step is handed on by its own party.")
-    if step not in AGREEING:
-        if salt is None or not opens(
-            statement.content, salt=salt, domain=STEP_DOMAIN, record=record
+    if step in AGREEING:
+        signed = replace(signed, record=None, salt=None)
+    else:
+        if signed.salt is None or not opens(
+            statement.content, salt=signed.salt, domain=STEP_DOMAIN, record=signed.record
         ):
             raise BadInput("record_differs", "What the step states is not what it commits to.")
-        require_record(terms, step, content_of(row), record)
-    context.database.write(
-        lambda session: (
-            _store_step(context, session, deal_id, statement, signature, record, salt) and None
-        )
-    )
+        require_record(terms, step, deal.require_disclosed().content, signed.record)
+    context.database.write(lambda session: _store_step(session, step, signed))
 
 
 def _require_statement(
@@ -203,7 +203,7 @@ def _require_partys(context: Context, member: str, statement: DealStep, signatur
     then, since it may be delivered much later.
     """
     with context.database.read() as session:
-        known = session.get(StepRow, (statement.deal_id, statement.step))
+        known = store.find_step(session, statement.deal_id, statement.step)
     taken = proved.step_hash(context, statement.deal_id, statement.step) == statement.struct_hash()
     if taken and known is not None and known.height:
         require_signed_at(context, member, statement, signature, known.height, KeyPurpose.STATEMENT)
@@ -213,11 +213,9 @@ def _require_partys(context: Context, member: str, statement: DealStep, signatur
 
 def _stated(
     terms: DealTerms, step: StepKind, content: Mapping[str, Any], given: Mapping[str, Any] | None
-) -> tuple[dict[str, Any] | None, bytes | None]:
-    if step in AGREEING:
-        return None, None
+) -> dict[str, Any]:
     if step is StepKind.TAX:
-        record = compute(require_content(content))
+        record = compute(require_content(content)).to_json()
         if given is not None and dict(given) != record:
             raise Conflict(
                 "tax_changed",
@@ -230,10 +228,10 @@ def _stated(
         record = {"notary": terms.notary, **(given or {})}
     else:
         record = {"registrar": terms.registrar, "unit": content["unit"], **(given or {})}
-    return require_record(terms, step, content, record), new_salt()
+    return require_record(terms, step, content, record)
 
 
-def _require_same_record(known: StepRow, given: Mapping[str, Any] | None) -> None:
+def _require_same_record(known: StoredStep, given: Mapping[str, Any] | None) -> None:
     """A signed step is signed again only as it is: ``step_taken`` where the repetition states
     something else.
     """
@@ -242,111 +240,95 @@ def _require_same_record(known: StepRow, given: Mapping[str, Any] | None) -> Non
         raise Conflict("step_taken", "The step is signed and states something else.")
 
 
-def _store_step(
-    context: Context,
-    session: Session,
-    deal_id: bytes,
-    statement: DealStep,
-    signature: bytes,
-    record: Mapping[str, Any] | None,
-    salt: bytes | None,
-) -> bool:
+def _store_step(session: Session, step: StepKind, signed: SignedStep) -> bool:
     """Store a signed step once; whether it is new. Another signature under a step that has one is
     ``step_taken``.
     """
-    known = session.get(StepRow, (deal_id, statement.step))
-    if known is None:
-        known = StepRow(
-            deal_id=deal_id,
-            step=statement.step,
-            statement=statement.to_json(),
-            operation="",
-            height=0,
-        )
-        session.add(known)
-    elif known.statement != statement.to_json():
+    statement = signed.statement
+    known = store.find_step(session, statement.deal_id, step) or StoredStep(step, statement)
+    if known.statement != statement:
         raise Conflict("step_taken", "Another statement is signed under this step.")
-    elif known.signature is not None:
+    if known.signature is not None:
         return False
-    known.signature, known.salt = signature, salt
-    known.record = dict(record) if record is not None else None
-    session.flush()
+    complete = replace(known, signature=signed.signature, record=signed.record, salt=signed.salt)
+    store.save_step(session, statement.deal_id, complete)
     return True
 
 
-def _send_agreed_steps(context: Context, session: Session, terms: DealTerms) -> str:
+def _send_agreed_steps(context: Context, session: Session, deal: Deal) -> str:
     """Open the deal once the seller has signed; what buyer and agent signed follows it. The last
     operation sent.
     """
-    deal_id = terms.struct_hash()
-    row, seller = (
-        session.get_one(DealRow, deal_id),
-        session.get(StepRow, (deal_id, int(StepKind.SELLER))),
-    )
+    seller = store.find_step(session, deal.deal_id, StepKind.SELLER)
     if seller is None or seller.signature is None:
         return ""
-    last = ""
-    if _unsent(session, seller):
-        last = row.operation = seller.operation = next_attempt(
-            session, f"deal/{deal_id.hex()}/open"
-        )
-        title, step = TitleStatement.from_json(row.title), DealStep.from_json(seller.statement)
-        enqueue_call(
-            context,
-            session,
-            last,
-            "open",
-            [terms, title, row.title_signature, step, seller.signature],
-        )
+    last = _open(context, session, deal, seller) if _unsent(session, seller) else ""
     for step_after in (StepKind.BUYER, StepKind.AGENT):
-        last = _send_step(context, session, terms, step_after) or last
+        last = _send_step(context, session, deal.terms, step_after) or last
     return last
+
+
+def _open(context: Context, session: Session, deal: Deal, seller: StoredStep) -> str:
+    """Queue the call that opens the deal with the seller's step; its operation."""
+    deal_id, disclosed = deal.deal_id, deal.require_disclosed()
+    operation = next_attempt(session, f"deal/{deal_id.hex()}/open")
+    store.set_deal_operation(session, deal_id, operation)
+    store.save_step(session, deal_id, replace(seller, operation=operation))
+    arguments = [
+        deal.terms,
+        disclosed.title,
+        disclosed.title_signature,
+        seller.statement,
+        seller.signature,
+    ]
+    enqueue_call(context, session, operation, "open", arguments)
+    return operation
 
 
 def _send_step(context: Context, session: Session, terms: DealTerms, step: StepKind) -> str:
     """Send a signed step unless it was sent; its operation then."""
     deal_id = terms.struct_hash()
-    row = session.get(StepRow, (deal_id, int(step)))
-    if row is None or row.signature is None or not _unsent(session, row):
+    stored = store.find_step(session, deal_id, step)
+    if stored is None or stored.signature is None or not _unsent(session, stored):
         return ""
-    row.operation = next_attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
-    enqueue_call(
-        context,
-        session,
-        row.operation,
-        "steps",
-        [terms, [DealStep.from_json(row.statement)], [row.signature]],
-    )
-    return row.operation
+    operation = next_attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
+    store.save_step(session, deal_id, replace(stored, operation=operation))
+    arguments = [terms, [stored.statement], [stored.signature]]
+    enqueue_call(context, session, operation, "steps", arguments)
+    return operation
 
 
-def _unsent(session: Session, row: StepRow) -> bool:
-    return not row.height and (not row.operation or refused(session, row.operation))
+def _unsent(session: Session, step: StoredStep) -> bool:
+    return not step.height and (not step.operation or refused(session, step.operation))
 
 
-def signed_steps(context: Context, deal_id: bytes) -> list[StepRow]:
+def _stored(session: Session, deal_id: bytes, step: int) -> StoredStep:
+    stored = store.find_step(session, deal_id, step)
+    if stored is None or stored.signature is None:
+        raise NotFound("step_unknown", "This node has no such signed step.")
+    return stored
+
+
+def signed_steps(context: Context, deal_id: bytes) -> list[StoredStep]:
     """The steps known here, in order."""
     with context.database.read() as session:
-        return list(session.scalars(steps_query(deal_id)))
+        return store.steps_of_deal(session, deal_id)
 
 
-def step_of(context: Context, caller: str, deal_id: bytes, step: int) -> dict[str, Any]:
-    """A signed step, for a party that missed it."""
-    terms = DealTerms.from_json(find(context, deal_id).terms)
-    if caller not in members_of(terms):
+def step_of(context: Context, caller: str, deal_id: bytes, step: int) -> StoredStep:
+    """A signed step, for a party that missed it; ``deal_of_others``, ``step_unknown``."""
+    if caller not in members_of(find(context, deal_id).terms):
         raise Forbidden("deal_of_others", "The deal is another's.")
     with context.database.read() as session:
-        row = session.get(StepRow, (deal_id, step))
-    if row is None or row.signature is None:
-        raise NotFound("step_unknown", "This node has no such signed step.")
-    return step_json(row)
+        return _stored(session, deal_id, step)
 
 
-def _done(context: Context, deal_id: bytes, terms: DealTerms, deal: DealRecord) -> set[StepKind]:
+def _done(context: Context, terms: DealTerms, deal: DealRecord) -> set[StepKind]:
     """Steps the chain is proved to have; at the agent's node also those it has sent, since its own
     sending order puts them first.
     """
     done = {step for step in StepKind if deal.done(step)}
     if terms.agent == context.member:
-        done |= {StepKind(row.step) for row in signed_steps(context, deal_id) if row.operation}
+        stored = signed_steps(context, terms.struct_hash())
+        done |= {step.step for step in stored if step.operation}
     return done

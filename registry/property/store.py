@@ -1,71 +1,18 @@
-"""Tables of property: the registration centre's units and titles, and deals as each party keeps
-them.
-"""
+"""Tables of property deals and their steps, as each party stores them."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import sqlalchemy as sa
-from sqlalchemy import JSON, BigInteger, Index, LargeBinary
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import JSON, BigInteger, LargeBinary
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base
-
-
-class PropertySecret(Base):
-    """The registration centre's secret behind the units' pseudonyms; made at first use, never
-    shown.
-    """
-
-    __tablename__ = "property_secret"
-    name: Mapped[str] = mapped_column(primary_key=True)
-    secret: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class UnitRow(Base):
-    """A unit of the register, at the registration centre: who owns it, by the code of
-    its identity.
-    """
-
-    __tablename__ = "property_unit"
-    unit: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    """The pseudonym."""
-    number: Mapped[str] = mapped_column(unique=True)
-    owner: Mapped[str]
-    registered_at: Mapped[int] = mapped_column(default=0)
-    """Height of the last deal's registration; 0 while the register's first entry stands."""
-    last_registration: Mapped[bytes] = mapped_column(LargeBinary, default=bytes(32))
-    """The deal that made ``owner`` the owner, as the chain proved it; 32 zero bytes while the
-    register's first entry stands.
-    """
-
-
-class TitleRow(Base):
-    """A title statement this registration centre issued."""
-
-    __tablename__ = "property_title"
-    title_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
-    statement: Mapped[dict[str, object]] = mapped_column(JSON)
-    signature: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class HoldRow(Base):
-    """A hold placed or lifted by this registration centre, with the order it cites."""
-
-    __tablename__ = "property_hold"
-    __table_args__ = (Index("ix_property_hold_ends_at", "ends_at", "hold_hash"),)
-    hold_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
-    statement: Mapped[dict[str, object]] = mapped_column(JSON)
-    signature: Mapped[bytes] = mapped_column(LargeBinary)
-    ends_at: Mapped[int | None] = mapped_column(BigInteger)
-    """When the hold ends, in Unix seconds; None for a lift, and once a later order took its place.
-    """
-    order: Mapped[dict[str, object]] = mapped_column("court_order", JSON)
-    salt: Mapped[bytes] = mapped_column(LargeBinary)
-    operation: Mapped[str]
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
+from registry.pages import Page, PageRequest, page_of
+from registry.property.model import CertifiedKey, Deal, DealDisclosure, MissingStep, StoredStep
 
 
 class DealRow(Base):
@@ -108,5 +55,162 @@ class StepRow(Base):
     height: Mapped[int] = mapped_column(default=0, index=True)
 
 
-def steps_query(deal_id: bytes) -> sa.Select[StepRow]:
-    return sa.select(StepRow).where(StepRow.deal_id == deal_id).order_by(StepRow.step)
+# --- Deals ----------------------------------------------------------------------------------------
+
+
+def find_deal(session: Session, deal_id: bytes) -> Deal | None:
+    """A deal, or None."""
+    row = session.get(DealRow, deal_id)
+    return None if row is None else _deal(row)
+
+
+def deals_page(session: Session, page: PageRequest) -> Page[Deal]:
+    """Deals, the latest drawn up first; ``cursor_malformed``."""
+    order = (DealRow.added, DealRow.deal_id)
+    return page_of(session, sa.select(DealRow), order, page).map(_deal)
+
+
+def add_deal(session: Session, deal: Deal) -> None:
+    """Store a new deal."""
+    row = DealRow(
+        deal_id=deal.deal_id,
+        unit=deal.terms.unit,
+        terms=deal.terms.to_json(),
+        certificates=[],
+        operation=deal.operation,
+        opened_at=deal.opened_at,
+        registered_at=deal.registered_at,
+        expired_at=deal.expired_at,
+    )
+    if deal.disclosed is not None:
+        _disclose(row, deal.disclosed)
+    session.add(row)
+    session.flush()
+
+
+def disclose_deal(session: Session, deal_id: bytes, disclosed: DealDisclosure) -> None:
+    """Store what the parties know of a deal that the events reported first."""
+    _disclose(session.get_one(DealRow, deal_id), disclosed)
+
+
+def set_deal_operation(session: Session, deal_id: bytes, operation: str) -> None:
+    """Store the call that opens a deal."""
+    session.get_one(DealRow, deal_id).operation = operation
+
+
+def set_deal_heights(session: Session, deal_id: bytes, **heights: int) -> None:
+    """Set columns of a deal that is known."""
+    session.execute(sa.update(DealRow).where(DealRow.deal_id == deal_id).values(**heights))
+
+
+def _disclose(row: DealRow, disclosed: DealDisclosure) -> None:
+    row.content, row.content_salt = dict(disclosed.content), disclosed.salt
+    row.title, row.title_signature = disclosed.title.to_json(), disclosed.title_signature
+    row.certificates = [disclosed.seller.to_json(), disclosed.buyer.to_json()]
+
+
+def _deal(row: DealRow) -> Deal:
+    return Deal(
+        terms=DealTerms.from_json(row.terms),
+        disclosed=_disclosed(row),
+        operation=row.operation,
+        opened_at=row.opened_at,
+        registered_at=row.registered_at,
+        expired_at=row.expired_at,
+    )
+
+
+def _disclosed(row: DealRow) -> DealDisclosure | None:
+    if row.content is None or row.content_salt is None:
+        return None
+    if row.title is None or row.title_signature is None:
+        return None
+    seller, buyer = map(CertifiedKey.from_json, row.certificates)
+    return DealDisclosure(
+        content=row.content,
+        salt=row.content_salt,
+        title=TitleStatement.from_json(row.title),
+        title_signature=row.title_signature,
+        seller=seller,
+        buyer=buyer,
+    )
+
+
+# --- Steps ----------------------------------------------------------------------------------------
+
+
+def find_step(session: Session, deal_id: bytes, step: int) -> StoredStep | None:
+    """A deal's step, or None."""
+    row = session.get(StepRow, (deal_id, step))
+    return None if row is None else _step(row)
+
+
+def steps_of_deal(session: Session, deal_id: bytes) -> list[StoredStep]:
+    """The steps of a deal that are known, in order."""
+    query = sa.select(StepRow).where(StepRow.deal_id == deal_id).order_by(StepRow.step)
+    return [_step(row) for row in session.scalars(query)]
+
+
+def save_step(session: Session, deal_id: bytes, step: StoredStep) -> None:
+    """Store a step, new or changed."""
+    session.merge(
+        StepRow(
+            deal_id=deal_id,
+            step=int(step.step),
+            statement=step.statement.to_json(),
+            signature=step.signature,
+            record=None if step.record is None else dict(step.record),
+            salt=step.salt,
+            operation=step.operation,
+            height=step.height,
+        )
+    )
+    session.flush()
+
+
+def record_step(session: Session, deal_id: bytes, statement: DealStep, height: int) -> None:
+    """Store that the chain has a step. Its statement is final: a signature under another one is
+    dropped.
+    """
+    known = find_step(session, deal_id, statement.step)
+    if known is None or known.statement != statement:
+        operation = "" if known is None else known.operation
+        known = StoredStep(StepKind(statement.step), statement, operation=operation)
+    save_step(session, deal_id, replace(known, height=height))
+
+
+def last_step_height(session: Session) -> int:
+    """The height of the last step that an event reported, 0 without one."""
+    return session.scalar(sa.select(sa.func.max(StepRow.height))) or 0
+
+
+def missing_steps(session: Session, *, above: int, up_to: int) -> list[MissingStep]:
+    """Steps that the chain has from one height to another, without their signatures, of deals that
+    this node is a party of. A supervisor has every deal's steps and is party to none.
+    """
+    query = (
+        sa.select(StepRow.deal_id, StepRow.step, DealRow.terms)
+        .join(DealRow, DealRow.deal_id == StepRow.deal_id)
+        .where(
+            StepRow.height > above,
+            StepRow.height <= up_to,
+            StepRow.signature.is_(None),
+            DealRow.content_salt.is_not(None),
+        )
+    )
+    return [
+        MissingStep(deal_id, StepKind(step), DealTerms.from_json(terms))
+        for deal_id, step, terms in session.execute(query)
+    ]
+
+
+def _step(row: StepRow) -> StoredStep:
+    return StoredStep(
+        step=StepKind(row.step),
+        statement=DealStep.from_json(row.statement),
+        signature=row.signature,
+        record=row.record,
+        salt=row.salt,
+        operation=row.operation,
+        height=row.height,
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
@@ -42,6 +42,58 @@ class TaxFacts:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class TaxLine:
+    """One tax: base and amount in fen, the rate in basis points."""
+
+    tax: str
+    payer: str
+    """``buyer`` or ``seller``."""
+    base: int
+    rate: int
+    amount: int
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaxSheet:
+    """The taxes of one sale; fen."""
+
+    rules: str
+    """Name of the rule file."""
+    price: int
+    lines: tuple[TaxLine, ...]
+
+    @property
+    def buyer(self) -> int:
+        """What the buyer pays."""
+        return sum(line.amount for line in self.lines if line.payer == "buyer")
+
+    @property
+    def seller(self) -> int:
+        """What the seller pays."""
+        return sum(line.amount for line in self.lines if line.payer == "seller")
+
+    @property
+    def total(self) -> int:
+        """All taxes."""
+        return sum(line.amount for line in self.lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record that the tax authority's step states; fen as text."""
+        return {
+            "rules": self.rules,
+            "price": str(self.price),
+            "lines": [
+                {**asdict(line), "base": str(line.base), "amount": str(line.amount)}
+                for line in self.lines
+            ],
+            "buyer": str(self.buyer),
+            "seller": str(self.seller),
+            "total": str(self.total),
+        }
+
+
 @functools.cache
 def rules(name: str = CURRENT) -> Mapping[str, Any]:
     """A rule file by name; ``tax_rules_unknown``."""
@@ -54,36 +106,22 @@ def rules(name: str = CURRENT) -> Mapping[str, Any]:
     return loaded
 
 
-def compute(facts: TaxFacts, *, rules_name: str = CURRENT) -> dict[str, Any]:
-    """The tax sheet: a line for each tax with payer, base, rate, amount and ground, and the totals
-    by payer.
+def compute(facts: TaxFacts, *, rules_name: str = CURRENT) -> TaxSheet:
+    """The tax sheet: a line for each tax.
 
     Raises:
-        BadInput: ``tax_facts_wrong`` for facts that no sale can have.
+        BadInput: ``tax_facts_wrong`` for facts that no sale can have, ``tax_rules_unknown``.
     """
     _require(facts)
     book = rules(rules_name)
     vat, base = _value_added_tax(book, facts)
-    lines = [
+    lines = (
         _deed_tax(book, facts, base),
         vat,
         *_surcharges(book, vat),
         _income_tax(book, facts, base),
-    ]
-    by_payer = {
-        payer: sum(line["amount"] for line in lines if line["payer"] == payer)
-        for payer in ("buyer", "seller")
-    }
-    return {
-        "rules": book["id"],
-        "price": str(facts.price),
-        "lines": [
-            {**line, "base": str(line["base"]), "amount": str(line["amount"])} for line in lines
-        ],
-        "buyer": str(by_payer["buyer"]),
-        "seller": str(by_payer["seller"]),
-        "total": str(sum(by_payer.values())),
-    }
+    )
+    return TaxSheet(book["id"], facts.price, lines)
 
 
 def half_up(numerator: int, denominator: int) -> int:
@@ -91,46 +129,37 @@ def half_up(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def _line(tax: str, payer: str, base: int, rate: int, amount: int, ground: str) -> dict[str, Any]:
-    return {
-        "tax": tax,
-        "payer": payer,
-        "base": base,
-        "rate": rate,
-        "amount": amount,
-        "ground": ground,
-    }
-
-
-def _value_added_tax(book: Mapping[str, Any], facts: TaxFacts) -> tuple[dict[str, Any], int]:
+def _value_added_tax(book: Mapping[str, Any], facts: TaxFacts) -> tuple[TaxLine, int]:
     """The tax's line and the price without it."""
     part, whole = book["valueAddedTax"], book["basisPoints"]
     if facts.months_held >= part["exemptFromMonthsHeld"]:
-        return _line(
+        return TaxLine(
             "value-added-tax", part["payer"], facts.price, 0, 0, "held-long-enough"
         ), facts.price
     amount = half_up(facts.price * part["rate"], whole + part["rate"])
     net = facts.price - amount
-    return _line("value-added-tax", part["payer"], net, part["rate"], amount, "held-too-short"), net
+    return TaxLine(
+        "value-added-tax", part["payer"], net, part["rate"], amount, "held-too-short"
+    ), net
 
 
-def _surcharges(book: Mapping[str, Any], vat: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _surcharges(book: Mapping[str, Any], vat: TaxLine) -> list[TaxLine]:
     part, whole = book["valueAddedTax"], book["basisPoints"]
-    ground = "halved" if vat["amount"] else "no-value-added-tax"
+    ground = "halved" if vat.amount else "no-value-added-tax"
     return [
-        _line(
+        TaxLine(
             surcharge["tax"],
             part["payer"],
-            vat["amount"],
+            vat.amount,
             surcharge["rate"] * surcharge["due"] // whole,
-            half_up(vat["amount"] * surcharge["rate"] * surcharge["due"], whole * whole),
+            half_up(vat.amount * surcharge["rate"] * surcharge["due"], whole * whole),
             ground,
         )
         for surcharge in part["surcharges"]
     ]
 
 
-def _deed_tax(book: Mapping[str, Any], facts: TaxFacts, base: int) -> dict[str, Any]:
+def _deed_tax(book: Mapping[str, Any], facts: TaxFacts, base: int) -> TaxLine:
     part = book["deedTax"]
     for bracket in part["brackets"]:
         fits = bracket["areaUpTo"] is None or facts.area <= bracket["areaUpTo"]
@@ -140,19 +169,19 @@ def _deed_tax(book: Mapping[str, Any], facts: TaxFacts, base: int) -> dict[str, 
     else:
         rate, ground = part["otherwise"], "further-home"
     amount = half_up(base * rate, book["basisPoints"])
-    return _line("deed-tax", part["payer"], base, rate, amount, ground)
+    return TaxLine("deed-tax", part["payer"], base, rate, amount, ground)
 
 
-def _income_tax(book: Mapping[str, Any], facts: TaxFacts, base: int) -> dict[str, Any]:
+def _income_tax(book: Mapping[str, Any], facts: TaxFacts, base: int) -> TaxLine:
     part, whole = book["incomeTax"], book["basisPoints"]
     if facts.months_held >= part["exemptFromMonthsHeld"] and facts.only_home:
-        return _line("income-tax", part["payer"], base, 0, 0, "only-home-held-five-years")
+        return TaxLine("income-tax", part["payer"], base, 0, 0, "only-home-held-five-years")
     if facts.original_price is None:
         amount = half_up(base * part["rateOnPrice"], whole)
-        return _line("income-tax", part["payer"], base, part["rateOnPrice"], amount, "on-price")
+        return TaxLine("income-tax", part["payer"], base, part["rateOnPrice"], amount, "on-price")
     gain = max(0, base - facts.original_price)
     amount = half_up(gain * part["rateOnGain"], whole)
-    return _line("income-tax", part["payer"], gain, part["rateOnGain"], amount, "on-gain")
+    return TaxLine("income-tax", part["payer"], gain, part["rateOnGain"], amount, "on-gain")
 
 
 def _require(facts: TaxFacts) -> None:

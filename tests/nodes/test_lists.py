@@ -18,6 +18,7 @@ from chain.context import Context
 from chain.core.database import Base, Database
 from chain.statements.examples import example
 from chain.statements.members import Role
+from chain.statements.property import DealTerms
 from chain.statements.trade import Agreement, MeteredUnit
 from exchange.agreements import offers
 from exchange.agreements import service as agreements
@@ -112,8 +113,13 @@ LISTS = {
     "deals": List(
         deals.listing,
         DealRow,
-        "dealId",
-        lambda number: {"deal_id": hashed(number), "operation": "", "opened_at": 0},
+        lambda row: row.deal.terms.nonce,
+        lambda number: {
+            "deal_id": hashed(number),
+            "terms": replace(example(DealTerms), nonce=hashed(number)).to_json(),
+            "operation": "",
+            "opened_at": 0,
+        },
         {"added": 1},
         {"opened_at": 12},
     ),

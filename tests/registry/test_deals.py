@@ -30,13 +30,14 @@ from registry.backoff import Backoff
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.pages import PageRequest
 from registry.property import deals as deal_deals
-from registry.property import register
+from registry.property import holds, peers, register, titles
 from registry.property import steps as deal_steps
 from registry.property.delivery import MAX_PAUSE, MIN_PAUSE, StepDelivery
-from registry.property.model import CertifiedKey, NewDeal
+from registry.property.model import CertifiedKey, DealStage, NewDeal, NewUnit
 from registry.property.proof_profile import check
+from registry.property.register_store import HoldRow, TitleRow, UnitRow
 from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
-from registry.property.store import DealRow, HoldRow, StepRow, TitleRow, UnitRow
+from registry.property.store import DealRow, StepRow
 from tests.registry.conftest import Network, Node
 from tests.support.sealing import trust_for
 
@@ -138,7 +139,7 @@ class Sale:
         made = asyncio.run(
             deal_deals.create(self.network["agency"].context, self.wanted(**changed))
         )
-        return Drawn(self, DealTerms.from_json(made["terms"]))
+        return Drawn(self, made.terms)
 
 
 @dataclass
@@ -192,7 +193,7 @@ class Drawn:
             made = (
                 self.hand_in(step) if step in (StepKind.SELLER, StepKind.BUYER) else self.sign(step)
             )
-            self.network[SIGNERS.get(step, "agency")].done(made["operation"])
+            self.network[SIGNERS.get(step, "agency")].done(made.operation)
             self.network.sync()
 
     def simulate(self, statement: DealStep, signature: bytes) -> None:
@@ -209,10 +210,10 @@ class Drawn:
 
     def states(self) -> set[str]:
         """What the parties say of it."""
-        return {self.at(name)["state"] for name in PARTIES}
+        return {str(self.at(name).stage) for name in PARTIES}
 
     def records(self, name: str) -> dict[str, Any]:
-        return {step["step"]: step["record"] for step in self.at(name)["steps"]}
+        return {step.step.name.lower(): step.record for step in self.at(name).steps}
 
     def signed(self, name: str) -> dict[int, Any]:
         """What a party keeps of each step, in full."""
@@ -262,9 +263,7 @@ def owner(network: Network, sale: Sale) -> str:
 def put_up(network: Network, seller: Any, buyer: Any) -> Sale:
     """Enter a unit, certify both keys, state the title."""
     number = f"440703-{secrets.token_hex(6)}"
-    register.register_units(
-        network["registrar"].context, [{"number": number, "owner": seller.code}]
-    )
+    register.register_units(network["registrar"].context, [NewUnit(number, seller.code)])
     return titled(network, number, seller, buyer)
 
 
@@ -272,7 +271,7 @@ def titled(network: Network, number: str, seller: Any, buyer: Any) -> Sale:
     of_seller, of_buyer = (
         CertifiedKey(*network.certify("registrar", item, "deal")) for item in (seller, buyer)
     )
-    made = register.issue_title(
+    made = titles.issue_title(
         network["registrar"].context, number, owner_key=seller.address, not_after=now() + DAY
     )
     return Sale(
@@ -282,8 +281,8 @@ def titled(network: Network, number: str, seller: Any, buyer: Any) -> Sale:
         buyer,
         of_seller,
         of_buyer,
-        TitleStatement.from_json(made["title"]),
-        bytes.fromhex(made["signature"][2:]),
+        made.statement,
+        made.signature,
     )
 
 
@@ -329,11 +328,12 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(
     assert all(deal.signed(name) == deal.signed(PARTIES[0]) for name in PARTIES)
     assert all(record == records[0] for record in records)
     assert set(records[0]) == {step.name.lower() for step in StepKind}
-    assert records[0]["tax"]["total"] == deal_deals.taxes(network["bank"].context, deal.id)["total"]
+    assert records[0]["tax"] == deal_deals.taxes(network["bank"].context, deal.id).to_json()
     assert owner(network, deal.sale) == deal.sale.buyer.code
     assert [
-        row["dealId"] for row in deal_deals.listing(network["bank"].context, PageRequest(200)).rows
-    ].count("0x" + deal.id.hex()) == 1
+        row.deal.deal_id
+        for row in deal_deals.listing(network["bank"].context, PageRequest(200)).rows
+    ].count(deal.id) == 1
 
 
 def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_its_title_was_built_on(
@@ -342,7 +342,7 @@ def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_it
     deal.take(*StepKind)
     assert owner(network, deal.sale) == deal.sale.buyer.code
     with refused(network, "not_owner"):
-        register.issue_title(
+        titles.issue_title(
             network["registrar"].context,
             deal.sale.number,
             owner_key=deal.sale.seller.address,
@@ -407,7 +407,7 @@ def test_a_deal_without_a_loan_has_no_mortgage(network: Network, sale: Sale) -> 
     with refused(network, "deal_unknown"):
         deal.sign(StepKind.MORTGAGE)
     deal.take(StepKind.NOTARY, StepKind.REGISTER)
-    assert {deal.at(name)["state"] for name in PARTIES if name != "bank"} == {"registered"}
+    assert {deal.at(name).stage for name in PARTIES if name != "bank"} == {DealStage.REGISTERED}
     with pytest.raises(QiaolianError) as caught:
         deal.at("bank")
     assert caught.value.code == "deal_unknown"
@@ -418,9 +418,9 @@ def test_who_signs_before_the_seller_waits_for_the_deal_to_open(
     network: Network, deal: Drawn, first: StepKind
 ) -> None:
     made = deal.hand_in(first) if first is StepKind.BUYER else deal.sign(first)
-    assert not made["operation"]
+    assert not made.operation
     assert deal.states() == {"draft"}
-    network["agency"].done(deal.hand_in(StepKind.SELLER)["operation"])
+    network["agency"].done(deal.hand_in(StepKind.SELLER).operation)
     network.sync()
     assert (deal.states(), deal.word.done(first)) == ({"open"}, True)
     deal.take(*{StepKind.BUYER, StepKind.AGENT} - {first}, StepKind.TAX)
@@ -482,9 +482,9 @@ def test_no_step_goes_before_those_it_rests_on(network: Network, deal: Drawn) ->
 
 def test_a_step_taken_stays_as_it_was_signed(network: Network, deal: Drawn) -> None:
     deal.take(StepKind.SELLER)
-    first = deal.at("agency")["steps"][0]
-    assert deal.hand_in(StepKind.SELLER)["operation"]
-    assert deal.at("agency")["steps"][0] == first
+    first = deal.at("agency").steps[0]
+    assert deal.hand_in(StepKind.SELLER).operation
+    assert deal.at("agency").steps[0] == first
     with refused(network, "step_taken"):
         deal.hand_in(StepKind.SELLER, signed_at=deal.terms.expires_at - DAY + 1)
 
@@ -506,8 +506,8 @@ def test_a_step_states_what_the_deal_says(
     with refused(network, code):
         deal.sign(step, given)
     if step is StepKind.TAX:
-        shown = deal_deals.taxes(network["tax"].context, deal.id)
-        assert deal.sign(StepKind.TAX, shown)["record"] == shown, (
+        shown = deal_deals.taxes(network["tax"].context, deal.id).to_json()
+        assert deal.sign(StepKind.TAX, shown).record == shown, (
             "the sheet that was seen is the one that is signed"
         )
 
@@ -545,18 +545,18 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(
     agency, bank = network["agency"], network["bank"]
     with suspended(network, "agency"):
         refusals = {
-            agency.outcome(deal.hand_in(step)["operation"]).code
+            agency.outcome(deal.hand_in(step).operation).code
             for step in (StepKind.SELLER, StepKind.BUYER)
         }
         assert refusals == {"not_active"}
-        assert (deal.at("agency")["state"], deal.at("agency")["refusal"], deal.word.opened_at) == (
+        assert (deal.at("agency").stage, deal.at("agency").refusal, deal.word.opened_at) == (
             "refused",
             "not_active",
             0,
         )
-    agency.done(deal.hand_in(StepKind.SELLER)["operation"])
+    agency.done(deal.hand_in(StepKind.SELLER).operation)
     network.sync()
-    assert (deal.states(), deal.word.done(StepKind.BUYER), deal.at("agency")["refusal"]) == (
+    assert (deal.states(), deal.word.done(StepKind.BUYER), deal.at("agency").refusal) == (
         {"open"},
         True,
         None,
@@ -564,13 +564,13 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(
     deal.take(StepKind.AGENT, StepKind.TAX)
     with suspended(network, "bank"):
         made = deal.sign(StepKind.MORTGAGE)
-        assert bank.outcome(made["operation"]).code == "not_active"
+        assert bank.outcome(made.operation).code == "not_active"
         assert not deal.word.done(StepKind.MORTGAGE)
     with refused(network, "step_taken"):
         deal.sign(StepKind.MORTGAGE, {"contract": "M-2"})
     again = deal.sign(StepKind.MORTGAGE)
-    assert (again["statement"], again["record"]["contract"]) == (made["statement"], "M-1")
-    bank.done(again["operation"])
+    assert (again.statement, again.record["contract"]) == (made.statement, "M-1")
+    bank.done(again.operation)
     assert deal.word.done(StepKind.MORTGAGE)
 
 
@@ -589,7 +589,7 @@ def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sal
     assert not [
         row
         for row in deal_deals.listing(agency.context, PageRequest(200)).rows
-        if row["terms"]["unit"] == "0x" + sale.title.unit.hex()
+        if row.deal.terms.unit == sale.title.unit
     ]
     sale.draw_up().take(StepKind.SELLER)
 
@@ -756,7 +756,7 @@ def altered(
 
     def put_right(session: Any) -> None:
         row = session.get_one(StepRow, (deal.id, int(StepKind.TAX)))
-        row.statement, row.signature, row.record, row.salt = right[:4]
+        row.statement, row.signature, row.record, row.salt = right[0].to_json(), *right[1:4]
 
     database.write(change)
     try:
@@ -770,7 +770,8 @@ def _another_record(network: Network, deal: Drawn, row: StepRow) -> None:
 
 
 def _another_statement(network: Network, deal: Drawn, row: StepRow) -> None:
-    record, salt = deal_deals.taxes(network["tax"].context, deal.id), secrets.token_bytes(32)
+    record = deal_deals.taxes(network["tax"].context, deal.id).to_json()
+    salt = secrets.token_bytes(32)
     statement = replace(
         DealStep.from_json(row.statement), content=commit(salt, STEP_DOMAIN, record)
     )
@@ -876,8 +877,10 @@ def handed(network: Network, deal: Drawn, caller: str, to: str, body: dict[str, 
 
 def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Network, deal: Drawn) -> None:
     deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
-    body = deal_steps.step_of(
-        network["tax"].context, network["bank"].member, deal.id, int(StepKind.TAX)
+    body = peers.step_json(
+        deal_steps.step_of(
+            network["tax"].context, network["bank"].member, deal.id, int(StepKind.TAX)
+        )
     )
     with refused(network, "wrong_party"):
         handed(network, deal, "bank", "registrar", body)
@@ -910,7 +913,7 @@ def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(
         with pytest.raises(QiaolianError) as caught:
             asyncio.run(network[asking].peers.get(network["agency"].member, path))
         assert caught.value.code == "deal_of_others"
-    shared = deal_deals._shared(deal_deals.find(network["agency"].context, deal.id))
+    shared = peers.deal_json(deal_deals.find(network["agency"].context, deal.id))
     for caller, to in ((stranger, "tax"), ("bank", "tax"), ("agency", stranger)):
         with pytest.raises(QiaolianError) as caught:
             asyncio.run(
@@ -1095,8 +1098,8 @@ def hold(network: Network, sale: Sale, *, placed: bool) -> Any:
     """The centre's hold, once the chain has it."""
     registrar = network["registrar"]
     ends_at = now() + 90 * DAY if placed else None
-    made = register.set_hold(registrar.context, sale.number, ORDER, placed=placed, ends_at=ends_at)
-    registrar.done(made["operation"])
+    made = holds.set_hold(registrar.context, sale.number, ORDER, placed=placed, ends_at=ends_at)
+    registrar.done(made.operation)
     network.sync()
     return made
 
@@ -1109,9 +1112,9 @@ def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(
     deal.take(StepKind.SELLER)
     made = hold(network, sale, placed=True)
     assert network.ledger.property.hold(network["registrar"].member, sale.title.unit).held
-    assert "Pengjiang" not in json.dumps(made["hold"])
+    assert "Pengjiang" not in json.dumps(made.statement.to_json())
     with refused(network, "unit_held"):
-        register.issue_title(
+        titles.issue_title(
             registrar, sale.number, owner_key=sale.seller.address, not_after=now() + DAY
         )
     with refused(network, "unit_held"):

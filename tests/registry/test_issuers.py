@@ -19,7 +19,7 @@ from chain.core.errors import QiaolianError, VerificationError
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from registry.credit import certificates, consents, disputes
 from registry.credit.store import CertificateRow
-from registry.property import deals, proof_profile, register
+from registry.property import deals, proof_profile, register, titles
 from tests.registry.conftest import Network
 from tests.registry.test_consents import dispute_of, use
 from tests.registry.test_deals import SIGNERS, StepKind, owner, put_up
@@ -280,14 +280,14 @@ def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_d
             CertificateRow(**dict(zip(COLUMNS, (certificate.key, *own), strict=True)))
         )
     )
-    operation = deal.sign(StepKind.REGISTER)["operation"]
+    operation = deal.sign(StepKind.REGISTER).operation
     registrar.context.database.write(overwrite)
     registrar.done(operation)
     assert deal.word.registered_at
     assert code_of(lambda: owner(network, deal.sale)) == ("register_behind", 503)
     assert register.find_unit(registrar.context, deal.sale.number).owner == deal.sale.seller.code
     again = {"owner_key": deal.sale.seller.address, "not_after": int(time.time()) + 3600}
-    assert code_of(lambda: register.issue_title(registrar.context, deal.sale.number, **again)) == (
+    assert code_of(lambda: titles.issue_title(registrar.context, deal.sale.number, **again)) == (
         "register_behind",
         503,
     )
@@ -301,13 +301,13 @@ def test_a_certificate_posted_by_a_stranger_keeps_no_owner_from_a_title(
     thief = replace(person(), key=owner.key)
     with suppress(QiaolianError):
         show(network, "registrar", thief, network.vouch("bank", thief, "deal"))
-    again = register.issue_title(
+    again = titles.issue_title(
         network["registrar"].context,
         sale.number,
         owner_key=owner.address,
         not_after=int(time.time()) + 3600,
     )
-    assert again["title"]["ownerKey"] == owner.address
+    assert again.statement.owner_key == owner.address
 
 
 def test_a_statement_key_of_nobody_certifies_nobody(network: Network, person: Any) -> None:
@@ -359,7 +359,7 @@ def test_a_deal_taxed_by_an_agency_convinces_no_verifier(
             if step in (StepKind.SELLER, StepKind.BUYER)
             else deal.sign(step, by=by)
         )
-        network[by].done(made["operation"])
+        network[by].done(made.operation)
         network.sync()
     assert deal.word.registered_at
     with pytest.raises(VerificationError) as refused:

@@ -30,7 +30,7 @@ from registry.credit.rules import ConsentPackage
 from registry.credit.signing import subject_of
 from registry.grants import api as grants_api
 from registry.grants import signing as grant_signing
-from registry.property import deals, peers
+from registry.property import peers
 from registry.property import signing as deal_signing
 from registry.property.model import CertifiedKey
 
@@ -111,7 +111,7 @@ def test_a_salt_that_hmac_pads_to_the_right_one_opens_nothing(length: int) -> No
         (lambda value: subject_of(value, KEY), REQUEST, "identitySalt", "request_malformed"),
         (grant_signing.reviewed, GRANT, "scopeSalt", "grant_malformed"),
         (deal_signing.reviewed, DRAWN, "contentSalt", "deal_malformed"),
-        (deals._read_deal, DEAL, "contentSalt", "deal_malformed"),
+        (peers.read_deal, DEAL, "contentSalt", "deal_malformed"),
         (peers.read_step, STEP, "salt", "step_malformed"),
     ],
     ids=["consent", "identity", "request", "grant", "deal to sign", "deal", "step"],

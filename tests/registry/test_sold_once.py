@@ -19,11 +19,12 @@ from chain.statements.members import KeyPurpose
 from chain.statements.property import StepKind, TitleStatement
 from registry import projection
 from registry.pages import PageRequest
-from registry.property import calls, deals, register, steps
+from registry.property import calls, deals, holds, peers, register, steps, titles
 from registry.property.model import CertifiedKey
 from registry.property.register import RegistrationUpdater
+from registry.property.register_store import UnitRow
 from registry.property.rules import MAX_DEAL_SECONDS, MAX_HOLD_SECONDS
-from registry.property.store import DealRow, UnitRow
+from registry.property.store import DealRow
 from tests.registry.conftest import Network
 from tests.registry.test_deals import (
     DAY,
@@ -65,7 +66,7 @@ def registered_unseen(network: Network, deal: Drawn) -> Any:
     """
     deal.take(*BEFORE_REGISTER)
     registrar = network["registrar"]
-    registrar.outcome(deal.sign(StepKind.REGISTER)["operation"]).require_done()
+    registrar.outcome(deal.sign(StepKind.REGISTER).operation).require_done()
     return view_only(network, "registrar")
 
 
@@ -79,13 +80,13 @@ def fails(code: str) -> Iterator[None]:
 
 def hand_to_centre(network: Network, deal: Drawn) -> None:
     """The agent gives a deal to the registration centre's node."""
-    shared = deals._shared(deals.find(network["agency"].context, deal.id))
-    deals.receive_deal(network["registrar"].context, network["agency"].member, shared)
+    drawn = deals.find(network["agency"].context, deal.id)
+    deals.receive_deal(network["registrar"].context, network["agency"].member, drawn)
 
 
 def title_for(context: Any, deal: Drawn, key: str) -> TitleStatement:
-    made = register.issue_title(context, deal.sale.number, owner_key=key, not_after=now() + DAY)
-    return TitleStatement.from_json(made["title"])
+    made = titles.issue_title(context, deal.sale.number, owner_key=key, not_after=now() + DAY)
+    return made.statement
 
 
 def invented(network: Network, name: str, event: str, deal: Drawn, **arguments: Any) -> None:
@@ -113,7 +114,7 @@ def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(
     network.certify("registrar", seller, "deal")
     with fails("not_owner"):
         title_for(context, deal, seller.address)
-    assert deals.describe(context, deal.id)["registeredAt"] is None, "no event has reported it"
+    assert not deals.describe(context, deal.id).deal.registered_at, "no event has reported it"
     assert title_for(context, deal, deal.sale.buyer.address).last_registration == deal.id
 
 
@@ -264,7 +265,9 @@ def test_an_invented_step_does_not_bring_an_ended_key_back(network: Network, dea
         "salt": None,
     }
     with network.suspended("tax"), refused(network, "wrong_signer"):
-        steps.receive_step(network["bank"].context, network["tax"].member, deal.id, body)
+        steps.receive_step(
+            network["bank"].context, network["tax"].member, deal.id, peers.read_step(body)
+        )
 
 
 def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(
@@ -281,10 +284,10 @@ def test_steps_go_on_from_proved_records_while_the_projection_is_behind(
     network: Network, deal: Drawn
 ) -> None:
     deal.take(StepKind.SELLER, StepKind.BUYER)
-    network["agency"].outcome(deal.sign(StepKind.AGENT)["operation"]).require_done()
+    network["agency"].outcome(deal.sign(StepKind.AGENT).operation).require_done()
     view_only(network, "tax")
     made = deal.sign(StepKind.TAX)
-    network["tax"].outcome(made["operation"]).require_done()
+    network["tax"].outcome(made.operation).require_done()
     assert deal.word.done(StepKind.TAX)
 
 
@@ -312,7 +315,7 @@ def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(
         with refused(network, "chain_view_stale"):
             hand_to_centre(network, deal)
         with refused(network, "chain_view_stale"):
-            register.end_hold(registrar, registrar.member, deal.terms.unit)
+            holds.end_hold(registrar, registrar.member, deal.terms.unit)
         with refused(network, "chain_view_stale"):
             register.register_entry(registrar, deal.terms.unit)
     with stale(network, "agency"), refused(network, "chain_view_stale"):
@@ -393,7 +396,7 @@ def test_a_hold_names_when_its_order_ends_and_a_lifting_does_not(
 ) -> None:
     ends_at = None if ends_in is None else now() + ends_in
     with refused(network, "wrong_hold_end"):
-        register.set_hold(
+        holds.set_hold(
             network["registrar"].context, sale.number, ORDER, placed=placed, ends_at=ends_at
         )
 
@@ -402,9 +405,9 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sa
     registrar, bank = network["registrar"], network["bank"]
     unit = sale.title.unit
     with refused(network, "unit_not_held"):
-        register.end_hold(bank.context, registrar.member, unit)
-    made = register.set_hold(registrar.context, sale.number, ORDER, placed=True, ends_at=now() + 4)
-    further = register.set_hold(
+        holds.end_hold(bank.context, registrar.member, unit)
+    made = holds.set_hold(registrar.context, sale.number, ORDER, placed=True, ends_at=now() + 4)
+    further = holds.set_hold(
         registrar.context,
         sale.number,
         {**ORDER, "number": "(2026)2"},
@@ -412,26 +415,26 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sa
         ends_at=now() + 3,
     )
     for placed in (made, further):
-        registrar.done(placed["operation"])
+        registrar.done(placed.operation)
     network.sync()
     listed = [
         held
-        for held in register.holds(registrar.context, PageRequest(200)).rows
-        if held["number"] == sale.number
+        for held in holds.holds(registrar.context, PageRequest(200)).rows
+        if held.number == sale.number
     ]
-    ends_at = made["hold"]["endsAt"]
-    assert [(held["endsAt"], held["order"]["number"]) for held in listed] == [
-        (ends_at, "(2026)2")
-    ], "a further order never shortens a hold"
+    ends_at = made.statement.ends_at
+    assert [(held.ends_at, held.order["number"]) for held in listed] == [(ends_at, "(2026)2")], (
+        "a further order never shortens a hold"
+    )
     network.wait_for(lambda: now() > ends_at + 1, "the order's end")
     with refused(network, "unit_held"):
         sale.draw_up()
-    bank.done(register.end_hold(bank.context, registrar.member, unit))
+    bank.done(holds.end_hold(bank.context, registrar.member, unit))
     network.sync()
     assert not [
         held
-        for held in register.holds(registrar.context, PageRequest(200)).rows
-        if held["number"] == sale.number
+        for held in holds.holds(registrar.context, PageRequest(200)).rows
+        if held.number == sale.number
     ]
     sale.draw_up().take(StepKind.SELLER)
 
@@ -439,4 +442,4 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sa
 def test_a_hold_is_not_ended_before_its_order_is(network: Network, sale: Sale) -> None:
     hold(network, sale, placed=True)
     with refused(network, "not_yet_expired"):
-        register.end_hold(network["bank"].context, network["registrar"].member, sale.title.unit)
+        holds.end_hold(network["bank"].context, network["registrar"].member, sale.title.unit)

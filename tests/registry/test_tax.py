@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chain.core.errors import BadInput
 from registry.property.rules import require_content
-from registry.property.tax import CURRENT, TaxFacts, compute, half_up, rules
+from registry.property.tax import CURRENT, TaxFacts, TaxSheet, compute, half_up, rules
 
 YUAN = 100
 SQUARE_METRE = 10_000
@@ -29,21 +29,21 @@ def facts(**changed: Any) -> TaxFacts:
     return TaxFacts(**(fields | changed))
 
 
-def lines(sheet: dict[str, Any]) -> dict[str, str]:
-    return {line["tax"]: line["amount"] for line in sheet["lines"]}
+def lines(sheet: TaxSheet) -> dict[str, int]:
+    return {line.tax: line.amount for line in sheet.lines}
 
 
 def test_an_only_home_held_long_pays_deed_tax_alone() -> None:
     sheet = compute(facts())
     assert lines(sheet) == {
-        "deed-tax": str(10_000 * YUAN),
-        "value-added-tax": "0",
-        "urban-maintenance-tax": "0",
-        "education-surcharge": "0",
-        "local-education-surcharge": "0",
-        "income-tax": "0",
+        "deed-tax": 10_000 * YUAN,
+        "value-added-tax": 0,
+        "urban-maintenance-tax": 0,
+        "education-surcharge": 0,
+        "local-education-surcharge": 0,
+        "income-tax": 0,
     }
-    assert (sheet["buyer"], sheet["seller"], sheet["total"]) == ("1000000", "0", "1000000")
+    assert (sheet.buyer, sheet.seller, sheet.total) == (1_000_000, 0, 1_000_000)
 
 
 def test_a_home_held_under_two_years_pays_on_the_price_without_value_added_tax() -> None:
@@ -51,14 +51,14 @@ def test_a_home_held_under_two_years_pays_on_the_price_without_value_added_tax()
     # 50,000, halved: 1,750, 750, 500. Deed tax 1 % of 1,000,000; income tax 1 % of it.
     sheet = compute(facts(price=1_050_000 * YUAN, months_held=23, only_home=False))
     assert lines(sheet) == {
-        "deed-tax": str(10_000 * YUAN),
-        "value-added-tax": str(50_000 * YUAN),
-        "urban-maintenance-tax": str(1_750 * YUAN),
-        "education-surcharge": str(750 * YUAN),
-        "local-education-surcharge": str(500 * YUAN),
-        "income-tax": str(10_000 * YUAN),
+        "deed-tax": 10_000 * YUAN,
+        "value-added-tax": 50_000 * YUAN,
+        "urban-maintenance-tax": 1_750 * YUAN,
+        "education-surcharge": 750 * YUAN,
+        "local-education-surcharge": 500 * YUAN,
+        "income-tax": 10_000 * YUAN,
     }
-    assert sheet["total"] == str((10_000 + 50_000 + 3_000 + 10_000) * YUAN)
+    assert sheet.total == (10_000 + 50_000 + 3_000 + 10_000) * YUAN
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_home_held_under_two_years_pays_on_the_price_without_value_added_tax()
     ],
 )
 def test_the_deed_tax_follows_homes_owned_and_area(changed: dict[str, int], rate: int) -> None:
-    (line,) = [item for item in compute(facts(**changed))["lines"] if item["tax"] == "deed-tax"]
-    assert (line["rate"], line["amount"]) == (rate, str(1_000_000 * YUAN * rate // 10_000))
+    (line,) = [item for item in compute(facts(**changed)).lines if item.tax == "deed-tax"]
+    assert (line.rate, line.amount) == (rate, 1_000_000 * YUAN * rate // 10_000)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_deed_tax_follows_homes_owned_and_area(changed: dict[str, int], rate
     ],
 )
 def test_income_tax_is_on_the_gain_or_on_the_price(changed: dict[str, Any], amount: int) -> None:
-    assert lines(compute(facts(**changed)))["income-tax"] == str(amount * YUAN)
+    assert lines(compute(facts(**changed)))["income-tax"] == amount * YUAN
 
 
 @given(st.integers(0, 10**18), st.integers(1, 10**9))
@@ -111,10 +111,10 @@ def test_every_sheet_adds_up_and_nobody_pays_less_than_nothing(
     price: int, area: int, months: int, only: bool, homes: int, original: int | None
 ) -> None:
     sheet = compute(TaxFacts(price, area, months, only, homes, original))
-    amounts = [int(line["amount"]) for line in sheet["lines"]]
+    amounts = [line.amount for line in sheet.lines]
     assert min(amounts) >= 0
-    assert sum(amounts) == int(sheet["total"]) == int(sheet["buyer"]) + int(sheet["seller"])
-    assert int(sheet["total"]) < price
+    assert sum(amounts) == sheet.total == sheet.buyer + sheet.seller
+    assert sheet.total < price
 
 
 @pytest.mark.parametrize(
