@@ -17,21 +17,12 @@ def signing_member(
 ) -> str:
     """The member whose live key, of one of the purposes, signed; empty when it is nobody's.
 
-    A suspended member's statements still count here; ``require_signed_by`` asks for an active one.
+    A suspended member's statements still count here; ``SignedStatement.require`` asks for an active
+    one.
     """
     signer = recover(statement.digest(context.domain(statement.contract)), signature)
     record = context.view.proved([key_record(signer)]).key(signer)
     return record.member if record.live and record.purpose in purposes else ""
-
-
-def require_signed_by(
-    context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose
-) -> None:
-    """Refuse a statement that is not signed with a live key of an active member:
-    ``wrong_signer``.
-    """
-    signed = signed_by(context, member, statement, signature)
-    signed.require(context.view.proved(signed.records), *purposes)
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,18 @@ class SignedStatement:
                 f"The {self.name} is not signed with a live key of the member it should be by.",
             )
 
+    def require_at(self, height: int, records: ProvedRecords, *purposes: KeyPurpose) -> None:
+        """The same of a statement that the chain took from its active member in that block: the key
+        was live then, whatever became of it since.
+        """
+        key = records.key(self.signer)
+        if key.member != self.member or key.purpose not in purposes or not key.live_at(height):
+            raise Forbidden(
+                "wrong_signer",
+                f"The {self.name} is not signed with a key of the member it should be by that was "
+                "live when the chain took it.",
+            )
+
 
 def signed_by(
     context: Context, member: str, statement: Statement, signature: bytes
@@ -74,25 +77,3 @@ def signed_by(
         member,
         recover(statement.digest(context.domain(statement.contract)), signature),
     )
-
-
-def require_signed_at(
-    context: Context,
-    member: str,
-    statement: Statement,
-    signature: bytes,
-    height: int,
-    *purposes: KeyPurpose,
-) -> None:
-    """The same of a statement that the chain took from its active member in that block: the key was
-    live then, whatever became of it since.
-    """
-    signer = recover(statement.digest(context.domain(statement.contract)), signature)
-    record = context.view.proved([key_record(signer)]).key(signer)
-    if record.member != member or record.purpose not in purposes or not record.live_at(height):
-        name = type(statement).__name__
-        raise Forbidden(
-            "wrong_signer",
-            f"The {name} is not signed with a key of the member it should "
-            "be by that was live when the chain took it.",
-        )

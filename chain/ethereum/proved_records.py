@@ -117,6 +117,14 @@ class ProvedRecords:
         """A property deal's heights and steps."""
         return DealRecord.decode(self.value(deal_record(deal_id)))
 
+    def title_hash(self, deal_id: bytes) -> bytes:
+        """Struct hash of the title statement a deal was opened with; 32 zero bytes before that."""
+        return self.hash(title_record(deal_id))
+
+    def step_hash(self, deal_id: bytes, step: int) -> bytes:
+        """Struct hash of the statement that was taken for a step; 32 zero bytes before that."""
+        return self.hash(step_record(deal_id, step))
+
     def unit_hold(self, registrar: str, unit: bytes) -> UnitHoldRecord:
         """A home's hold."""
         return UnitHoldRecord.decode(self.value(unit_record("holds", registrar, unit)))
@@ -221,6 +229,16 @@ def dispute_record(dispute_id: bytes) -> StorageKey:
 def deal_record(deal_id: bytes) -> StorageKey:
     """``PropertyLedger.deals[dealId]``."""
     return StorageKey("PropertyLedger", "deals", (deal_id,))
+
+
+def title_record(deal_id: bytes) -> StorageKey:
+    """``PropertyLedger.titles[dealId]``."""
+    return StorageKey("PropertyLedger", "titles", (deal_id,))
+
+
+def step_record(deal_id: bytes, step: int) -> StorageKey:
+    """``PropertyLedger.steps[dealId][step]``."""
+    return StorageKey("PropertyLedger", "steps", (deal_id, step))
 
 
 def unit_record(variable: str, registrar: str, unit: bytes) -> StorageKey:

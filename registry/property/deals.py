@@ -2,7 +2,7 @@
 
 The parties' nodes exchange what is sold and its price. The chain has salted commitments, signatures
 and the order of steps. Every decision rests on the deal's and the unit's records, proved under a
-fresh head (``proved``).
+fresh head.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from chain.statements.commitment import commit, new_salt, opens
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from chain.statements.property import DealTerms
 from registry.pages import Page, PageRequest
-from registry.property import peers, proved, register, store
+from registry.property import peers, register, store
 from registry.property.calls import enqueue_call
 from registry.property.model import (
     Deal,
     DealDisclosure,
     DealOverview,
-    DealState,
     NewDeal,
     StoredStep,
 )
 from registry.property.rules import (
     DEAL_DOMAIN,
     members_of,
+    registered_deal,
     require_content,
     require_free,
     require_loan,
-    require_opened_with,
     require_period,
-    require_running,
     require_title,
     require_title_current,
     roles_of,
     stage_of,
+    unit_of,
+    unit_records,
 )
 from registry.property.tax import TaxSheet, compute
 from registry.signers import signed_by
@@ -105,10 +105,10 @@ def receive_deal(context: Context, caller: str, deal: Deal) -> bytes:
             "deal_of_others",
             "The deal is not from its agent, or this organisation is no party of it.",
         )
-    _require_deal(context, deal)
+    records = _require_deal(context, deal)
     if terms.registrar == context.member:
         register.require_unit(context, str(disclosed.content["unit"]), terms.unit)
-        register.require_title_here(context, terms, disclosed.title)
+        register.require_title_here(context, terms, disclosed.title, records)
 
     def change(session: Session) -> None:
         known = store.find_deal(session, deal_id)
@@ -121,9 +121,10 @@ def receive_deal(context: Context, caller: str, deal: Deal) -> bytes:
     return deal_id
 
 
-def _require_deal(context: Context, deal: Deal) -> None:
+def _require_deal(context: Context, deal: Deal) -> ProvedRecords:
     """Everything about a new deal: its own parts, and by proved records that the unit is free and
-    the title built on its last registration.
+    the title built on its last registration. Returns the records, with that of the unit's last
+    registration.
     """
     terms, disclosed, now = deal.terms, deal.require_disclosed(), context.now()
     title = disclosed.title
@@ -142,16 +143,18 @@ def _require_deal(context: Context, deal: Deal) -> None:
         _require_certificate(certificate, key, terms.registrar, now)
         signed.append(signed_by(context, terms.registrar, certificate, certified.signature))
     members = [member_record(member) for member, _ in roles_of(terms)]
-    units = proved.unit_records(terms.registrar, terms.unit)
+    units = unit_records(terms.registrar, terms.unit)
     records = context.view.proved(
-        [*(record for statement in signed for record in statement.records), *members, *units]
+        [*(record for statement in signed for record in statement.records), *members, *units],
+        following=lambda found: registered_deal(found, terms.registrar, terms.unit),
     )
     for statement in signed:
         statement.require(records, KeyPurpose.STATEMENT)
     _require_roles(terms, records)
-    unit = proved.unit_of(records, terms.registrar, terms.unit)
+    unit = unit_of(records, terms.registrar, terms.unit)
     require_free(unit, deal.deal_id)
     require_title_current(title, unit.last_registration)
+    return records
 
 
 def _require_roles(terms: DealTerms, records: ProvedRecords) -> None:
@@ -174,20 +177,6 @@ def _require_certificate(
         )
     if not certificate.not_before <= now <= certificate.not_after:
         raise Forbidden("certificate_expired", "A person's certificate does not cover this time.")
-
-
-def require_under_way(context: Context, deal: Deal) -> DealState:
-    """The chain's records of a deal under way: neither over nor stopped, opened with this node's
-    title or to be opened with one that is built on the last registration.
-    """
-    state = proved.deal_state(context, deal.terms)
-    require_running(state.deal, deal.terms, context.now())
-    require_free(state.unit, deal.deal_id)
-    if deal.disclosed is not None and state.deal.opened_at:
-        require_opened_with(deal.disclosed.title, state.title_hash)
-    elif deal.disclosed is not None:
-        require_title_current(deal.disclosed.title, state.unit.last_registration)
-    return state
 
 
 def expire(context: Context, deal_id: bytes) -> str:

@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Conflict
+from chain.ethereum.proved_records import unit_record
 from chain.outbox import Priority, enqueue, next_attempt
 from chain.statements.commitment import commit, new_salt
 from chain.statements.property import UnitHold
 from registry.evidence.log import append_statement
 from registry.pages import Page, PageRequest
-from registry.property import proved, register_store
+from registry.property import register_store
 from registry.property.calls import CONTRACT
 from registry.property.model import HoldInForce, UnitOrder
 from registry.property.register import find_unit
@@ -93,7 +94,7 @@ def end_hold(context: Context, registrar: str, unit: bytes) -> str:
     Raises:
         Conflict: ``unit_not_held``, ``not_yet_expired``; Unavailable: ``chain_view_stale``.
     """
-    hold = proved.unit_state(context, registrar, unit).hold
+    hold = context.view.proved([unit_record("holds", registrar, unit)]).unit_hold(registrar, unit)
     if not hold.held:
         raise Conflict("unit_not_held", "The unit is under no hold.")
     if context.now() <= hold.ends_at:
@@ -129,7 +130,9 @@ def holds(context: Context, page: PageRequest) -> Page[HoldInForce]:
         found = register_store.holds_page(session, page)
         units = [row.statement.unit for row in found.rows]
         numbers = register_store.unit_numbers(session, units)
-    records = zip(found.rows, proved.holds(context, context.member, units), strict=True)
+    member = context.member
+    records = context.view.proved(unit_record("holds", member, unit) for unit in units)
+    rows = [(row, records.unit_hold(member, row.statement.unit)) for row in found.rows]
     in_force = [
         HoldInForce(
             number=numbers[row.statement.unit],
@@ -138,7 +141,7 @@ def holds(context: Context, page: PageRequest) -> Page[HoldInForce]:
             placed_at=record.placed_at,
             ends_at=record.ends_at,
         )
-        for row, record in records
+        for row, record in rows
         if record.held
     ]
     return Page(in_force, found.next)

@@ -22,12 +22,19 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.ethereum.proved_records import ProvedRecords
 from chain.statements.members import SubjectKeyCertificate
 from chain.statements.property import DealTerms, TitleStatement
 from registry.credit.certificates import certified_identity
-from registry.property import proved, register_store, store
-from registry.property.model import Deal, NewUnit, Unit, UnitState
-from registry.property.rules import require_title_current, unit_pseudonym
+from registry.property import register_store, store
+from registry.property.model import NO_DEAL, Deal, NewUnit, Unit
+from registry.property.rules import (
+    registered_deal,
+    require_title_current,
+    unit_of,
+    unit_pseudonym,
+    unit_records,
+)
 
 log = logging.getLogger("qiaolian.deals")
 MAX_UNITS = 5_000
@@ -78,15 +85,20 @@ def require_unit(context: Context, number: str, pseudonym: bytes) -> None:
         raise BadInput("unit_differs", "The deal's unit on the chain is not the unit it names.")
 
 
-def require_title_here(context: Context, terms: DealTerms, title: TitleStatement) -> None:
+def require_title_here(
+    context: Context, terms: DealTerms, title: TitleStatement, records: ProvedRecords
+) -> None:
     """Refuse a deal whose seller does not own the unit at this moment, or whose title is not built
     on its last registration.
 
+    Args:
+        records: ``unit_records`` and ``registered_deal``, proved under one block.
+
     Raises:
         Forbidden: ``not_owner``; Conflict: ``title_superseded``; NotFound: ``subject_key_unknown``;
-        Unavailable: ``register_behind``, ``chain_view_stale``.
+        Unavailable: ``register_behind``.
     """
-    unit, _ = register_entry(context, terms.unit)
+    unit = _updated_entry(context, terms.unit, records)
     require_title_current(title, unit.last_registration)
     with context.database.read() as session:
         identity, _ = certified_by(session, context.member, terms.seller)
@@ -126,30 +138,39 @@ def certified_by(
 # --- What the chain registered --------------------------------------------------------------------
 
 
-def register_entry(context: Context, unit_id: bytes) -> tuple[Unit, UnitState]:
-    """A unit's entry, equal to the chain's last registration, and the unit's state under the same
-    proved head.
+def register_entry(context: Context, unit_id: bytes) -> tuple[Unit, ProvedRecords]:
+    """A unit's entry, equal to the chain's last registration, and the unit's records under the same
+    block.
 
     Raises:
         NotFound: ``unit_unknown``; Unavailable: ``register_behind`` when the chain has another
             registration than the register and this node lacks what it needs to take it over;
             ``chain_view_stale``.
     """
-    state = proved.unit_state(context, context.member, unit_id)
+    records = context.view.proved(
+        unit_records(context.member, unit_id),
+        following=lambda found: registered_deal(found, context.member, unit_id),
+    )
+    return _updated_entry(context, unit_id, records), records
+
+
+def _updated_entry(context: Context, unit_id: bytes, records: ProvedRecords) -> Unit:
+    last = unit_of(records, context.member, unit_id).last_registration
     with context.database.read() as session:
         unit = _known_unit(session, unit_id)
-    if unit.last_registration != state.last_registration:
-        unit = _apply_registration(context, unit_id, state.last_registration)
-    if unit.last_registration != state.last_registration:
+    if unit.last_registration != last and last != NO_DEAL:
+        unit = _apply_registration(context, unit_id, last, records.deal(last).registered_at)
+    if unit.last_registration != last:
         raise _behind(unit_id, "The chain's last registration of the unit is not the register's.")
-    return unit, state
+    return unit
 
 
-def _apply_registration(context: Context, unit_id: bytes, deal_id: bytes) -> Unit:
+def _apply_registration(
+    context: Context, unit_id: bytes, deal_id: bytes, registered_at: int
+) -> Unit:
     """Make the buyer of a deal, which the chain is proved to have registered last for the unit, its
     owner.
     """
-    registered_at = proved.deal(context, deal_id).registered_at
 
     def change(session: Session) -> Unit:
         unit = _known_unit(session, unit_id)

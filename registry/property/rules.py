@@ -10,10 +10,17 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from chain.core.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    deal_record,
+    title_record,
+    unit_record,
+)
 from chain.ethereum.records import DealRecord
 from chain.statements.members import Role
-from chain.statements.property import DealTerms, StepKind, TitleStatement
-from registry.property.model import NO_DEAL, Deal, DealStage, UnitState
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
+from registry.property.model import NO_DEAL, Deal, DealStage, DealState, UnitState
 from registry.property.tax import TaxFacts, compute
 
 DEAL_DOMAIN = "qiaolian.deal.v1"
@@ -154,6 +161,20 @@ def steps_of(terms: DealTerms) -> tuple[StepKind, ...]:
     return tuple(step for step in StepKind if step is not StepKind.MORTGAGE or terms.bank)
 
 
+def require_step(terms: DealTerms, statement: DealStep) -> StepKind:
+    """A signed step is one of the deal's, and agrees to its content where it states nothing else:
+    ``other_deal``, ``unknown_step``, ``content_differs``.
+    """
+    if statement.deal_id != terms.struct_hash():
+        raise BadInput("other_deal", "The signature is under another deal.")
+    if statement.step not in {int(kind) for kind in steps_of(terms)}:
+        raise BadInput("unknown_step", "The deal has no such step.")
+    step = StepKind(statement.step)
+    if step in AGREEING and statement.content != terms.content:
+        raise BadInput("content_differs", "The signature is not under this deal's content.")
+    return step
+
+
 def preceding_steps(step: StepKind, *, mortgaged: bool) -> frozenset[StepKind]:
     """The steps that must have been taken before one, as PropertyLedger asks it."""
     if step in AGREEING:
@@ -226,6 +247,65 @@ def require_title(title: TitleStatement, terms: DealTerms, now: int) -> None:
             "The title statement is dated ahead.",
             hint="Compare the clocks; ask the registration centre for another title.",
         ).by(RefusedBy(Refuser.CLOCK))
+
+
+def unit_records(registrar: str, unit: bytes) -> tuple[StorageKey, ...]:
+    """The chain's records of a unit, for ``unit_of``."""
+    return tuple(
+        unit_record(name, registrar, unit) for name in ("holds", "openDeal", "lastRegistration")
+    )
+
+
+def unit_of(records: ProvedRecords, registrar: str, unit: bytes) -> UnitState:
+    """A unit's hold, open deal and last registration."""
+    open_deal, last = (
+        records.hash(unit_record(name, registrar, unit))
+        for name in ("openDeal", "lastRegistration")
+    )
+    return UnitState(records.unit_hold(registrar, unit), open_deal, last)
+
+
+def registered_deal(records: ProvedRecords, registrar: str, unit: bytes) -> list[StorageKey]:
+    """The record of the deal that was registered last for a unit; none before the first."""
+    last = records.hash(unit_record("lastRegistration", registrar, unit))
+    return [] if last == NO_DEAL else [deal_record(last)]
+
+
+def deal_records(terms: DealTerms) -> tuple[StorageKey, ...]:
+    """The chain's records of a deal and its unit, for ``require_under_way``."""
+    deal_id = terms.struct_hash()
+    return (
+        deal_record(deal_id),
+        title_record(deal_id),
+        *unit_records(terms.registrar, terms.unit),
+    )
+
+
+def require_under_way(deal: Deal, records: ProvedRecords, *, now: int) -> DealState:
+    """A deal is neither over nor stopped, and was opened with this node's title or is to be opened
+    with one that is built on the last registration; the chain's state of it.
+
+    Args:
+        records: ``deal_records``, proved under one block.
+        now: Unix seconds.
+
+    Raises:
+        Conflict: what ``require_running``, ``require_free``, ``require_opened_with`` and
+            ``require_title_current`` raise.
+    """
+    terms, deal_id = deal.terms, deal.deal_id
+    state = DealState(
+        records.deal(deal_id),
+        records.title_hash(deal_id),
+        unit_of(records, terms.registrar, terms.unit),
+    )
+    require_running(state.deal, terms, now)
+    require_free(state.unit, deal_id)
+    if deal.disclosed is not None and state.deal.opened_at:
+        require_opened_with(deal.disclosed.title, state.title_hash)
+    elif deal.disclosed is not None:
+        require_title_current(deal.disclosed.title, state.unit.last_registration)
+    return state
 
 
 def require_opened_with(title: TitleStatement, title_hash: bytes) -> None:

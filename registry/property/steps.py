@@ -17,30 +17,34 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ethereum.proved_records import step_record
 from chain.ethereum.records import DealRecord
 from chain.outbox import next_attempt, refused
 from chain.statements.commitment import commit, new_salt, opens
 from chain.statements.members import KeyPurpose
 from chain.statements.property import DealStep, DealTerms, StepKind
 from registry.evidence.log import append, append_statement
-from registry.property import peers, proved, register, store
+from registry.property import peers, register, store
 from registry.property.calls import CONTRACT, enqueue_call
-from registry.property.deals import find, require_under_way
+from registry.property.deals import find
 from registry.property.model import Deal, SignatureTaken, SignedStep, StoredStep
 from registry.property.rules import (
     AGREEING,
     NATURAL_PERSONS,
     STEP_DOMAIN,
+    deal_records,
     members_of,
     party,
+    registered_deal,
     require_content,
     require_record,
+    require_step,
     require_turn,
+    require_under_way,
     step_holder,
-    steps_of,
 )
 from registry.property.tax import compute
-from registry.signers import require_signed_at, require_signed_by
+from registry.signers import signed_by
 
 
 async def receive_signature(
@@ -58,12 +62,12 @@ async def receive_signature(
     terms = deal.terms
     if terms.agent != context.member:
         raise Forbidden("other_agent", "The deal's seller and buyer sign at its agent's node.")
-    step = await asyncio.to_thread(
-        _require_statement, context, terms, deal_id, statement, signature
-    )
+    step = require_step(terms, statement)
     if step not in NATURAL_PERSONS:
         raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
-    await asyncio.to_thread(require_under_way, context, deal)
+    _require_person(context, terms, step, statement, signature)
+    records = await context.view.aproved(deal_records(terms))
+    require_under_way(deal, records, now=context.now())
 
     def change(session: Session) -> tuple[StoredStep, str]:
         if _store_step(session, step, SignedStep(statement, signature, None, None)):
@@ -140,14 +144,21 @@ def _checked_record(
     """What the step states, once this organisation may sign it now; None for a step that agrees to
     the deal's content.
     """
-    terms, state = deal.terms, require_under_way(context, deal)
+    terms, registers = deal.terms, step is StepKind.REGISTER
+    records = context.view.proved(
+        deal_records(terms),
+        following=lambda found: (
+            registered_deal(found, terms.registrar, terms.unit) if registers else []
+        ),
+    )
+    state = require_under_way(deal, records, now=context.now())
     done = _done(context, terms, state.deal)
     require_turn(terms, step, member=context.member, done=done)
     disclosed = deal.require_disclosed()
     if terms.registrar == context.member:
         register.require_unit(context, str(disclosed.content["unit"]), terms.unit)
-    if step is StepKind.REGISTER:
-        register.require_title_here(context, terms, disclosed.title)
+    if registers:
+        register.require_title_here(context, terms, disclosed.title, records)
         register.require_buyer(context, terms.buyer)
     return None if step in AGREEING else _stated(terms, step, disclosed.content, given)
 
@@ -162,7 +173,11 @@ def receive_step(context: Context, caller: str, deal_id: bytes, signed: SignedSt
     """
     deal = find(context, deal_id)
     terms, statement = deal.terms, signed.statement
-    step = _require_statement(context, terms, deal_id, statement, signed.signature)
+    step = require_step(terms, statement)
+    if step in NATURAL_PERSONS:
+        _require_person(context, terms, step, statement, signed.signature)
+    else:
+        _require_member(context, party(terms, step), statement, signed.signature)
     if caller != step_holder(terms, step):
         raise Forbidden("wrong_party", "A step is handed on by its own party.")
     if step in AGREEING:
@@ -176,39 +191,31 @@ def receive_step(context: Context, caller: str, deal_id: bytes, signed: SignedSt
     context.database.write(lambda session: _store_step(session, step, signed))
 
 
-def _require_statement(
-    context: Context, terms: DealTerms, deal_id: bytes, statement: DealStep, signature: bytes
-) -> StepKind:
-    """The step is one of this deal's and signed by its party."""
-    if statement.deal_id != deal_id:
-        raise BadInput("other_deal", "The signature is under another deal.")
-    if statement.step not in {int(kind) for kind in steps_of(terms)}:
-        raise BadInput("unknown_step", "The deal has no such step.")
-    step = StepKind(statement.step)
-    if step in AGREEING and statement.content != terms.content:
-        raise BadInput("content_differs", "The signature is not under this deal's content.")
-    if step in NATURAL_PERSONS:
-        signer = recover(statement.digest(context.domain(CONTRACT)), signature)
-        if signer != (terms.seller if step is StepKind.SELLER else terms.buyer):
-            raise Forbidden(
-                "wrong_party", f"The step {step.name.lower()} is not signed by its own party."
-            )
-    else:
-        _require_partys(context, party(terms, step), statement, signature)
-    return step
+def _require_person(
+    context: Context, terms: DealTerms, step: StepKind, statement: DealStep, signature: bytes
+) -> None:
+    """The seller or buyer signed it, by the key that the deal names."""
+    signer = recover(statement.digest(context.domain(CONTRACT)), signature)
+    if signer != (terms.seller if step is StepKind.SELLER else terms.buyer):
+        raise Forbidden(
+            "wrong_party", f"The step {step.name.lower()} is not signed by its own party."
+        )
 
 
-def _require_partys(context: Context, member: str, statement: DealStep, signature: bytes) -> None:
+def _require_member(context: Context, member: str, statement: DealStep, signature: bytes) -> None:
     """The member signed it: by its status now, or, for what the chain is proved to have, by its key
     then, since it may be delivered much later.
     """
+    deal_id, step = statement.deal_id, statement.step
     with context.database.read() as session:
-        known = store.find_step(session, statement.deal_id, statement.step)
-    taken = proved.step_hash(context, statement.deal_id, statement.step) == statement.struct_hash()
+        known = store.find_step(session, deal_id, step)
+    signed = signed_by(context, member, statement, signature)
+    records = context.view.proved([*signed.records, step_record(deal_id, step)])
+    taken = records.step_hash(deal_id, step) == statement.struct_hash()
     if taken and known is not None and known.height:
-        require_signed_at(context, member, statement, signature, known.height, KeyPurpose.STATEMENT)
+        signed.require_at(known.height, records, KeyPurpose.STATEMENT)
     else:
-        require_signed_by(context, member, statement, signature, KeyPurpose.STATEMENT)
+        signed.require(records, KeyPurpose.STATEMENT)
 
 
 def _stated(

@@ -29,10 +29,10 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
             ``certificate_expired``; Conflict: ``unit_held``; BadInput: ``wrong_period``;
         Unavailable: ``register_behind``, ``chain_view_stale``.
     """
-    unit, state = register_entry(context, find_unit(context, number).unit)
+    unit, records = register_entry(context, find_unit(context, number).unit)
     identity, certificate = _certified_here(context, owner_key)
     require_owner(unit, identity)
-    if state.hold.held:
+    if records.unit_hold(context.member, unit.unit).held:
         raise Conflict(
             "unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted."
         )
@@ -47,7 +47,7 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
         owner_key=owner_key,
         last_registration=unit.last_registration,
         # The contract takes no title dated ahead of its block.
-        issued_at=min(now, context.view.head.timestamp),
+        issued_at=min(now, records.timestamp),
         expires_at=not_after,
     )
     title = IssuedTitle(statement, context.sign(statement))
