@@ -9,28 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from chain.core.crypto import keccak256, new_private_key
 from chain.core.errors import QiaolianError, Unavailable
 from chain.core.loopback import free_ports
 from chain.ethereum.deploy import Governor
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger import Ledger
-from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer, open_person_key
-from chain.statements.members import Approval, KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.client import NodeClient
 from nodes.config import UNSEALED_TEST
+from nodes.governance import Governance
 from nodes.initialise import (
     CERTIFICATE_FILE,
     CONFIG_FILE,
@@ -44,7 +42,6 @@ from nodes.initialise import (
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
-APPROVAL_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
@@ -167,96 +164,6 @@ def configure_peers(organisations: Sequence[Organisation]) -> None:
         }
         one.plan = replace(one.plan, extra_tables={**one.plan.extra_tables, "peers": peers})
         write_config(one.plan)
-
-
-Action = tuple[str, tuple[Any, ...]]
-"""A MemberDirectory function and its arguments."""
-
-
-class Governance:
-    """Directory actions approved by two governors' ADMIN keys and sent by an account without any
-    right of its own.
-    """
-
-    def __init__(self, ledger: Ledger, approvers: Sequence[Secp256k1Signer]) -> None:
-        self._ledger = ledger
-        self._approvers = approvers[:2]
-        self._sender = Secp256k1Signer(new_private_key())
-
-    def admit(self, admissions: Iterable[Admission]) -> list[bytes]:
-        """Admit members with all their keys; the transactions' hashes."""
-        return self.execute(
-            [
-                (
-                    "admit",
-                    (
-                        admission.member,
-                        admission.name,
-                        int(admission.roles),
-                        [key.to_contract() for key in admission.keys],
-                    ),
-                )
-                for admission in admissions
-            ]
-        )
-
-    def complete(self, admissions: Iterable[Admission]) -> list[bytes]:
-        """Add the keys a founding governor was not deployed with."""
-        deployed = (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION)
-        return self.execute(
-            [
-                ("addKey", (admission.member, key.to_contract()))
-                for admission in admissions
-                for key in admission.keys
-                if key.purpose not in deployed
-            ]
-        )
-
-    def execute(self, actions: Sequence[Action], *, seconds: float = START_SECONDS) -> list[bytes]:
-        """Have actions approved, send them together and wait until all are in blocks; their
-        transactions' hashes.
-
-        Raises:
-            Reverted: the contract's refusal of the first action it refuses.
-            Unavailable: ``governance_timeout``.
-        """
-        ledger, sender = self._ledger, self._sender
-        nonce = ledger.nonce(sender.address)
-        calls = [self._call(function, arguments) for function, arguments in actions]
-        signed = [
-            sign_transaction(
-                sender,
-                chain_id=ledger.deployment.chain_id,
-                nonce=nonce + number,
-                to=address,
-                data=data,
-                gas=gas_for(data),
-            )
-            for number, (address, data) in enumerate(calls)
-        ]
-        for answer in ledger.send([transaction.raw for transaction in signed]):
-            if not isinstance(answer, bytes):
-                raise answer
-        hashes = [transaction.transaction_hash for transaction in signed]
-        deadline = time.monotonic() + seconds
-        while None in (receipts := ledger.receipts(hashes)):
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    "governance_timeout", "The directory's changes were in no block in time."
-                )
-            time.sleep(0.1)
-        for receipt, (address, data) in zip(receipts, calls, strict=True):
-            if receipt is not None and not receipt.succeeded:
-                raise ledger.revert_reason(address, data, sender.address, receipt.height)
-        return hashes
-
-    def _call(self, function: str, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
-        _, data = self._ledger.encode("MemberDirectory", function, *arguments)
-        nonce, deadline = secrets.randbits(128), int(time.time()) + APPROVAL_SECONDS
-        approval = Approval(version=1, call_hash=keccak256(data), nonce=nonce, deadline=deadline)
-        domain = self._ledger.deployment.domain("MemberDirectory")
-        signatures = [approver.sign(approval, domain) for approver in self._approvers]
-        return self._ledger.encode("MemberDirectory", "execute", data, nonce, deadline, signatures)
 
 
 class NodeProcess:

@@ -6,21 +6,23 @@ constructor can be given the address of a contract that does not exist yet.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import contracts
 from chain.core.errors import QiaolianError, Unavailable
+from chain.ethereum import web3_client
 from chain.ethereum.deployment import MIN_CLOSE_WINDOW, CloseWindow, Deployment
-from chain.ethereum.ledger.abi import contract_abi
-from chain.ethereum.rpc import Rpc, RpcRefused
-from chain.ethereum.transactions import SignedTransaction, created_address, sign_transaction
-from chain.keys.files import Secp256k1Signer
 from chain.statements.members import Role
 
+if TYPE_CHECKING:
+    from eth_typing import ChecksumAddress
+    from hexbytes import HexBytes
+    from web3 import Web3
+
 WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,98 +56,89 @@ def deploy(
         progress: called with one sentence a contract.
 
     Raises:
-        QiaolianError: ``deploy_failed`` when a constructor refuses; ``deploy_timeout`` when no
-            block comes.
+        QiaolianError: ``deploy_failed`` when a constructor refuses.
+        Unavailable: ``deploy_timeout`` when no block comes, ``chain_unreachable``.
     """
     say = progress or (lambda _sentence: None)
-    signer = Secp256k1Signer(private_key)
-    rpc = Rpc([rpc_url], timeout=30.0)
-    try:
-        chain_id, genesis, nonce = rpc.batch(
-            [
-                ("eth_chainId", ()),
-                ("eth_getBlockByNumber", ("0x0", False)),
-                ("eth_getTransactionCount", (signer.address, "pending")),
-            ]
-        )
-        signed, addresses = _creations(
-            signer, int(chain_id, 16), int(nonce, 16), governors, min_close_window
-        )
-        for name, transaction in signed.items():
-            _send(rpc, name, transaction)
+    client = web3_client.connect(rpc_url, timeout=30.0)
+    with web3_client.chain_errors(rpc_url):
+        chain_id, genesis = client.eth.chain_id, bytes(client.eth.get_block(0)["hash"])
+        signed, addresses = _creations(client, private_key, governors, min_close_window)
+        hashes = {name: _send(client, name, raw) for name, raw in signed.items()}
         heights = []
-        for name, transaction in signed.items():
-            receipt = _wait(rpc, name, transaction.transaction_hash)
-            heights.append(int(receipt["blockNumber"], 16))
+        for name, transaction_hash in hashes.items():
+            heights.append(_wait(client, name, transaction_hash))
             say(f"{name} is at {addresses[name]}, block {heights[-1]}.")
-    finally:
-        rpc.close()
-    return Deployment(
-        int(chain_id, 16),
-        bytes.fromhex(genesis["hash"][2:]),
-        addresses,
-        min(heights),
-        min_close_window,
-    )
+    return Deployment(chain_id, genesis, addresses, min(heights), min_close_window)
 
 
 def _creations(
-    signer: Secp256k1Signer,
-    chain_id: int,
-    nonce: int,
+    client: Web3,
+    private_key: bytes,
     governors: Sequence[Governor],
     min_close_window: CloseWindow,
-) -> tuple[dict[str, SignedTransaction], dict[str, str]]:
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Each contract's signed creation, and its address to be."""
+    from eth_account import Account
+    from web3.types import Nonce
+    from web3.utils import get_create_address
+
+    account = Account.from_key(private_key)
+    nonce = client.eth.get_transaction_count(account.address, "pending")
+    nonces = {name: Nonce(nonce + place) for place, name in enumerate(contracts.NAMES)}
     addresses = {
-        name: created_address(signer.address, nonce + place)
-        for place, name in enumerate(contracts.NAMES)
+        name: get_create_address(account.address, number) for name, number in nonces.items()
     }
-    signed = {}
-    for place, name in enumerate(addresses):
-        arguments = _constructor_arguments(name, addresses, governors, min_close_window)
-        data = contracts.artifact(name).bytecode + contract_abi(name).encode_constructor(arguments)
-        gas = 2_000_000 + 300 * len(data) + 600_000 * (len(governors) if place == 0 else 0)
-        signed[name] = sign_transaction(
-            signer, chain_id=chain_id, nonce=nonce + place, to=None, data=data, gas=gas
+    signed: dict[str, bytes] = {}
+    for name, number in nonces.items():
+        artifact = contracts.artifact(name)
+        contract = client.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
+        creation = contract.constructor(
+            *_constructor_arguments(name, addresses, governors, min_close_window)
         )
-    return signed, addresses
+        size = len(creation.data_in_transaction) // 2
+        gas = 2_000_000 + 300 * size + 600_000 * (len(governors) if not signed else 0)
+        fields = {"from": account.address, "nonce": number, "gas": gas, "gasPrice": 0, "value": 0}
+        transaction = creation.build_transaction({**fields, "chainId": client.eth.chain_id})
+        signed[name] = bytes(account.sign_transaction(transaction).raw_transaction)
+    return signed, {name: address.lower() for name, address in addresses.items()}
 
 
 def _constructor_arguments(
     name: str,
-    addresses: dict[str, str],
+    addresses: Mapping[str, ChecksumAddress],
     governors: Sequence[Governor],
     min_close_window: CloseWindow,
 ) -> list[Any]:
     directory = addresses["MemberDirectory"]
     if name == "MemberDirectory":
-        entries = [
-            (
-                governor.member.encode("ascii"),
-                governor.name,
-                int(governor.roles),
-                governor.admin_key,
-                governor.transaction_key,
-            )
-            for governor in governors
-        ]
-        return [entries]
+        return [[_founder(governor) for governor in governors]]
     if name == "GrantRegistry":
         return [directory, addresses["AssetRegistry"]]
     if name == "TradeSettlement":
-        return [
-            directory,
-            addresses["GrantRegistry"],
-            min_close_window.blocks,
-            min_close_window.seconds,
-        ]
+        window = min_close_window
+        return [directory, addresses["GrantRegistry"], window.blocks, window.seconds]
     return [directory]
 
 
-def _send(rpc: Rpc, name: str, transaction: SignedTransaction) -> None:
+def _founder(governor: Governor) -> tuple[bytes, str, int, ChecksumAddress, ChecksumAddress]:
+    from web3 import Web3
+
+    return (
+        governor.member.encode("ascii"),
+        governor.name,
+        int(governor.roles),
+        Web3.to_checksum_address(governor.admin_key),
+        Web3.to_checksum_address(governor.transaction_key),
+    )
+
+
+def _send(client: Web3, name: str, raw: bytes) -> HexBytes:
+    from web3.exceptions import Web3RPCError
+
     try:
-        rpc.call("eth_sendRawTransaction", "0x" + transaction.raw.hex())
-    except RpcRefused as refused:
+        return client.eth.send_raw_transaction(raw)
+    except Web3RPCError as refused:
         raise QiaolianError(
             "deploy_failed",
             f"The chain node refused to create {name}: {refused.message}",
@@ -153,24 +146,25 @@ def _send(rpc: Rpc, name: str, transaction: SignedTransaction) -> None:
         ) from refused
 
 
-def _wait(rpc: Rpc, name: str, transaction_hash: bytes) -> dict[str, Any]:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        receipt: dict[str, Any] | None = rpc.call(
-            "eth_getTransactionReceipt", "0x" + transaction_hash.hex()
+def _wait(client: Web3, name: str, transaction_hash: HexBytes) -> int:
+    """The height of the block that holds a creation."""
+    from web3.exceptions import TimeExhausted
+
+    try:
+        receipt = client.eth.wait_for_transaction_receipt(
+            transaction_hash, timeout=WAIT_SECONDS, poll_latency=POLL_SECONDS
         )
-        if receipt is not None:
-            if int(receipt["status"], 16) != 1:
-                raise QiaolianError(
-                    "deploy_failed",
-                    f"The constructor of {name} refused.",
-                    hint="Check the governors and the closing window given.",
-                    contract=name,
-                )
-            return receipt
-        time.sleep(0.1)
-    raise Unavailable(
-        "deploy_timeout",
-        f"{name} was in no block after {WAIT_SECONDS:.0f} s.",
-        hint="Check that the validators make blocks.",
-    )
+    except TimeExhausted as late:
+        raise Unavailable(
+            "deploy_timeout",
+            f"{name} was in no block after {WAIT_SECONDS:.0f} s.",
+            hint="Check that the validators make blocks.",
+        ) from late
+    if receipt["status"] != 1:
+        raise QiaolianError(
+            "deploy_failed",
+            f"The constructor of {name} refused.",
+            hint="Check the governors and the closing window given.",
+            contract=name,
+        )
+    return int(receipt["blockNumber"])

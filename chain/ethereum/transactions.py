@@ -39,13 +39,13 @@ def sign_transaction(
     *,
     chain_id: int,
     nonce: int,
-    to: str | None,
+    to: str,
     data: bytes,
     gas: int,
     gas_price: int = 0,
 ) -> SignedTransaction:
-    """Sign a call (or, with ``to`` None, a contract creation) that carries no value."""
-    target = b"" if to is None else bytes.fromhex(to[2:])
+    """Sign a call that carries no value."""
+    target = bytes.fromhex(to[2:])
     body = b"".join(
         map(rlp_bytes, (_number(nonce), _number(gas_price), _number(gas), target, b"", data))
     )
@@ -55,16 +55,6 @@ def sign_transaction(
     r, s = signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0")
     raw = _list(body + rlp_bytes(_number(v)) + rlp_bytes(r) + rlp_bytes(s))
     return SignedTransaction(raw, keccak256(raw))
-
-
-def created_address(sender: str, nonce: int) -> str:
-    """The address of the contract that ``sender`` creates with ``nonce``."""
-    return (
-        "0x"
-        + keccak256(_list(rlp_bytes(bytes.fromhex(sender[2:])) + rlp_bytes(_number(nonce))))[
-            12:
-        ].hex()
-    )
 
 
 def gas_for(data: bytes) -> int:

@@ -19,8 +19,8 @@ from chain.ethereum.deployment import MAX_CLOSE_WINDOW, MIN_CLOSE_WINDOW, CloseW
 from chain.ethereum.ledger import Ledger
 from chain.keys.files import Secp256k1Signer, open_person_key
 from chain.statements.members import KeyPurpose
+from nodes.governance import Action, Governance
 from nodes.initialise import Admission
-from nodes.provision import Action, Governance
 
 GOVERNORS = 3
 Say = Callable[[str], None]

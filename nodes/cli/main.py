@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(
             f"error[package_missing]: This command needs the package {error.name}. Install "
-            "qiaolian[node,demo,federated].",
+            "qiaolian[node,network,demo,federated].",
             file=sys.stderr,
         )
         return 3

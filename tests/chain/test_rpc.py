@@ -209,16 +209,58 @@ def test_a_proxy_named_in_the_environment_is_not_used(
     assert Rpc([serve(node(7))]).call("eth_blockNumber") == "0x2a"
 
 
-def test_no_program_of_ours_imports_what_lets_nested_json_end_the_process() -> None:
-    """Importing web3 raises the recursion limit so far that deeply nested JSON overruns the stack."""
+def run_python(program: str) -> str:
+    """What a program prints in a Python process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_web3_raises_the_recursion_limit_of_the_process() -> None:
+    """The figure of ADR 4; where it no longer holds, the rule that follows from it may go."""
+    assert run_python("import sys, web3; print(sys.getrecursionlimit())") == "100000\n"
+
+
+def test_the_client_of_the_founding_commands_leaves_the_recursion_limit_as_it_is() -> None:
     program = (
         "import json, sys\n"
-        "import chain.context, chain.ethereum.deploy, chain.ethereum.finality, chain.ethereum.ledger, chain.outbox, chain.ethereum.view\n"
-        "assert 'web3' not in sys.modules and 'py_ecc' not in sys.modules\n"
+        "from chain.ethereum.web3_client import connect\n"
+        "client = connect('http://127.0.0.1:9')\n"
+        "client.eth.account.create()\n"
+        "client.eth.contract(abi=[])\n"
+        "from web3.utils import get_create_address\n"
+        "print(sys.getrecursionlimit())\n"
         "try: json.loads('[' * 100000)\n"
         "except RecursionError: print('refused')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    assert run_python(program) == "1000\nrefused\n"
+
+
+NODE_AND_VERIFIER = (
+    "chain.context",
+    "chain.ethereum.finality",
+    "chain.ethereum.ledger",
+    "chain.ethereum.view",
+    "chain.outbox",
+    "nodes.app",
+    "nodes.assembly",
+    "nodes.cli.node",
+    "nodes.cli.verify",
+    "nodes.outbox",
+    "nodes.server",
+    "nodes.workers",
+)
+
+
+def test_node_processes_and_the_verifier_are_free_of_web3() -> None:
+    program = (
+        f"import json, sys\nimport {', '.join(NODE_AND_VERIFIER)}\n"
+        "from nodes.routers import load_tables, routers\n"
+        "load_tables(), routers()\n"
+        "print([name for name in ('web3', 'eth_account', 'py_ecc') if name in sys.modules])\n"
+        "try: json.loads('[' * 100000)\n"
+        "except RecursionError: print('refused')\n"
     )
-    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    assert run_python(program) == "[]\nrefused\n"

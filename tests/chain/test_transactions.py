@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pytest
 from eth_account import Account
-from eth_typing import HexAddress, HexStr
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
-from web3.types import Nonce
-from web3.utils import get_create_address
 
 import contracts
 from chain.core.crypto import new_private_key
 from chain.core.errors import BadInput
 from chain.ethereum.ledger.abi import contract_abi, decode_revert, snake_case
-from chain.ethereum.transactions import created_address, gas_for, sign_transaction
+from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
 from chain.statements.assets import AssetRecord
 from chain.statements.trade import Share
@@ -70,25 +67,6 @@ def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(
     )
     assert ours.raw == bytes(theirs.raw_transaction)
     assert ours.transaction_hash == bytes(theirs.hash)
-
-
-def test_a_creation_is_signed_as_eth_account_does_and_lands_where_predicted() -> None:
-    signer = Secp256k1Signer(KEY)
-    ours = sign_transaction(signer, chain_id=7, nonce=300, to=None, data=b"\x60\x00", gas=100_000)
-    theirs = Account.sign_transaction(
-        {
-            "nonce": 300,
-            "gasPrice": 0,
-            "gas": 100_000,
-            "value": 0,
-            "data": b"\x60\x00",
-            "chainId": 7,
-        },
-        KEY,
-    )
-    assert ours.raw == bytes(theirs.raw_transaction)
-    creator = HexAddress(HexStr(signer.address))
-    assert created_address(signer.address, 300) == get_create_address(creator, Nonce(300)).lower()
 
 
 def test_every_key_signs_what_recovers_to_its_address() -> None:

@@ -20,7 +20,8 @@ from chain.ethereum.deployment import CloseWindow, Deployment
 from chain.ethereum.ledger import Ledger
 from chain.statements.grants import GrantDecision, Operation
 from nodes import provision
-from nodes.provision import Governance, Organisation, OrganisationPlan
+from nodes.governance import Governance
+from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
 
 
