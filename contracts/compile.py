@@ -21,12 +21,20 @@ SETTINGS: dict[str, Any] = {
     "optimizer": {"enabled": True, "runs": 200},
     "metadata": {"bytecodeHash": "none", "appendCBOR": False},
     "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
-    "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "storageLayout"]}},
 }
+OUTPUT = {"*": {"*": ["abi", "evm.bytecode.object", "storageLayout"]}}
 
 
 def compile_all() -> dict[str, str]:
     """The artifact texts by contract name, compiled afresh."""
+    output = compiler_output(OUTPUT)
+    return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name]) for name in NAMES}
+
+
+def compiler_output(selection: dict[str, Any]) -> dict[str, Any]:
+    """What solc answers for ``src`` and all it imports, as its JSON interface's
+    ``outputSelection`` asks.
+    """
     import solcx
 
     sources: dict[str, dict[str, str]] = {}
@@ -37,11 +45,12 @@ def compile_all() -> dict[str, str]:
             text = (ROOT / name).read_text(encoding="utf-8")
             sources[name] = {"content": text}
             pending.extend(_imports(name, text))
-    output = solcx.compile_standard(
-        {"language": "Solidity", "sources": sources, "settings": SETTINGS},
+    settings = {**SETTINGS, "outputSelection": selection}
+    output: dict[str, Any] = solcx.compile_standard(
+        {"language": "Solidity", "sources": sources, "settings": settings},
         solc_binary=str(ROOT / "tools" / "solc"),
     )
-    return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name]) for name in NAMES}
+    return output
 
 
 def _imports(name: str, text: str) -> list[str]:

@@ -50,6 +50,8 @@ contract AssetRegistry is Membership {
     error NameMissing();
     error DataItemMissing();
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
     /// @notice The id of an asset.
@@ -70,6 +72,9 @@ contract AssetRegistry is Membership {
 
     /// @notice Registers version 1. Repeating the same record changes nothing.
     /// @param record The signed asset version: rights, grade, roots, row count.
+    /// @custom:emits AssetRegistered
+    /// @custom:reverts AssetKnown, ContractIsClosed, DataItemTaken, NameMissing, NotActive, NotHolder, NotMemberKey, UnknownAsset,
+    /// WrongAssetVersion, WrongGrade, WrongRole, WrongVersion
     function register(AssetRecord calldata record) external {
         bytes32 assetId = _checked(record);
         if (_assets[assetId] != 0) {
@@ -89,6 +94,9 @@ contract AssetRegistry is Membership {
 
     /// @notice Registers the next version.
     /// @param record The signed asset version: rights, grade, roots, row count.
+    /// @custom:emits AssetCorrected
+    /// @custom:reverts AssetGone, ContractIsClosed, DataItemTaken, NameMissing, NotActive, NotHolder, NotMemberKey, UnknownAsset,
+    /// WrongAssetVersion, WrongGrade, WrongVersion
     function correct(AssetRecord calldata record) external {
         bytes32 assetId = _checked(record);
         uint256 word = _assets[assetId];
@@ -108,6 +116,8 @@ contract AssetRegistry is Membership {
     /// @notice Cancels the sender's asset for good. Repeating it changes nothing.
     /// @param assetId The asset's id (`idOf`).
     /// @param reason The reason code.
+    /// @custom:emits AssetCancelled
+    /// @custom:reverts NotActive, NotHolder, NotMemberKey
     function cancel(bytes32 assetId, bytes32 reason) external {
         bytes18 sender = _activeSender();
         require(_holders[assetId] == sender, NotHolder(sender, _holders[assetId]));
@@ -122,6 +132,8 @@ contract AssetRegistry is Membership {
     /// @notice Stops new rights to an asset in dispute. Repeating it changes nothing.
     /// @param assetId The asset's id (`idOf`).
     /// @param reason The reason code.
+    /// @custom:emits AssetHeld
+    /// @custom:reverts NotActive, NotMemberKey, UnknownAsset, WrongRole
     function hold(bytes32 assetId, bytes32 reason) external {
         _requireRole(_activeSender(), SUPERVISOR);
         require(_assets[assetId] != 0, UnknownAsset(assetId));
@@ -134,6 +146,8 @@ contract AssetRegistry is Membership {
 
     /// @notice Ends a hold. Without one it changes nothing.
     /// @param assetId The asset's id (`idOf`).
+    /// @custom:emits AssetReleased
+    /// @custom:reverts NotActive, NotMemberKey, WrongRole
     function release(bytes32 assetId) external {
         _requireRole(_activeSender(), SUPERVISOR);
         uint256 word = _holds[assetId];
@@ -148,6 +162,8 @@ contract AssetRegistry is Membership {
     /// @param dataItem The data item's name.
     /// @param assetId The asset's id (`idOf`).
     /// @param reason The reason code.
+    /// @custom:emits SourceAssigned
+    /// @custom:reverts AssetGone, DataItemMissing, OnlyGovernors
     function assignSource(bytes32 dataItem, bytes32 assetId, bytes32 reason) external {
         _requireGovernors();
         require(dataItem != 0, DataItemMissing());
@@ -164,6 +180,7 @@ contract AssetRegistry is Membership {
     /// @param assetId The asset's id (`idOf`).
     /// @param version The version, from 1.
     /// @param owner The code of the member that must hold the asset.
+    /// @custom:reverts AssetGone, AssetOnHold, NotHolder, UnknownAsset
     function requireUsable(bytes32 assetId, uint32 version, bytes18 owner) external view {
         uint256 word = _assets[assetId];
         require(word != 0 && _versions[versionKey(assetId, version)] != 0, UnknownAsset(assetId));

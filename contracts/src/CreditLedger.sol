@@ -38,6 +38,8 @@ contract CreditLedger is Membership {
     error AlreadyAnswered(bytes32 disputeId);
     error OtherDepartment(bytes18 expected, bytes18 given);
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
     /// @notice The id of a consent.
@@ -51,6 +53,9 @@ contract CreditLedger is Membership {
     /// @notice Records a consent's commitment under the subject's one-time key. Repeating it changes nothing.
     /// @param registration The consent's commitment and key, with a deadline.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits ConsentRecorded
+    /// @custom:reverts ContractIsClosed, DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
+    /// NotActive, NotMemberKey, WrongAuthority, WrongVersion
     function recordConsent(ConsentRegistration calldata registration, bytes calldata signature) external {
         _requireOpen();
         _activeSender();
@@ -67,6 +72,9 @@ contract CreditLedger is Membership {
     /// @notice Withdraws a consent for good. Any member may relay it.
     /// @param withdrawal The signed withdrawal, naming the consent.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits ConsentWithdrawn
+    /// @custom:reverts DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotMemberKey,
+    /// UnknownConsent, WrongAuthority, WrongVersion
     function withdrawConsent(ConsentWithdrawal calldata withdrawal, bytes calldata signature) external {
         _sender();
         uint256 word = _consents[withdrawal.consent];
@@ -82,6 +90,8 @@ contract CreditLedger is Membership {
 
     /// @notice Anchors the hashes of credit queries; one already anchored keeps its height.
     /// @param queries The hashes of the credit queries.
+    /// @custom:emits QueriesAnchored
+    /// @custom:reverts NotActive, NotMemberKey
     function anchorQueries(bytes32[] calldata queries) external {
         bytes18 sender = _activeSender();
         for (uint256 i = 0; i < queries.length; ++i) {
@@ -93,6 +103,9 @@ contract CreditLedger is Membership {
     /// @notice Records that a subject disputes a record; signed by its key, sent by any member.
     /// @param dispute The subject's dispute.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits DisputeRaised
+    /// @custom:reverts ContractIsClosed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotActive,
+    /// NotMemberKey, WrongAuthority, WrongRole, WrongVersion
     function raiseDispute(CreditDispute calldata dispute, bytes calldata signature) external {
         _requireOpen();
         _activeSender();
@@ -110,6 +123,9 @@ contract CreditLedger is Membership {
     /// @notice Records the department's answer, once.
     /// @param repair The department's answer.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits DisputeAnswered
+    /// @custom:reverts AlreadyAnswered, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, OtherDepartment,
+    /// UnknownDispute, WrongSigner, WrongVersion
     function answerDispute(CreditRepair calldata repair, bytes calldata signature) external {
         uint256 word = _disputes[repair.disputeId];
         require(word != 0, UnknownDispute(repair.disputeId));

@@ -24,6 +24,8 @@ contract EvidenceLog is Membership {
     error RootConflict(uint64 size);
     error LogEmpty();
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
     /// @notice The id of an evidence log.
@@ -40,6 +42,8 @@ contract EvidenceLog is Membership {
     /// @param incarnation The log epoch, 0 for the first.
     /// @param size The number of leaves.
     /// @param root The root of the Merkle tree.
+    /// @custom:emits Anchored
+    /// @custom:reverts LogEmpty, LogShrinks, NotMemberKey, RootConflict
     function anchor(uint32 incarnation, uint64 size, bytes32 root) external {
         bytes18 member = _sender();
         require(size != 0, LogEmpty());
@@ -62,6 +66,8 @@ contract EvidenceLog is Membership {
     /// @param size The number of leaves.
     /// @param root The root of the Merkle tree.
     /// @param reason The reason code.
+    /// @custom:emits LogCorrected
+    /// @custom:reverts LogEmpty, OnlyGovernors
     function correct(bytes18 member, uint32 incarnation, uint64 size, bytes32 root, bytes32 reason) external {
         _requireGovernors();
         require(size != 0, LogEmpty());

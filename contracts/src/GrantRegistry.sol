@@ -35,12 +35,18 @@ contract GrantRegistry is Membership {
     error AlreadyDecided(bytes32 grantId);
     error OtherGrant(bytes32 expected, bytes32 given);
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
+    /// @param assets_ The network's registry of assets.
     constructor(MemberDirectory directory_, AssetRegistry assets_) Membership(directory_) {
         assets = assets_;
     }
 
     /// @notice Requests a grant. Repeating the same terms changes nothing.
     /// @param terms The grant's full terms; their struct hash is the grant's id.
+    /// @custom:emits GrantRequested
+    /// @custom:reverts AssetGone, AssetOnHold, ContractIsClosed, NotActive, NotGrantee, NotHolder, NotMemberKey, NothingGranted,
+    /// UnknownAsset, WrongPeriod, WrongVersion
     function request(GrantTerms calldata terms) external {
         _requireOpen();
         bytes18 sender = _activeSender();
@@ -63,6 +69,10 @@ contract GrantRegistry is Membership {
     /// @param terms The full terms; their struct hash is the id.
     /// @param decision The decision.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits GrantApproved, GrantRefused
+    /// @custom:reverts AlreadyDecided, AssetGone, AssetOnHold, ContractIsClosed, DeadlinePassed, ECDSAInvalidSignature,
+    /// ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotActive, NotHolder, OtherGrant, UnknownAsset, UnknownGrant, WrongSigner,
+    /// WrongVersion
     function decide(GrantTerms calldata terms, GrantDecision calldata decision, bytes calldata signature) external {
         bytes32 grantId = terms.hash();
         uint256 word = _grants[grantId];
@@ -86,6 +96,9 @@ contract GrantRegistry is Membership {
     /// @param terms The full terms; their struct hash is the id.
     /// @param revocation The revocation with its reason.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits GrantRevoked
+    /// @custom:reverts DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, OtherGrant,
+    /// UnknownGrant, WrongSigner, WrongVersion
     function revoke(GrantTerms calldata terms, GrantRevocation calldata revocation, bytes calldata signature) external {
         bytes32 grantId = terms.hash();
         uint256 word = _grants[grantId];

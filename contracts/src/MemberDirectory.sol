@@ -107,6 +107,10 @@ contract MemberDirectory is EIP712 {
         _;
     }
 
+    /// @notice Admits the founding governors, each with its administration and transaction keys.
+    /// @param governors At least three organisations.
+    /// @custom:emits KeyAdded, MemberAdmitted
+    /// @custom:reverts AlreadyMember, KeyKnown, TooFewGovernors, UnknownMember, WrongCheckCharacter, WrongKey, WrongRoles
     constructor(Governor[] memory governors) EIP712("Qiaolian", "1") {
         require(governors.length >= FEWEST_GOVERNORS, TooFewGovernors(governors.length));
         for (uint256 i = 0; i < governors.length; ++i) {
@@ -126,6 +130,9 @@ contract MemberDirectory is EIP712 {
     /// @param nonce The nonce of the approvals.
     /// @param deadline The time after which the approvals no longer count.
     /// @param signatures The approvals of two different governors.
+    /// @custom:emits Executed, then the events of the call
+    /// @custom:reverts DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NonceUsed,
+    /// NotGovernor, SameOrganisation, TooFewApprovals, WithdrawnApproval, or the error of the call
     function execute(bytes calldata data, uint256 nonce, uint64 deadline, bytes[] calldata signatures) external {
         require(block.timestamp <= deadline, DeadlinePassed(deadline));
         require(!_usedNonces[nonce], NonceUsed(nonce));
@@ -156,6 +163,8 @@ contract MemberDirectory is EIP712 {
     /// @param nonce The nonce of the approvals.
     /// @param deadline The time after which the approvals no longer count.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits ApprovalWithdrawn
+    /// @custom:reverts ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NonceUsed, NotGovernor
     function withdrawApproval(bytes32 callHash, uint256 nonce, uint64 deadline, bytes calldata signature) external {
         require(!_usedNonces[nonce], NonceUsed(nonce));
         bytes32 digest = _hashTypedDataV4(ApprovalWithdrawal(1, callHash, nonce, deadline).hash());
@@ -172,6 +181,8 @@ contract MemberDirectory is EIP712 {
     /// @notice Has another contract of the network do what it takes from the governors alone.
     /// @param target The contract's address.
     /// @param data The encoded call of the target.
+    /// @custom:emits the events of the target
+    /// @custom:reverts NoContract, OnlyGovernance, or the error of the target
     function actOn(address target, bytes calldata data) external onlyGovernance {
         require(target.code.length != 0, NoContract(target));
         _call(target, data);
@@ -182,6 +193,8 @@ contract MemberDirectory is EIP712 {
     /// @param name The organisation's name.
     /// @param roles The bits of the member's roles.
     /// @param entries The member's first keys.
+    /// @custom:emits KeyAdded, MemberAdmitted
+    /// @custom:reverts AlreadyMember, KeyKnown, OnlyGovernance, UnknownMember, WrongCheckCharacter, WrongKey, WrongRoles
     function admit(bytes18 member, string calldata name, uint16 roles, KeyEntry[] calldata entries)
         external
         onlyGovernance
@@ -196,6 +209,8 @@ contract MemberDirectory is EIP712 {
     /// @dev Heights order a suspension and its lifting, so a member lifted in this very block can be suspended from the next one on.
     /// @param member The member's 18-character code.
     /// @param reason The reason code.
+    /// @custom:emits MemberSuspended
+    /// @custom:reverts LiftedInThisBlock, NotActive, OnlyGovernance, TooFewApprovers
     function suspend(bytes18 member, bytes32 reason) external onlyGovernance {
         require(isActive(member), NotActive(member));
         uint256 word = _members[member];
@@ -207,6 +222,8 @@ contract MemberDirectory is EIP712 {
 
     /// @notice Lifts a member's suspension.
     /// @param member The member's 18-character code.
+    /// @custom:emits MemberLifted
+    /// @custom:reverts NotSuspended, OnlyGovernance
     function lift(bytes18 member) external onlyGovernance {
         uint256 word = _members[member];
         require(_suspended(word) && (word >> 144) & MASK48 == 0, NotSuspended(member));
@@ -217,6 +234,8 @@ contract MemberDirectory is EIP712 {
     /// @notice Removes a member for good.
     /// @param member The member's 18-character code.
     /// @param reason The reason code.
+    /// @custom:emits MemberRemoved
+    /// @custom:reverts GovernorMustBeReplaced, OnlyGovernance, UnknownMember
     function remove(bytes18 member, bytes32 reason) external onlyGovernance {
         uint256 word = _members[member];
         require(word & MASK48 != 0 && (word >> 144) & MASK48 == 0, UnknownMember(member));
@@ -228,6 +247,8 @@ contract MemberDirectory is EIP712 {
     /// @notice Adds a key of a member.
     /// @param member The member's 18-character code.
     /// @param entry The key with its purpose and algorithm.
+    /// @custom:emits KeyAdded
+    /// @custom:reverts KeyKnown, OnlyGovernance, UnknownMember, WrongKey
     function addKey(bytes18 member, KeyEntry calldata entry) external onlyGovernance {
         _addKey(member, entry);
     }
@@ -236,6 +257,8 @@ contract MemberDirectory is EIP712 {
     /// @dev A governor's last administrator's key is ended after its next one was added.
     /// @param fingerprint The key's fingerprint.
     /// @param reason The reason code.
+    /// @custom:emits KeyEnded
+    /// @custom:reverts KeyNotLive, OnlyGovernance, TooFewApprovers
     function endKey(bytes32 fingerprint, bytes32 reason) external onlyGovernance {
         _endKey(fingerprint, reason);
         _requireApprovers();
@@ -244,6 +267,8 @@ contract MemberDirectory is EIP712 {
     /// @notice Replaces a governor by another member.
     /// @param outgoing The governor that leaves.
     /// @param incoming The member that becomes governor.
+    /// @custom:emits GovernorReplaced
+    /// @custom:reverts NoAdminKey, NotActive, OnlyGovernance, UnknownMember
     function replaceGovernor(bytes18 outgoing, bytes18 incoming) external onlyGovernance {
         require(_governor[outgoing], UnknownMember(outgoing));
         require(!_governor[incoming] && isActive(incoming), NotActive(incoming));
@@ -260,6 +285,8 @@ contract MemberDirectory is EIP712 {
     /// @param name The contract's name.
     /// @param at The contract's address.
     /// @param version The contract's version.
+    /// @custom:emits ContractAnnounced
+    /// @custom:reverts OnlyGovernance
     function announceContract(bytes32 name, address at, uint32 version) external onlyGovernance {
         _contracts[name] = at;
         emit ContractAnnounced(name, at, version);
@@ -267,6 +294,8 @@ contract MemberDirectory is EIP712 {
 
     /// @notice Closes a contract to new business; claims, refunds and withdrawals go on.
     /// @param target The contract's address.
+    /// @custom:emits ContractClosed
+    /// @custom:reverts OnlyGovernance
     function closeContract(address target) external onlyGovernance {
         _closed[target] = true;
         emit ContractClosed(target);
@@ -277,6 +306,8 @@ contract MemberDirectory is EIP712 {
     /// governors could leave the network without anyone to govern it.
     /// @param fingerprint The key's fingerprint.
     /// @param reason The reason code.
+    /// @custom:emits KeyEnded
+    /// @custom:reverts EndedByGovernorsAlone, KeyNotLive, NotMemberKey
     function endOwnKey(bytes32 fingerprint, bytes32 reason) external {
         bytes18 member = memberOf(msg.sender, TRANSACTION);
         uint256 word = _keys[fingerprint];

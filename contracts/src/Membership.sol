@@ -36,6 +36,8 @@ abstract contract Membership is EIP712 {
     error WrongVersion(uint16 version);
     error OnlyGovernors(address sender);
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
     constructor(MemberDirectory directory_) EIP712("Qiaolian", "1") {
         directory = directory_;
     }

@@ -88,6 +88,8 @@ contract PropertyLedger is Membership {
     error HoldDatedAhead(uint64 issuedAt);
     error WrongHoldEnd(uint64 endsAt);
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
     /// @notice Opens a deal with the registrar's title statement and the seller's signature. Repeating it changes nothing.
@@ -96,6 +98,10 @@ contract PropertyLedger is Membership {
     /// @param titleSignature The registrar's signature over the title.
     /// @param sellerStep The seller's step.
     /// @param sellerSignature The seller's signature over the step.
+    /// @custom:emits DealOpened, DealRegistered, DealStepped
+    /// @custom:reverts ContractIsClosed, DealOver, DealPastExpiry, DealTooLong, ECDSAInvalidSignature, ECDSAInvalidSignatureLength,
+    /// ECDSAInvalidSignatureS, NotActive, NotMemberKey, OtherDeal, OutOfOrder, SellerIsBuyer, StepTaken, TitleDatedAhead, TitleExpired,
+    /// TitleMismatch, TitleSuperseded, UnitHeld, UnitInDeal, UnknownDeal, UnknownStep, WrongParty, WrongRole, WrongSigner, WrongVersion
     function open(
         DealTerms calldata terms,
         TitleStatement calldata title,
@@ -126,6 +132,9 @@ contract PropertyLedger is Membership {
     /// @param terms The full terms; their struct hash is the id.
     /// @param statements The steps, in order.
     /// @param signatures One signature for each statement, in the same order.
+    /// @custom:emits DealRegistered, DealStepped
+    /// @custom:reverts DealOver, DealPastExpiry, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotActive,
+    /// NotMemberKey, OtherDeal, OutOfOrder, StepTaken, UnitHeld, UnknownDeal, UnknownStep, WrongCount, WrongParty, WrongVersion
     function steps(DealTerms calldata terms, DealStep[] calldata statements, bytes[] calldata signatures) external {
         _activeSender();
         require(statements.length == signatures.length, WrongCount(statements.length, signatures.length));
@@ -137,6 +146,8 @@ contract PropertyLedger is Membership {
 
     /// @notice Ends a deal that was not registered in time and frees its unit. Anyone may.
     /// @param terms The full terms; their struct hash is the id.
+    /// @custom:emits DealExpired
+    /// @custom:reverts NotYetExpired, UnknownDeal
     function expire(DealTerms calldata terms) external {
         bytes32 dealId = terms.hash();
         uint256 word = _deals[dealId];
@@ -153,6 +164,9 @@ contract PropertyLedger is Membership {
     /// already counts as the latest, may make the hold end later but never earlier, and leaves the heights alone.
     /// @param hold_ The order: place or lift, its date and end.
     /// @param signature The signature over the EIP-712 digest.
+    /// @custom:emits UnitHoldLifted, UnitHoldPlaced
+    /// @custom:reverts ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, HoldDatedAhead, HoldNotNewer,
+    /// NotActive, NotMemberKey, WrongHoldEnd, WrongRole, WrongSigner, WrongVersion
     function setHold(UnitHold calldata hold_, bytes calldata signature) external {
         _activeSender();
         require(hold_.version == 1, WrongVersion(hold_.version));
@@ -182,6 +196,8 @@ contract PropertyLedger is Membership {
     /// unnoticed. Anyone may.
     /// @param registrar The code of the registration centre.
     /// @param unit The unit's pseudonym.
+    /// @custom:emits UnitHoldEnded
+    /// @custom:reverts NotYetExpired
     function endHold(bytes18 registrar, bytes32 unit) external {
         uint256 word = _holds[registrar][unit];
         if (word & HELD == 0) return;

@@ -142,6 +142,12 @@ contract TradeSettlement is Membership {
     error NoNotice(bytes32 agreementId);
     error WindowOpen(uint256 block_, uint256 time);
 
+    /// @notice Deploys the contract for a network.
+    /// @param directory_ The network's directory of members.
+    /// @param grants_ The network's registry of grants.
+    /// @param minWindowBlocks_ The shortest closing window of an agreement, in blocks.
+    /// @param minWindowSeconds_ The same in seconds.
+    /// @custom:reverts WindowTooLong
     constructor(MemberDirectory directory_, GrantRegistry grants_, uint32 minWindowBlocks_, uint32 minWindowSeconds_)
         Membership(directory_)
     {
@@ -156,6 +162,9 @@ contract TradeSettlement is Membership {
     /// @notice Books a settlement bank's confirmation of money received. Anyone may send it; a reference counts once.
     /// @param confirmation The settlement bank's confirmation.
     /// @param signature The settlement bank's signature.
+    /// @custom:emits Deposited
+    /// @custom:reverts AmountMissing, DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
+    /// NotActive, ReferenceUsed, WrongRole, WrongSigner, WrongVersion
     function deposit(DepositConfirmation calldata confirmation, bytes calldata signature) external {
         require(confirmation.version == 1, WrongVersion(confirmation.version));
         require(block.timestamp <= confirmation.deadline, DeadlinePassed(confirmation.deadline));
@@ -181,6 +190,8 @@ contract TradeSettlement is Membership {
     /// @notice Orders the settlement bank to pay out free money. The same operation id is carried out once, and for one amount.
     /// @param amount The amount in fen.
     /// @param operationId The id under which the withdrawal counts once.
+    /// @custom:emits Withdrawn
+    /// @custom:reverts AmountMissing, NotEnoughFree, NotMemberKey, OperationTaken
     function withdraw(uint128 amount, bytes32 operationId) external {
         bytes18 member = _sender();
         require(amount != 0, AmountMissing());
@@ -208,6 +219,11 @@ contract TradeSettlement is Membership {
     /// @param terms The full terms; their struct hash is the id.
     /// @param providerSignature The provider's signature.
     /// @param buyerSignature The buyer's signature.
+    /// @custom:emits AgreementOpened
+    /// @custom:reverts ArbiterIsParty, AssetGone, AssetOnHold, BuyerHasShare, ContractIsClosed, ECDSAInvalidSignature,
+    /// ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, EndBeforeStart, GrantMismatch, GrantNotLive, NoCap, NotActive,
+    /// NotEnoughFree, NotHolder, OpenTooLate, OtherGrant, PartyTwice, SettlementBankIsParty, ShareTwice, SharesNotWhole, TooManyShares,
+    /// UnknownAsset, WindowTooLong, WindowTooShort, WrongLane, WrongSigner, WrongVersion
     function open(
         Agreement calldata agreement,
         GrantTerms calldata terms,
@@ -242,6 +258,10 @@ contract TradeSettlement is Membership {
     /// @param agreement The full agreement; its struct hash is the id.
     /// @param requests The latest request of each lane.
     /// @param signatures One signature for each statement, in the same order.
+    /// @custom:emits Claimed, Paid
+    /// @custom:reverts AgreementIsClosed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotMemberKey,
+    /// NotProvider, OtherAgreement, OverCap, OverUnits, UnknownAgreement, VoucherNotHigher, WrongCount, WrongLane, WrongSigner,
+    /// WrongVersion
     function claimRequests(Agreement calldata agreement, UsageRequest[] calldata requests, bytes[] calldata signatures)
         external
     {
@@ -264,6 +284,10 @@ contract TradeSettlement is Membership {
     /// @param agreement The full agreement; its struct hash is the id.
     /// @param vouchers The closing voucher of each lane.
     /// @param signatures One signature for each statement, in the same order.
+    /// @custom:emits Claimed, Paid
+    /// @custom:reverts AgreementIsClosed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotMemberKey,
+    /// NotProvider, OtherAgreement, OverCap, OverUnits, UnknownAgreement, VoucherNotHigher, WrongCount, WrongLane, WrongSigner,
+    /// WrongVersion
     function claimVouchers(Agreement calldata agreement, Voucher[] calldata vouchers, bytes[] calldata signatures)
         external
     {
@@ -286,6 +310,8 @@ contract TradeSettlement is Membership {
     /// @notice Either party ends the trade, or anyone once its period is over; gateways stop at it and the window begins. Repeating it
     /// changes nothing.
     /// @param agreement The full agreement; its struct hash is the id.
+    /// @custom:emits NoticeGiven
+    /// @custom:reverts AgreementIsClosed, NotMemberKey, NotParty, UnknownAgreement
     function giveNotice(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
         AgreementState storage state = _opened(agreementId);
@@ -303,6 +329,8 @@ contract TradeSettlement is Membership {
     /// @dev Blocks count from a height on the chain, never from the agreed end alone: a chain that stood still over the end must leave the
     /// provider its blocks to claim in.
     /// @param agreement The full agreement; its struct hash is the id.
+    /// @custom:emits AgreementClosed
+    /// @custom:reverts NoNotice, UnknownAgreement, WindowOpen
     function close(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
         AgreementState storage state = _agreements[agreementId];
@@ -324,6 +352,9 @@ contract TradeSettlement is Membership {
     /// @param settlement The final totals of every used lane.
     /// @param providerSignature The provider's signature.
     /// @param buyerSignature The buyer's signature.
+    /// @custom:emits AgreementClosed, Claimed, CooperativelyClosed, Paid
+    /// @custom:reverts AgreementIsClosed, BelowClaimed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
+    /// LanesNotAscending, OtherAgreement, OverCap, OverUnits, TotalsDiffer, UnknownAgreement, WrongLane, WrongSigner, WrongVersion
     function closeCooperatively(
         Agreement calldata agreement,
         FinalSettlement calldata settlement,
