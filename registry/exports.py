@@ -19,7 +19,7 @@ from chain.ethereum.proved_records import Key, fingerprint_of
 from chain.ethereum.records import KeyRecord
 from chain.ethereum.view import ProvedStorage
 from chain.statements.members import KeyPurpose
-from registry.evidence import anchors
+from registry.evidence import inclusion
 from registry.evidence import log as evidence_log
 from registry.members.keys import keys_of
 
@@ -136,22 +136,21 @@ class Exporter:
                 "A key has ended, and this node's log does not show what it had signed.",
             ) from error
         for entry in entries:
-            size, root = entry.proofs
             self._key(entry.key)
             self.builder.add_log_entry(
                 member=self._context.member,
                 log_epoch=evidence_log.LOG_EPOCH,
                 key=entry.key,
                 note=entry.note,
-                size=(size, entry.header),
-                root=(root, entry.header),
+                size=(entry.anchor.size, entry.anchor.header),
+                root=(entry.anchor.root, entry.anchor.header),
                 index=entry.index,
                 leaf=entry.leaf,
                 path=entry.path,
             )
 
-    def _entries(self, digests: list[bytes], before: int) -> list[anchors.AnchoredEntry]:
-        return anchors.anchored_entries(
+    def _entries(self, digests: list[bytes], before: int) -> list[inclusion.AnchoredEntry]:
+        return inclusion.anchored_entries(
             self._context, digests, before=before, up_to=self._height, log_keys=self._own_log_keys()
         )
 

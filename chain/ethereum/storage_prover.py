@@ -30,12 +30,6 @@ class StorageProver:
         self._deployment = deployment
         self._slots: dict[StorageKey, bytes] = {}
 
-    def proof(self, header: CheckedHeader, storage_key: StorageKey) -> StorageProof:
-        """The proof of one value under a header."""
-        contract, slots = storage_key.contract, [self._slot(storage_key)]
-        (answer,) = self._batch([self._proof_call(header, contract, slots)])
-        return self._read_proof(header, contract, slots, answer)[1][0]
-
     def storage_roots(self, header: CheckedHeader, names: Sequence[str]) -> dict[str, bytes]:
         """The contracts' storage roots under a header."""
         answers = self._batch([self._proof_call(header, name, []) for name in names])
@@ -46,9 +40,9 @@ class StorageProver:
 
     def prove(
         self, header: CheckedHeader, storage_keys: Iterable[StorageKey]
-    ) -> Iterator[tuple[str, bytes, Mapping[StorageKey, int]]]:
+    ) -> Iterator[tuple[str, bytes, Mapping[StorageKey, StorageProof]]]:
         """Prove values under a header, in one exchange; yields for each answer the contract, its
-        storage root and the values.
+        storage root and the values' proofs.
         """
         parts = list(_parts(storage_keys))
         calls = [
@@ -58,11 +52,7 @@ class StorageProver:
         for (contract, part), answer in zip(parts, self._batch(calls), strict=True):
             slots = list(map(self._slot, part))
             root, proofs = self._read_proof(header, contract, slots, answer)
-            yield (
-                contract,
-                root,
-                {key: proof.value for key, proof in zip(part, proofs, strict=True)},
-            )
+            yield contract, root, dict(zip(part, proofs, strict=True))
 
     def _proof_call(self, header: CheckedHeader, contract: str, slots: Sequence[bytes]) -> Call:
         address = self._deployment.address(contract)

@@ -23,7 +23,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chain.core.errors import (
@@ -68,6 +68,14 @@ class ChainHead:
 
 Following = Callable[[ProvedRecords], Iterable[StorageKey]]
 """The records that proved ones name."""
+
+
+@dataclass(frozen=True)
+class RecordProofs:
+    """Storage proofs of several records under one header."""
+
+    header: CheckedHeader
+    proofs: Mapping[StorageKey, StorageProof]
 
 
 @dataclass(frozen=True)
@@ -272,16 +280,24 @@ class ChainView:
         offset: int = 0,
         height: int | None = None,
     ) -> ProvedStorage:
-        """A storage proof and its header for a bundle: at the head, or at ``height`` if the engine
-        stores that state.
+        """A storage proof and its header for a bundle; see ``proofs``."""
+        record = StorageKey(contract, variable, (key, *more_keys), offset)
+        proved = self.proofs([record], height=height)
+        return ProvedStorage(proved.proofs[record], proved.header)
+
+    def proofs(self, records: Collection[StorageKey], *, height: int | None = None) -> RecordProofs:
+        """Storage proofs to be stored or shown: at the head, or at ``height`` if the engine stores
+        that state.
         """
-        storage_key = StorageKey(contract, variable, (key, *more_keys), offset)
         for attempt in range(MAX_ATTEMPTS):
             try:
                 if attempt:
                     self._poll_once()
                 header = self._fresh().header if height is None else self.header(height)
-                return ProvedStorage(self._prover.proof(header, storage_key), header)
+                proofs: dict[StorageKey, StorageProof] = {}
+                for _, _, proved in self._prover.prove(header, records):
+                    proofs.update(proved)
+                return RecordProofs(header, proofs)
             except QiaolianError as error:
                 # At a given height another attempt cannot help.
                 if height is not None or not _may_retry(error, attempt):
@@ -457,9 +473,9 @@ class ChainView:
         raise proof_refused("The chain node gives no proof for its latest block.")
 
     def _prove_into(self, snapshot: _Snapshot, storage_keys: Sequence[StorageKey]) -> None:
-        for contract, root, values in self._prover.prove(snapshot.header, storage_keys):
+        for contract, root, proofs in self._prover.prove(snapshot.header, storage_keys):
             snapshot.roots[contract] = root
-            snapshot.values.update(values)
+            snapshot.values.update((key, proof.value) for key, proof in proofs.items())
 
     # --- freshness --------------------------------------------------------------------------------
 

@@ -23,7 +23,12 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import QiaolianError, Unavailable
-from chain.ethereum.proved_records import ProvedRecords, agreement_records, lane_record
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    agreement_records,
+    final_settlement_record,
+    lane_record,
+)
 from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.outbox import is_known, last_refusal, next_attempt, outcome, unfinished, worker_seen_at
 from chain.statements.trade import Agreement
@@ -102,6 +107,8 @@ class _ClaimSnapshot:
     time: int
     """Its Unix seconds."""
     state: AgreementRecord
+    settled: bool
+    """Whether it was closed by final totals that both parties signed."""
     claimed: dict[int, LaneRecord]
 
 
@@ -295,7 +302,11 @@ class ClaimMonitor:
             )
 
         records = self._context.view.proved(
-            (record for name in ids for record in agreement_records(name)),
+            (
+                record
+                for name in ids
+                for record in (*agreement_records(name), final_settlement_record(name))
+            ),
             following=lambda found: (
                 lane_record(name, lane) for name in ids for lane in lanes(found, name)
             ),
@@ -308,6 +319,7 @@ class ClaimMonitor:
                 records.height,
                 records.timestamp,
                 records.agreement(name),
+                any(records.final_settlement(name)),
                 {lane: records.lane(name, lane) for lane in lanes(records, name)},
             )
             for name in ids
@@ -399,8 +411,8 @@ class ClaimMonitor:
                 row.amount for row in last_calls(session, GATEWAY, tracked.agreement_id).values()
             )
         lost = max(0, delivered - seen.state.acknowledged)
-        if lost and any(self._context.ledger.settlement.final_settlement(tracked.agreement_id)):
-            lost = 0  # both parties signed the final totals
+        if seen.settled:
+            lost = 0
         self._closed[tracked.agreement_id] = lost
         del self._tracked[tracked.agreement_id]
         if lost:

@@ -1,38 +1,25 @@
-"""Anchors of the node's own log on the chain, and the entries they prove.
+"""Anchors of the node's own log on the chain.
 
-An anchor follows within 60 s of an entry. It is complete once header, seals and storage proof are
-stored with it.
+An anchor follows within 60 s of an entry. It is complete once header, seals and the storage proofs
+of the log's size and root are stored with it (``inclusion`` then proves entries by it).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.errors import (
-    Conflict,
-    NotFound,
-    QiaolianError,
-)
-from chain.ethereum.records import LogRecord
-from chain.ethereum.storage_proofs import StorageProof
-from chain.ethereum.view import ProvedStorage
-from chain.log import checkpoint, merkle
+from chain.core.errors import Conflict, QiaolianError
+from chain.ethereum.proved_records import log_record, log_root_record
+from chain.log import checkpoint
 from chain.outbox import Priority, enqueue, next_attempt, outcome, refused
 from registry.evidence.checkpoints import require_current
-from registry.evidence.log import LOG_EPOCH, log_id_of, subtree_hash
-from registry.evidence.store import (
-    LogAnchor,
-    LogEntry,
-    LogHead,
-    PendingEntry,
-)
+from registry.evidence.log import LOG_EPOCH, log_id_of
+from registry.evidence.model import AnchorProof
+from registry.evidence.store import LogAnchor, LogHead
 
 ANCHOR_SECONDS = 50
 """Leaves 10 s for the transaction, so that an entry is anchored within 60 s."""
@@ -80,46 +67,29 @@ def anchor_if_due(
 
 
 def complete_anchors(context: Context) -> int:
-    """Store header, seals and storage proof of each anchor in a block; only then is it complete.
+    """Store header, seals and storage proofs of each anchor in a block; only then is it complete.
 
     Returns how many were completed. Each anchor has its own proof, since a statement under a key
     that has ended needs an anchor from before the end.
     """
-    done = 0
     with context.database.read() as session:
-        waiting = list(
-            session.scalars(
-                sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)
-            )
+        waiting = session.scalars(
+            sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)
         )
-        outcomes = [(log_anchor, outcome(session, log_anchor.operation)) for log_anchor in waiting]
+        outcomes = [(anchor, outcome(session, anchor.operation)) for anchor in waiting]
     head = context.view.head.height
-    for anchor, status in outcomes:
-        if status.code in _OTHER_LOG and (status.height or 0) <= head:
-            _require_same_log(context, anchor, status.code)
-    final = [
-        (log_anchor, status.height)
-        for log_anchor, status in outcomes
-        if status.state == "done" and status.height is not None and status.height <= head
+    for anchor, ended in outcomes:
+        if ended.code in _OTHER_LOG and (ended.height or 0) <= head:
+            _require_same_log(context, anchor, ended.code)
+    reported = [
+        (anchor, ended.height)
+        for anchor, ended in outcomes
+        if ended.state == "done" and ended.height is not None and ended.height <= head
     ]
-    if not final:
-        return 0
-    rows = _proved_rows(context, final)
-
-    def change(session: Session) -> None:
-        nonlocal done
-        for size, proved in rows.items():
-            row = session.get(LogAnchor, size)
-            if row is not None:
-                row.height, row.header, row.proof, done = (
-                    proved.height,
-                    proved.header,
-                    proved.proofs,
-                    done + 1,
-                )
-
-    context.database.write(change)
-    return done
+    completed = _completed(context, reported)
+    if completed:
+        context.database.write(lambda session: _store(session, completed))
+    return len(completed)
 
 
 _OTHER_LOG = ("log_shrinks", "root_conflict")
@@ -137,187 +107,50 @@ def _require_same_log(context: Context, anchor: LogAnchor, code: str) -> None:
         raise Conflict(
             "anchor_refused",
             f"The chain refused to anchor this log at {anchor.size} entries ({code}).",
-            hint="The chain is ahead of this database: stop the node and run `qiaolian node "
-            "recover`, see docs/operations.md.",
+            hint="The chain is ahead of this database: stop the node and run "
+            "`qiaolian node recover`, see docs/operations.md.",
         ) from error
 
 
-@dataclass(frozen=True)
-class _ProvedAnchor:
-    height: int
-    header: bytes | None = None
-    proofs: str | None = None
-
-
-def _proved_rows(
-    context: Context, final: Sequence[tuple[LogAnchor, int]]
-) -> dict[int, _ProvedAnchor]:
-    """Return the row to store for each anchor.
+def _completed(
+    context: Context, reported: Sequence[tuple[LogAnchor, int]]
+) -> dict[int, AnchorProof | int]:
+    """The proof of each anchor by its size, or the block of one that needs none.
 
     The contract stores the latest size and root only. An anchor that a later one replaced in the
     same block, or on an engine without old state, has no proof; the later anchor's proof covers it.
     """
-    rows: dict[int, _ProvedAnchor] = {}
-    for anchor, height in reversed(final):
-        proved = _proved(context, anchor, height)
-        if proved is not None:
-            rows[anchor.size] = proved
-        elif rows:
-            rows[anchor.size] = _ProvedAnchor(height)
-    return rows
+    completed: dict[int, AnchorProof | int] = {}
+    for anchor, height in reversed(reported):
+        proof = _prove(context, height)
+        if proof.shows(anchor.size, anchor.root):
+            completed[anchor.size] = proof
+        elif completed:
+            completed[anchor.size] = height
+    return completed
 
 
-def _proved(context: Context, anchor: LogAnchor, height: int) -> _ProvedAnchor | None:
-    """Prove an anchor in its own block, or at the head if the engine has no older state."""
-    try:
-        size, root = _anchor_values(context, height)
-    except QiaolianError:
-        size, root = _anchor_values(context, None)
-    if root.proof.value != int.from_bytes(anchor.root, "big"):
-        return None
-    return _ProvedAnchor(
-        size.header.height,
-        size.header.header_rlp,
-        json.dumps([_proof_json(size.proof), _proof_json(root.proof)]),
-    )
-
-
-def _anchor_values(context: Context, height: int | None) -> tuple[ProvedStorage, ProvedStorage]:
-    log_id = log_id_of(context)
-    size = context.view.proof("EvidenceLog", "logs", log_id, height=height)
-    return size, context.view.proof("EvidenceLog", "roots", log_id, height=size.header.height)
-
-
-@dataclass(frozen=True)
-class AnchoredEntry:
-    """A log entry with its index, inclusion path, checkpoint and the anchor's storage proof."""
-
-    index: int
-    leaf: bytes
-    path: list[bytes]
-    size: int
-    note: str
-    header: bytes
-    proofs: list[StorageProof]
-    key: bytes
-    """The log key that signed the checkpoint."""
-
-
-def anchored_entry(context: Context, digest: bytes) -> AnchoredEntry:
-    """Return the entry with this digest; see ``anchored_entries``."""
-    return anchored_entries(context, [digest])[0]
-
-
-def anchored_entries(
-    context: Context,
-    digests: Sequence[bytes],
-    *,
-    before: int = 0,
-    up_to: int = 0,
-    log_keys: Mapping[bytes, int] | None = None,
-) -> list[AnchoredEntry]:
-    """Return the entries with these digests under one complete anchor.
-
-    Of several anchors, the one with most cosignatures is used, then the earliest.
-
-    Args:
-        before: the anchor's block is below it, e.g. a key's end; 0 for any.
-        up_to: the newest header the anchor may be proved under; 0 for any.
-        log_keys: this log's keys with the heights they ended at (0 while live); without them, those
-            it is or was signed with.
-
-    Raises:
-        NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor includes them
-            all yet, ``key_ended`` when one does, but none ``before``, or none under a log key that
-            was live then.
+def _prove(context: Context, height: int) -> AnchorProof:
+    """What the log's records were in a block, or are at the head if the engine has no older
+    state.
     """
-    keys = log_keys or dict.fromkeys(context.own_log_keys, 0)
-    with context.database.read() as session:
-        entries = [_entry(session, digest) for digest in digests]
-        last = max(log_entry.index for log_entry in entries)
-        sizes = _anchors_after(session, last, up_to)
-        if not sizes:
-            raise Conflict(
-                "entry_not_anchored",
-                "The entry is not anchored yet.",
-                hint="Anchors follow within a minute.",
-            )
-        for size in sizes:
-            found = _usable(session, size, keys, before)
-            if found is not None:
-                return [_anchored(session, entry, *found) for entry in entries]
-    raise Conflict(
-        "key_ended",
-        "A key ended before an anchor showed what it had signed.",
-        hint="What is anchored later proves nothing for an ended key; "
-        "anchors follow within a minute of an entry.",
-    )
+    log_id = log_id_of(context)
+    size, root = log_record(log_id), log_root_record(log_id)
+    try:
+        proved = context.view.proofs([size, root], height=height)
+    except QiaolianError:
+        proved = context.view.proofs([size, root])
+    header = proved.header
+    return AnchorProof(header.height, header.header_rlp, proved.proofs[size], proved.proofs[root])
 
 
-def _anchors_after(session: Session, index: int, up_to: int) -> list[int]:
-    """Return sizes of proved anchors that include the entry: most cosigned first, then earliest."""
-    query = sa.select(LogAnchor.size, LogHead.cosignatures).join(
-        LogHead, LogHead.size == LogAnchor.size
-    )
-    query = query.where(LogAnchor.header.is_not(None), LogAnchor.size > index)
-    if up_to:
-        query = query.where(LogAnchor.height <= up_to)
-    rows = session.execute(query).all()
-    return [
-        row.size for row in sorted(rows, key=lambda row: (-row.cosignatures.count("\n"), row.size))
-    ]
-
-
-def _usable(
-    session: Session, size: int, keys: Mapping[bytes, int], before: int
-) -> tuple[LogAnchor, LogHead, bytes] | None:
-    """Return anchor, head and log key if anchored before the height under a key live then."""
-    anchor, head = session.get_one(LogAnchor, size), session.get_one(LogHead, size)
-    anchored_at = LogRecord.decode(_proofs_of(anchor)[0].value).anchored_at
-    if before and anchored_at >= before:
-        return None
-    for key, end in keys.items():
-        if checkpoint.signed_by(head.note, key) and not (end and anchored_at >= end):
-            return anchor, head, key
-    return None
-
-
-def _proofs_of(anchor: LogAnchor) -> list[StorageProof]:
-    return [_proof_from(load) for load in json.loads(anchor.proof or "[]")]
-
-
-def _entry(session: Session, digest: bytes) -> LogEntry:
-    entry = session.scalars(
-        sa.select(LogEntry).where(LogEntry.digest == digest).order_by(LogEntry.index)
-    ).first()
-    if entry is not None:
-        return entry
-    if (
-        session.scalars(sa.select(PendingEntry).where(PendingEntry.digest == digest)).first()
-        is not None
-    ):
-        raise Conflict(
-            "entry_not_anchored",
-            "The entry is not anchored yet.",
-            hint="Anchors follow within a minute.",
-        )
-    raise NotFound("entry_unknown", "This node's log has no such entry.")
-
-
-def _anchored(
-    session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHead, key: bytes
-) -> AnchoredEntry:
-    assert anchor.header is not None
-    return AnchoredEntry(
-        index=entry.index,
-        leaf=entry.leaf,
-        path=merkle.inclusion_proof(entry.index, anchor.size, subtree_hash(session)),
-        size=anchor.size,
-        note=head.note + head.cosignatures,
-        header=anchor.header,
-        proofs=_proofs_of(anchor),
-        key=key,
-    )
+def _store(session: Session, completed: Mapping[int, AnchorProof | int]) -> None:
+    for size, proof in completed.items():
+        row = session.get_one(LogAnchor, size)
+        if isinstance(proof, AnchorProof):
+            row.height, row.header, row.proof = proof.height, proof.header, proof.to_json()
+        else:
+            row.height = proof
 
 
 def has_anchored(context: Context, size: int) -> bool:
@@ -341,23 +174,3 @@ def is_anchored_by(context: Context, key: bytes) -> bool:
     with context.database.read() as session:
         note = session.scalar(query.order_by(LogHead.size.desc()).limit(1))
     return note is not None and checkpoint.signed_by(note, key)
-
-
-def _proof_json(proof: StorageProof) -> dict[str, Any]:
-    return {
-        "address": proof.address,
-        "slot": proof.slot.hex(),
-        "value": str(proof.value),
-        "account": [value.hex() for value in proof.account_proof],
-        "storage": [value.hex() for value in proof.storage_proof],
-    }
-
-
-def _proof_from(value: dict[str, Any]) -> StorageProof:
-    return StorageProof(
-        address=value["address"],
-        slot=bytes.fromhex(value["slot"]),
-        value=int(value["value"]),
-        account_proof=tuple(bytes.fromhex(item) for item in value["account"]),
-        storage_proof=tuple(bytes.fromhex(item) for item in value["storage"]),
-    )

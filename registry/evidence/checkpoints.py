@@ -18,7 +18,12 @@ from chain.core.errors import (
     Conflict,
     NotFound,
 )
-from chain.ethereum.proved_records import log_record, log_root_record
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    log_record,
+    log_root_record,
+)
 from chain.log import checkpoint
 from chain.log.checkpoint import Checkpoint
 from registry.evidence.keys import log_keys
@@ -102,8 +107,18 @@ def require_current(context: Context) -> None:
 
 def anchored_head(context: Context) -> Checkpoint | None:
     """Return the proved head of this log that the chain anchors; ``chain_view_stale``."""
+    return anchored_head_in(context, context.view.proved(head_records(context)))
+
+
+def head_records(context: Context) -> tuple[StorageKey, StorageKey]:
+    """Return the records of this log's anchored head."""
     log_id = log_id_of(context)
-    records = context.view.proved([log_record(log_id), log_root_record(log_id)])
+    return log_record(log_id), log_root_record(log_id)
+
+
+def anchored_head_in(context: Context, records: ProvedRecords) -> Checkpoint | None:
+    """Return the head of this log that the chain anchors, by its records; None before the first."""
+    log_id = log_id_of(context)
     size = records.log(log_id).size
     return Checkpoint(origin(context), size, records.log_root(log_id)) if size else None
 

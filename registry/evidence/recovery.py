@@ -59,8 +59,14 @@ async def find_lost_entries(context: Context) -> LostEntries | None:
                 VerificationError: ``checkpoint_signature`` and others, of a supervisor that shows a
                 head this log did not sign.
     """
-    supervisors = await evidence_supervisors.supervisors_of(context)
-    anchor = await asyncio.to_thread(checkpoints.anchored_head, context)
+    records = await context.view.aproved(
+        [
+            *evidence_supervisors.supervisor_records(context),
+            *checkpoints.head_records(context),
+        ]
+    )
+    supervisors = evidence_supervisors.supervisors_in(context, records)
+    anchor = checkpoints.anchored_head_in(context, records)
     seen = dict(
         zip(
             supervisors,

@@ -9,7 +9,7 @@ from chain.core.errors import (
     QiaolianError,
     Unavailable,
 )
-from chain.ethereum.proved_records import member_record
+from chain.ethereum.proved_records import ProvedRecords, StorageKey, member_record
 from chain.log.checkpoint import Checkpoint
 from chain.statements.members import Role
 from registry.evidence.checkpoints import read_own, require_own_head
@@ -45,18 +45,26 @@ async def require_witnessed(context: Context) -> None:
 
 def supervised(context: Context) -> bool:
     """Return whether a configured peer is proved to be a supervisor; False while unproved."""
-    members = _other_members(context)
     try:
-        records = context.view.proved(map(member_record, members))
+        records = context.view.proved(supervisor_records(context))
     except Unavailable:
         return False
-    return any(records.member(member).has_role(Role.SUPERVISOR) for member in members)
+    return bool(supervisors_in(context, records))
 
 
 async def supervisors_of(context: Context) -> list[str]:
     """Return the configured peers that are supervisors by the directory's proved records."""
+    return supervisors_in(context, await context.view.aproved(supervisor_records(context)))
+
+
+def supervisor_records(context: Context) -> list[StorageKey]:
+    """Return the records that ``supervisors_in`` asks."""
+    return [member_record(member) for member in _other_members(context)]
+
+
+def supervisors_in(context: Context, records: ProvedRecords) -> list[str]:
+    """Return the configured peers that are supervisors by their member records."""
     members = _other_members(context)
-    records = await context.view.aproved(map(member_record, members))
     return [member for member in members if records.member(member).has_role(Role.SUPERVISOR)]
 
 

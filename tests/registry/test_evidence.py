@@ -22,14 +22,13 @@ from chain.core.crypto import new_private_key
 from chain.core.database import Database
 from chain.core.errors import NotIncluded, QiaolianError
 from chain.ethereum.eip712 import encode_code
-from chain.ethereum.records import LogRecord
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint
 from chain.outbox.store import OutboxCall
 from chain.services import Services
 from chain.statements.members import Algorithm, KeyPurpose
-from registry.evidence import anchors, checkpoints, supervisors, witness
+from registry.evidence import anchors, checkpoints, inclusion, supervisors, witness
 from registry.evidence import log as evidence_log
 from registry.evidence.store import LogAnchor, LogEntry, LogHead
 from registry.idempotency import nonce_for
@@ -99,7 +98,7 @@ def test_an_entry_is_kept_with_what_it_records_or_not_at_all(network: Network) -
 
     with pytest.raises(RuntimeError):
         node.context.database.write(fails)
-    assert code_of(lambda: anchors.anchored_entry(node.context, digest)) == "entry_unknown"
+    assert code_of(lambda: inclusion.anchored_entry(node.context, digest)) == "entry_unknown"
 
 
 def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) -> None:
@@ -136,19 +135,15 @@ def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) ->
 def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Network) -> None:
     node = network["tax"]
     digest = say(node)[0]
-    assert code_of(lambda: anchors.anchored_entry(node.context, digest)) == "entry_not_anchored"
+    assert code_of(lambda: inclusion.anchored_entry(node.context, digest)) == "entry_not_anchored"
     head_of(node)
-    assert code_of(lambda: anchors.anchored_entry(node.context, digest)) == "entry_not_anchored"
+    assert code_of(lambda: inclusion.anchored_entry(node.context, digest)) == "entry_not_anchored"
     node.anchor()
-    found = anchors.anchored_entry(node.context, digest)
+    found = inclusion.anchored_entry(node.context, digest)
     head = checkpoint.verify(found.note, log_key=node.log.public_key, witnesses={}).checkpoint
     merkle.require_included(found.leaf, found.index, found.size, head.root, found.path)
     assert json.loads(found.leaf)["digest"] == "0x" + digest.hex()
-    size, root = found.proofs
-    assert (LogRecord.decode(size.value).size, root.value) == (
-        head.size,
-        int.from_bytes(head.root, "big"),
-    )
+    assert found.anchor.shows(head.size, head.root)
 
 
 def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network: Network) -> None:
@@ -159,16 +154,16 @@ def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network:
         assert anchors.anchor_if_due(node.context, at_once=True)
         node.done(f"anchor/{evidence_log.LOG_EPOCH}/{head.size}")
     assert anchors.complete_anchors(node.context) == 2
-    first, second = (anchors.anchored_entry(node.context, digest) for digest in digests)
-    heights = [LogRecord.decode(entry.proofs[0].value).anchored_at for entry in (first, second)]
+    first, second = (inclusion.anchored_entry(node.context, digest) for digest in digests)
+    heights = [entry.anchor.anchored_at for entry in (first, second)]
     assert heights[0] < heights[1], "the earliest anchor that includes an entry shows it"
-    assert anchors.anchored_entries(node.context, digests[:1], before=heights[1])[0] == first
+    assert inclusion.anchored_entries(node.context, digests[:1], before=heights[1])[0] == first
     assert (
-        code_of(lambda: anchors.anchored_entries(node.context, digests[1:], before=heights[1]))
+        code_of(lambda: inclusion.anchored_entries(node.context, digests[1:], before=heights[1]))
         == "key_ended"
     )
     assert (
-        code_of(lambda: anchors.anchored_entries(node.context, digests[1:], up_to=heights[0]))
+        code_of(lambda: inclusion.anchored_entries(node.context, digests[1:], up_to=heights[0]))
         == "entry_not_anchored"
     )
 
@@ -359,7 +354,7 @@ def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Netwo
     say(node, 2)
     head_of(node)
     watch(network, "registrar")
-    found = anchors.anchored_entry(node.context, digest)
+    found = inclusion.anchored_entry(node.context, digest)
     keys = {supervisor.member: supervisor.log.public_key}
     assert set(
         checkpoint.verify(found.note, log_key=node.log.public_key, witnesses=keys).witnesses
@@ -437,6 +432,8 @@ def test_a_witness_cosigns_no_head_the_log_did_not_sign(
     )
     answering(monkeypatch, network, lambda _: {"note": forged, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
+    say(network["tax"])
+    head_of(network["tax"])
     other = checkpoints.latest_head(network["tax"].context)["note"]
     answering(monkeypatch, network, lambda _: {"note": other, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
