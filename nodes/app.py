@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
 
 from chain.core.errors import QiaolianError
 from chain.statements.members import KeyPurpose
@@ -82,8 +83,21 @@ def create_app(
             app.state.health.close()
             await asyncio.to_thread(node.close)
 
+    app = described_app(config.name, lifespan=lifespan)
+    app.state.config = config
+    app.state.failure = None
+    app.state.metrics = metrics
+    guards.bodies.routes = app.endpoints
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_middleware(Gate, guards=guards)
+    return app
+
+
+def described_app(name: str, *, lifespan: Lifespan[FastAPI] | None = None) -> DescribedApp:
+    """Return the node's routes with their description, without what serves them."""
     app = DescribedApp(
-        title=f"Qiaolian node of {config.name}",
+        title=f"Qiaolian node of {name}",
         description=_DESCRIPTION,
         version=VERSION,
         lifespan=lifespan,
@@ -92,18 +106,11 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
-    app.state.config = config
-    app.state.failure = None
-    app.state.metrics = metrics
     served = (*routers(), health.router, operations.router, own_keys.router)
     for router in served:
         app.include_router(router)
-    routes = tuple(route for router in served for route in router.routes)
-    guards.bodies.routes = routes
+    routes = (route for router in served for route in router.routes)
     app.endpoints = [route for route in routes if isinstance(route, APIRoute)]
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _framework)
-    app.add_middleware(Gate, guards=guards)
     return app
 
 

@@ -28,7 +28,7 @@ from exchange.agreements.schemas import (
     OfferRow,
     OfferTerms,
     OfferWithKey,
-    ProposalBody,
+    OrderBody,
     ProposalRefusal,
     ReportedEnd,
     SignedAgreementAnswer,
@@ -124,7 +124,7 @@ def peer_offer(
     response_model_exclude_unset=True,
 )
 async def propose(
-    body: ProposalBody,
+    body: OrderBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,

@@ -90,7 +90,7 @@ class OfferBody(BaseModel):
         )
 
 
-class ProposalBody(BaseModel):
+class OrderBody(BaseModel):
     """A buyer's order on the offer that its person saw.
 
     ``offerHash`` names it, as ``GET /v1/offers?provider=…`` shows it; an order without it states

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
+from chain.core.error_codes import error_codes
 from chain.core.errors import Forbidden, QiaolianError
 from chain.statements.trade import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import recovery, rules, service
@@ -431,14 +432,18 @@ def positions(
 
 
 def _refused(result: CallResult) -> Forbidden:
+    meaning = error_codes().get(result.reason)
+    hint = rules.refusal_hint(result.reason) or (meaning.next_step.en if meaning else "")
     sentence = "The provider refused the call; it costs nothing."
+    if meaning is not None:
+        sentence = f"The provider refused the call, which costs nothing: {meaning.sentence.en}"
     if result.status == CallStatus.VOID:
         sentence = "The right was revoked before the answer arrived; the call costs nothing."
     if result.reason == "answer_too_large":
         sentence = "The answer is larger than can be delivered; the call costs nothing."
     named = result.to_json()
     reported = {name: named[name] for name in ("idempotencyKey", "lane", "seq", "receipt")}
-    return Forbidden(result.reason, sentence, hint=rules.refusal_hint(result.reason), **reported)
+    return Forbidden(result.reason, sentence, hint=hint, **reported)
 
 
 def _failed(item: BatchCall, error: QiaolianError) -> dict[str, Any]:

@@ -37,7 +37,7 @@ _PROPOSAL: dict[str, Any] = {
 EVERYONE = ("clerk", "system", "officer", "auditor", "administrator")
 
 
-class ProposalBody(BaseModel):
+class DirectoryProposalBody(BaseModel):
     """A directory action to be approved."""
 
     model_config = ConfigDict(
@@ -219,7 +219,7 @@ def find(
     response_model=SharedProposal,
 )
 async def propose(
-    body: ProposalBody,
+    body: DirectoryProposalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator")),
 ) -> SharedProposal:

@@ -115,10 +115,10 @@ install_pins() {
 # The project itself, in place; again only when its description changes.
 install_project() {
   local stamp
-  stamp=$(stamp_of pyproject.toml)
+  stamp=$(stamp_of pyproject.toml nodes/client_library/pyproject.toml)
   if stamped "$VENV/.stamp-project" "$stamp" && [ -x "$VENV/bin/qiaolian" ]; then return; fi
   logged project "installing qiaolian itself into $VENV" "$VENV/bin/python" -m pip --disable-pip-version-check --no-input install \
-    --no-deps --no-build-isolation -e .
+    --no-deps --no-build-isolation -e . -e nodes/client_library
   printf '%s\n' "$stamp" >"$VENV/.stamp-project"
 }
 

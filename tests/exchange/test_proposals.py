@@ -247,9 +247,9 @@ def test_a_key_that_comes_again_with_any_other_term_is_refused(
         "offerHash": None,
         "grantId": "0x" + "11" * 32,
     }
-    from exchange.agreements.schemas import ProposalBody
+    from exchange.agreements.schemas import OrderBody
 
-    assert set(changes) == set(ProposalBody.model_fields), (
+    assert set(changes) == set(OrderBody.model_fields), (
         "every field is part of what a key stands for"
     )
     stated = {name: changes[name] for name in ("unit", "price", "shares", "maxPerCall")}

@@ -1,0 +1,2600 @@
+"""What a node answers. Written by ``python -m scripts.client_models``; do not edit."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AgreementBooks(BaseModel):
+    """
+    An agreement's money, in fen as text; ``…At`` are heights.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    opened: str
+    paid: str
+    refunded: str
+    acknowledged: str
+    locked: str
+    opened_at: Annotated[int, Field(alias="openedAt")]
+    closed_at: Annotated[int, Field(alias="closedAt")]
+
+
+class AnchoredQueryRow(BaseModel):
+    """
+    A query of any bank that the chain has, as a supervisor sees it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    query_id: Annotated[str, Field(alias="queryId")]
+    bank: str
+    height: Annotated[int, Field(description="The block that anchored it")]
+
+
+class AnchoredSize(BaseModel):
+    """
+    The size of the checkpoint; 0 if there was nothing new.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    size: int
+
+
+class AnswerBody(BaseModel):
+    """
+    A repaired record, or nothing when the old one stands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    record: dict[str, Any] | None
+
+
+class ApprovalBody(BaseModel):
+    """
+    An administrator's signature under the proposal's ``approval``, or under the
+    ``ApprovalWithdrawal`` with the same fields.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    signature: str
+
+
+class AssetRow(BaseModel):
+    """
+    An asset of any member as the chain's events tell it; heights in blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    holder: str
+    name: str
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    grade: int
+    category: str
+    data_item: Annotated[str, Field(alias="dataItem")]
+    row_count: Annotated[int, Field(alias="rowCount")]
+    registered_at: Annotated[int, Field(alias="registeredAt")]
+    cancelled_at: Annotated[int | None, Field(alias="cancelledAt")]
+    held: bool
+
+
+class AssetWithMetadata(BaseModel):
+    """
+    An asset with the metadata that its holder publishes.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    holder: str
+    name: str
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    grade: int
+    category: str
+    data_item: Annotated[str, Field(alias="dataItem")]
+    row_count: Annotated[int, Field(alias="rowCount")]
+    registered_at: Annotated[int, Field(alias="registeredAt")]
+    cancelled_at: Annotated[int | None, Field(alias="cancelledAt")]
+    held: bool
+    metadata: dict[str, Any]
+
+
+class BatchCall(BaseModel):
+    """
+    One call of a batch, with its own idempotency key.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    subject: Annotated[str, Field(max_length=256, min_length=1)]
+    columns: Annotated[list[str], Field(max_length=256, min_length=1)]
+    purpose: str
+    operation: str | None = "use"
+    consent_id: Annotated[str | None, Field(alias="consentId")] = None
+    key: str | None = None
+
+
+class CallAnswer(BaseModel):
+    """
+    The result of a call; the amount in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    idempotency_key: Annotated[str | None, Field(alias="idempotencyKey")]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    outcome: str
+    reason: str
+    record: dict[str, Any] | None
+    units: int
+    amount: int
+    receipt: Annotated[str, Field(description="Struct hash of the receipt")]
+
+
+class CallBody(BaseModel):
+    """
+    One metered call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    subject: Annotated[str, Field(max_length=256, min_length=1)]
+    columns: Annotated[list[str], Field(max_length=256, min_length=1)]
+    purpose: str
+    operation: str | None = "use"
+    consent_id: Annotated[str | None, Field(alias="consentId")] = None
+
+
+class CallError(BaseModel):
+    """
+    A request that was refused before a receipt; an error may add members of its own.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    code: str
+    detail: str
+    status: int
+    hint: str
+
+
+class CallErrorAnswer(BaseModel):
+    """
+    In place of a receipt.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    error: CallError
+
+
+class CallRow(BaseModel):
+    """
+    A stored call without its content; ``askedAt`` in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    idempotency_key: Annotated[str | None, Field(alias="idempotencyKey")]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    outcome: str
+    reason: str
+    withdrawn: bool
+    asked_at: Annotated[int, Field(alias="askedAt")]
+
+
+class CancelBody(BaseModel):
+    """
+    Why an asset is cancelled or held, as a code.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    reason: str
+
+
+class CertificateAnswer(BaseModel):
+    """
+    A certificate of a subject's one-time key.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    certificate: Annotated[
+        dict[str, Any], Field(description="`SubjectKeyCertificate`; see docs/statements.md")
+    ]
+    signature: str
+
+
+class CertificateBody(BaseModel):
+    """
+    Whose key to certify for what. The salt is the subject's: it opens the identity commitment
+    later.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    identity: dict[str, str]
+    identity_salt: Annotated[str, Field(alias="identitySalt")]
+    key: str
+    purpose: str
+    not_after: Annotated[int, Field(alias="notAfter")]
+
+
+class CertificateStored(BaseModel):
+    """
+    The certificate is stored.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kept: bool
+
+
+class ClaimAnswer(BaseModel):
+    """
+    The contract calls that claim, and how many lanes they cover.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operations: list[str]
+    lanes: int
+
+
+class ClaimRow(BaseModel):
+    """
+    What is owed under one agreement; fen as text, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    unclaimed: str
+    due: Annotated[
+        str | None, Field(description="Why it is to be claimed now; null while it is not")
+    ]
+    due_since: Annotated[int | None, Field(alias="dueSince")]
+    window_ends_at: Annotated[int | None, Field(alias="windowEndsAt")]
+    blocks_left: Annotated[int | None, Field(alias="blocksLeft")]
+    refusal: Annotated[str | None, Field(description="The chain's code for the last claim")]
+    at_risk: Annotated[bool, Field(alias="atRisk")]
+
+
+class CloseAnswer(BaseModel):
+    """
+    The contract call; with the height of a closing that happened before.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operation: str | None
+    closed_at: Annotated[int | None, Field(alias="closedAt")] = 0
+
+
+class ClosingBody(BaseModel):
+    """
+    Ways to end: cooperatively if the other side agrees, else by notice on the chain.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    cooperative: bool | None = True
+    notice: bool | None = True
+
+
+class ConsentName(BaseModel):
+    """
+    The consent's commitment.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    consent: str
+
+
+class ConsentStatus(BaseModel):
+    """
+    A consent's heights.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    consent: str
+    recorded_at: Annotated[int | None, Field(alias="recordedAt")]
+    withdrawn_at: Annotated[int | None, Field(alias="withdrawnAt")]
+
+
+class ConsistencyPath(BaseModel):
+    """
+    Hashes that prove that one head continues another (RFC 6962, 2.1.2).
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    path: list[str]
+
+
+class CopiedEntries(BaseModel):
+    """
+    The size of the copy, and leaves of it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    size: int
+    entries: list[dict[str, Any]]
+
+
+class Countersignature(BaseModel):
+    """
+    This member's signature of the final totals.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    signature: str
+
+
+class Coverage(BaseModel):
+    """
+    What was compared.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreements: int
+    lanes: int
+    positions: int
+
+
+class DealAnswer(BaseModel):
+    """
+    The terms that were drawn up, and the salt of the content's commitment.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    deal_id: Annotated[str, Field(alias="dealId")]
+    terms: Annotated[dict[str, Any], Field(description="`DealTerms`; see docs/statements.md")]
+    content_salt: Annotated[str, Field(alias="contentSalt")]
+
+
+class DealName(BaseModel):
+    """
+    The deal's id.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    deal_id: Annotated[str, Field(alias="dealId")]
+
+
+class DepositAnswer(BaseModel):
+    """
+    The confirmation as it was signed first, and its contract call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    confirmation: Annotated[
+        dict[str, Any], Field(description="`DepositConfirmation`; see docs/statements.md")
+    ]
+    operation: str
+
+
+class DepositBody(BaseModel):
+    """
+    Money the settlement bank received for a member, in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: Annotated[str, Field(pattern="^[0-9A-Z]{18}$")]
+    amount: Annotated[int, Field(ge=1, le=9007199254740991)]
+    reference: Annotated[str, Field(max_length=128, min_length=1)]
+
+
+class Description(BaseModel):
+    """
+    What people read of an asset.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    title_zh: Annotated[str, Field(alias="titleZh")]
+    title_en: Annotated[str, Field(alias="titleEn")]
+    description: str
+    grade: Annotated[int, Field(ge=1, le=5)]
+    category: str | None = "other"
+
+
+class DirectoryProposalBody(BaseModel):
+    """
+    A directory action to be approved.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    function: str
+    arguments: dict[str, Any]
+    share_with: Annotated[
+        list[str] | None,
+        Field(
+            alias="shareWith",
+            description="Members that are handed it; else every governor whose node this one knows",
+        ),
+    ] = []
+
+
+class DisputeName(BaseModel):
+    """
+    The dispute's id.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    dispute_id: Annotated[str, Field(alias="disputeId")]
+
+
+class DisputeRow(BaseModel):
+    """
+    A dispute at this department; heights in blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    dispute_id: Annotated[str, Field(alias="disputeId")]
+    subject: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    claim: dict[str, Any]
+    old_record: Annotated[dict[str, Any], Field(alias="oldRecord")]
+    new_record: Annotated[dict[str, Any] | None, Field(alias="newRecord")]
+    state: Annotated[str, Field(description="`sent`, `open` or `answered`")]
+    opened_at: Annotated[int | None, Field(alias="openedAt")]
+    answered_at: Annotated[int | None, Field(alias="answeredAt")]
+
+
+class EndBody(BaseModel):
+    """
+    Which key ends, and why. ``stolen`` ends it at once, whatever needs it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    reason: str
+    stolen: bool | None = False
+
+
+class Ending(BaseModel):
+    """
+    The queued contract call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operation: str
+
+
+class FinalSettlementAnswer(BaseModel):
+    """
+    The totals as they were signed.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    state: str
+    reason: str
+    units: int
+    amount: str
+    hash: str
+    at: int
+    settlement: Annotated[
+        dict[str, Any], Field(description="`FinalSettlement`; see docs/statements.md")
+    ]
+    buyer_signature: Annotated[str, Field(alias="buyerSignature")]
+    provider_signature: Annotated[str | None, Field(alias="providerSignature")]
+
+
+class FinalTotals(BaseModel):
+    """
+    The totals of a cooperative closing; fen as text, ``at`` in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    state: str
+    reason: str
+    units: int
+    amount: str
+    hash: str
+    at: int
+
+
+class FindingRow(BaseModel):
+    """
+    Where the counts differ.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[
+        str, Field(description="`gap`, `conflict`, `unreachable`, `unclaimed` or `lost`")
+    ]
+    sentence: str
+    lane: int | None
+    from_seq: Annotated[int | None, Field(alias="fromSeq")]
+    to_seq: Annotated[int | None, Field(alias="toSeq")]
+
+
+class ForkRow(BaseModel):
+    """
+    Two signed heads of one log that cannot both be true; ``foundAt`` in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    origin: str
+    first: str
+    second: str
+    found_at: Annotated[int, Field(alias="foundAt")]
+
+
+class GrantDetail(BaseModel):
+    """
+    A grant with what its officer needs to decide.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    grant_id: Annotated[str, Field(alias="grantId")]
+    state: Annotated[
+        str, Field(description="`sent`, `requested`, `approved`, `refused` or `revoked`")
+    ]
+    reason: str
+    terms: Annotated[dict[str, Any], Field(description="`GrantTerms`; see docs/statements.md")]
+    scope: Annotated[
+        dict[str, Any] | None, Field(description="null where this node was not told the scope")
+    ]
+    requested_at: Annotated[int | None, Field(alias="requestedAt")]
+    approved_at: Annotated[int | None, Field(alias="approvedAt")]
+    refused_at: Annotated[int | None, Field(alias="refusedAt")]
+    revoked_at: Annotated[int | None, Field(alias="revokedAt")]
+    scope_salt: Annotated[str | None, Field(alias="scopeSalt")]
+    asset: Annotated[
+        dict[str, Any] | None,
+        Field(description="`record` and `metadata` where this node publishes the asset"),
+    ]
+
+
+class GrantName(BaseModel):
+    """
+    The grant's id.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    grant_id: Annotated[str, Field(alias="grantId")]
+
+
+class GrantRow(BaseModel):
+    """
+    A grant; the heights are those the chain gave it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    grant_id: Annotated[str, Field(alias="grantId")]
+    state: Annotated[
+        str, Field(description="`sent`, `requested`, `approved`, `refused` or `revoked`")
+    ]
+    reason: str
+    terms: Annotated[dict[str, Any], Field(description="`GrantTerms`; see docs/statements.md")]
+    scope: Annotated[
+        dict[str, Any] | None, Field(description="null where this node was not told the scope")
+    ]
+    requested_at: Annotated[int | None, Field(alias="requestedAt")]
+    approved_at: Annotated[int | None, Field(alias="approvedAt")]
+    refused_at: Annotated[int | None, Field(alias="refusedAt")]
+    revoked_at: Annotated[int | None, Field(alias="revokedAt")]
+
+
+class HoldAnswer(BaseModel):
+    """
+    A hold with its signature, the salt of its order, and its contract call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    hold: Annotated[dict[str, Any], Field(description="`UnitHold`; see docs/statements.md")]
+    signature: str
+    salt: str
+    operation: str
+
+
+class HoldBody(BaseModel):
+    """
+    A hold on a unit and the order it cites.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    unit: str
+    order: dict[str, str]
+    placed: bool
+    ends_at: Annotated[int | None, Field(alias="endsAt")] = None
+
+
+class HoldEndBody(BaseModel):
+    """
+    A hold whose order has ended.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    registrar: str
+    unit: str
+
+
+class HoldRow(BaseModel):
+    """
+    A hold in force; ``placedAt`` is a height, ``endsAt`` Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    number: str
+    unit: str
+    order: dict[str, Any]
+    placed_at: Annotated[int, Field(alias="placedAt")]
+    ends_at: Annotated[int, Field(alias="endsAt")]
+
+
+class IncidentRow(BaseModel):
+    """
+    A way in which a source departs from a published version; times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    kind: str
+    columns: Annotated[list[str], Field(description="What differs; empty where it is not known")]
+    row: Annotated[int | None, Field(description="The record in the order of publication, from 1")]
+    calls: Annotated[int, Field(description="Calls refused for it")]
+    first_at: Annotated[int, Field(alias="firstAt")]
+    last_at: Annotated[int, Field(alias="lastAt")]
+
+
+class KeyRow(BaseModel):
+    """
+    A member's key; heights in blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    fingerprint: str
+    purpose: str
+    algorithm: str
+    from_height: Annotated[int, Field(alias="fromHeight")]
+    ended_at: Annotated[int | None, Field(alias="endedAt", description="null while it is live")]
+
+
+class LaneComparison(BaseModel):
+    """
+    A lane by gateway, buyer and chain; null for a node that did not answer.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    gateway: dict[str, Any] | None
+    buyer: dict[str, Any] | None
+    chain: dict[str, Any]
+
+
+class LaneCounts(BaseModel):
+    """
+    A node's counts of a lane with its proofs, and how many calls ended in each
+    status; in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    seq: int
+    units: int
+    amount: int
+    outstanding: int
+    request: dict[str, Any]
+
+
+class LogEntries(BaseModel):
+    """
+    Leaves of the log, in order.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    entries: list[dict[str, Any]]
+
+
+class LogHeads(BaseModel):
+    """
+    The newest checkpoint as a signed note, null before the first, and those to be cosigned.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    note: str | None
+    cosignatures: str | None = ""
+    size: int | None = 0
+    anchored: list[str]
+
+
+class LogState(BaseModel):
+    """
+    The log's origin and size, and its newest checkpoint as a signed note.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    origin: str
+    size: int
+    note: str | None
+    cosignatures: str | None = ""
+
+
+class MemberAnswer(BaseModel):
+    """
+    A member; heights in blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    name: str
+    roles: list[str]
+    status: str
+    admitted_at: Annotated[int, Field(alias="admittedAt")]
+    suspended_at: Annotated[int | None, Field(alias="suspendedAt")]
+    lifted_at: Annotated[int | None, Field(alias="liftedAt")]
+    removed_at: Annotated[int | None, Field(alias="removedAt")]
+
+
+class MemberList(BaseModel):
+    """
+    A page of members.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    members: list[MemberAnswer]
+
+
+class MemberWithKeys(BaseModel):
+    """
+    A member with its keys: those in use first, then those that ended last.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    name: str
+    roles: list[str]
+    status: str
+    admitted_at: Annotated[int, Field(alias="admittedAt")]
+    suspended_at: Annotated[int | None, Field(alias="suspendedAt")]
+    lifted_at: Annotated[int | None, Field(alias="liftedAt")]
+    removed_at: Annotated[int | None, Field(alias="removedAt")]
+    keys: list[KeyRow]
+
+
+class MetadataAnswer(BaseModel):
+    """
+    The metadata of the latest version.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    metadata: dict[str, Any]
+
+
+class Money(BaseModel):
+    """
+    An account in the contract; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    deposited: str
+    withdrawn: str
+    free: str
+    locked: str
+    earned: str
+    spent: str
+
+
+class Need(BaseModel):
+    """
+    Something that a replaced key must stay live for.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    code: str
+    sentence: str
+    passes: bool
+
+
+class NodeIdentity(BaseModel):
+    """
+    Who this node is, for anyone.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    name: str
+    roles: list[str]
+    version: str
+    chain_id: int
+    genesis_hash: str
+
+
+class NoticeAnswer(BaseModel):
+    """
+    The contract call; with the height of a notice that was given before.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operation: str | None
+    notice_at: Annotated[int | None, Field(alias="noticeAt")] = 0
+
+
+class Opening(BaseModel):
+    """
+    Where the contract call that opens an agreement stands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    state: str
+    code: str | None
+    height: int | None
+
+
+class OperationAnswer(BaseModel):
+    """
+    Where a contract call stands; the code and its context are those of a refusal.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operation: str
+    state: str
+    transaction: str | None
+    height: int | None
+    code: str | None
+    context: dict[str, Any]
+
+
+class Stage(StrEnum):
+    in_use = "in_use"
+    next = "next"
+    replaced = "replaced"
+
+
+class OwnKey(BaseModel):
+    """
+    One of the node's own keys.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: str
+    purpose: str
+    fingerprint: str
+    stage: Stage
+    loaded: bool
+    since_block: Annotated[int | None, Field(alias="sinceBlock")]
+    ended_at_block: Annotated[int | None, Field(alias="endedAtBlock")]
+    needed_by: Annotated[list[Need], Field(alias="neededBy")]
+
+
+class OwnKeys(BaseModel):
+    """
+    All of the node's own keys.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    keys: list[OwnKey]
+
+
+class OwnQueryRow(BaseModel):
+    """
+    A query that this bank made.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    query_id: Annotated[str, Field(alias="queryId")]
+    bank: str
+    issued_at: Annotated[int, Field(alias="issuedAt", description="Unix seconds")]
+    report: dict[str, Any]
+
+
+class PartBody(BaseModel):
+    """
+    One department's share.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    columns: Annotated[list[str], Field(max_length=200, min_length=1)]
+
+
+class PaymentRow(BaseModel):
+    """
+    A payment, deposit or withdrawal; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[str, Field(description="`paid`, `deposited` or `withdrawn`")]
+    member: str
+    agreement_id: Annotated[str | None, Field(alias="agreementId")]
+    amount: str
+    height: int
+    log_index: Annotated[int, Field(alias="logIndex")]
+
+
+class PeerDispute(BaseModel):
+    """
+    A dispute as a report shows it: masked records, and what proves it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    dispute_id: Annotated[str, Field(alias="disputeId")]
+    department: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    answered: bool
+    upheld: bool
+    before: dict[str, Any]
+    after: dict[str, Any] | None
+    dispute: Annotated[dict[str, Any], Field(description="`CreditDispute`; see docs/statements.md")]
+    dispute_signature: Annotated[str, Field(alias="disputeSignature")]
+    certificate: dict[str, Any]
+    certificate_signature: Annotated[str, Field(alias="certificateSignature")]
+    repair: dict[str, Any] | None
+    repair_signature: Annotated[str | None, Field(alias="repairSignature")]
+
+
+class PeerDisputes(BaseModel):
+    """
+    A subject's disputes.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    disputes: list[PeerDispute]
+
+
+class PersonBody(BaseModel):
+    """
+    A certificate of a person's one-time key, with its signature.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    certificate: dict[str, Any]
+    signature: str
+
+
+class PingAnswer(BaseModel):
+    """
+    The member that this node takes the caller for.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+
+
+class PingBodyAnswer(BaseModel):
+    """
+    The same, and the size of the body.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    bytes: int
+
+
+class ProposalAnswer(BaseModel):
+    """
+    A proposal as nodes exchange it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    proposal_id: Annotated[str, Field(alias="proposalId")]
+    proposer: str
+    function: str
+    arguments: dict[str, Any]
+    call_data: Annotated[str, Field(alias="callData")]
+    approval: Annotated[
+        dict[str, Any],
+        Field(description="What administrators sign: `Approval` in docs/statements.md"),
+    ]
+    approvals: Annotated[dict[str, str], Field(description="Signature by governor")]
+    withdrawals: Annotated[dict[str, str], Field(description="Signature by governor")]
+    operation: str | None
+    executed_at: Annotated[
+        int | None, Field(alias="executedAt", description="The block that executed it")
+    ]
+
+
+class ProposalList(BaseModel):
+    """
+    A page of proposals.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    proposals: list[ProposalAnswer]
+
+
+class ProposalRefusal(BaseModel):
+    """
+    Why a provider does not sign.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    code: str
+    detail: str
+
+
+class PublicationRow(BaseModel):
+    """
+    A version that this node has published or is publishing.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    title_zh: Annotated[str, Field(alias="titleZh")]
+    title_en: Annotated[str, Field(alias="titleEn")]
+    source: str
+    state: Annotated[str, Field(description="`publishing` or `published`")]
+    rows: Annotated[int, Field(description="Rows committed so far")]
+    operation: str | None
+
+
+class PublishedVersion(BaseModel):
+    """
+    The version to be registered, and its contract call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    row_count: Annotated[int, Field(alias="rowCount")]
+    record: Annotated[dict[str, Any], Field(description="`AssetRecord`; see docs/statements.md")]
+    metadata: dict[str, Any]
+    operation: str
+
+
+class PurposeDemands(BaseModel):
+    """
+    What a use for one purpose demands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    consent: bool | None = True
+
+
+class QueryList(BaseModel):
+    """
+    A page of credit queries.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    queries: list[OwnQueryRow | AnchoredQueryRow]
+
+
+class QueuedCall(BaseModel):
+    """
+    A contract call that is queued; `GET /v1/operations/{operation}` tells how it ends.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operation: str
+
+
+class ReceiptAnswer(BaseModel):
+    """
+    A receipt, with the content of a served call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    content: dict[str, Any] | None
+    receipt: Annotated[dict[str, Any], Field(description="`UsageReceipt`; see docs/statements.md")]
+    salt: str | None
+    signature: str
+
+
+class RefusedByAnswer(BaseModel):
+    """
+    Who refused a request; a member or an address is left out where it is not known.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[str, Field(description="`node`, `peer`, `proxy`, `chain` or `clock`")]
+    member: str | None = ""
+    address: str | None = ""
+
+
+class RepairAnswer(BaseModel):
+    """
+    The answer to a dispute, and its contract call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    repair: Annotated[dict[str, Any], Field(description="`CreditRepair`; see docs/statements.md")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    operation: str
+
+
+class ReportAnswer(BaseModel):
+    """
+    A report, and the contract call that anchors its query.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    query_id: Annotated[str, Field(alias="queryId")]
+    report: dict[str, Any]
+    operation: str
+
+
+class ReportBody(BaseModel):
+    """
+    Whose report, under which consent, from whom.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    subject: str
+    consent_id: Annotated[str, Field(alias="consentId")]
+    purpose: str | None = "credit-assessment"
+    parts: Annotated[list[PartBody], Field(max_length=32, min_length=1)]
+
+
+class ReportedEnd(BaseModel):
+    """
+    The state in which this node has the agreement now.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    state: str
+
+
+class RepublishBody(BaseModel):
+    """
+    The changes that were shown, by their fingerprint, and what was asked with them.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    masking: dict[str, str] | None = {}
+    types: dict[str, str] | None = {}
+    purposes: dict[str, PurposeDemands] | None = None
+    fingerprint: str
+
+
+class RequestBody(BaseModel):
+    """
+    A request for a grant.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int | None, Field(alias="assetVersion", ge=1)] = 1
+    owner: str
+    operations: Annotated[int, Field(ge=0, le=63)]
+    scene: str
+    purpose: str
+    columns: list[str]
+    not_before: Annotated[int, Field(alias="notBefore")]
+    not_after: Annotated[int, Field(alias="notAfter")]
+    max_uses: Annotated[int, Field(alias="maxUses")]
+
+
+class RequestedGrant(BaseModel):
+    """
+    The grant's id, and the contract call that requests it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    grant_id: Annotated[str, Field(alias="grantId")]
+    operation: str
+
+
+class RowSampleAnswer(BaseModel):
+    """
+    How many rows, and the source's lines of the first ones.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    count: int
+    lines: list[int]
+
+
+class Running(BaseModel):
+    """
+    The process answers.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    status: Literal["running"]
+
+
+class ScopeAnswer(BaseModel):
+    """
+    A grant's scope and the salt of its commitment.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    scope: dict[str, Any]
+    salt: str
+
+
+class ShareAnswer(BaseModel):
+    """
+    One part of a revenue split.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    basis_points: Annotated[int, Field(alias="basisPoints")]
+
+
+class ShareBody(BaseModel):
+    """
+    One part of the revenue split.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    basis_points: Annotated[int, Field(alias="basisPoints", ge=0, le=10000)]
+
+
+class SharePaid(BaseModel):
+    """
+    One member's part of the split; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    basis_points: Annotated[int, Field(alias="basisPoints")]
+    due: str
+    paid: str
+
+
+class SharedProposal(BaseModel):
+    """
+    A proposal, and the members whose nodes it did not reach.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    proposal_id: Annotated[str, Field(alias="proposalId")]
+    proposer: str
+    function: str
+    arguments: dict[str, Any]
+    call_data: Annotated[str, Field(alias="callData")]
+    approval: Annotated[
+        dict[str, Any],
+        Field(description="What administrators sign: `Approval` in docs/statements.md"),
+    ]
+    approvals: Annotated[dict[str, str], Field(description="Signature by governor")]
+    withdrawals: Annotated[dict[str, str], Field(description="Signature by governor")]
+    operation: str | None
+    executed_at: Annotated[
+        int | None, Field(alias="executedAt", description="The block that executed it")
+    ]
+    not_reached: Annotated[list[str], Field(alias="notReached")]
+
+
+class SignatureAnswer(BaseModel):
+    """
+    The step that was signed, and its contract call once one is queued.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    deal_id: Annotated[str, Field(alias="dealId")]
+    step: str
+    operation: str | None
+
+
+class SignedAgreementAnswer(BaseModel):
+    """
+    An agreement with both signatures.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement: Annotated[dict[str, Any], Field(description="`Agreement`; see docs/statements.md")]
+    terms: Annotated[dict[str, Any], Field(description="`GrantTerms`; see docs/statements.md")]
+    provider_signature: Annotated[str, Field(alias="providerSignature")]
+    buyer_signature: Annotated[str, Field(alias="buyerSignature")]
+
+
+class SignedStatementAnswer(BaseModel):
+    """
+    A statement with its signature, in 0x hex.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    statement: Annotated[dict[str, Any], Field(description="See docs/statements.md")]
+    signature: str
+
+
+class SignedStep(BaseModel):
+    """
+    A signed step, and its contract call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    statement: Annotated[
+        dict[str, Any] | None, Field(description="`DealStep`; see docs/statements.md")
+    ]
+    signature: str | None
+    record: dict[str, Any] | None
+    salt: str | None
+    operation: str | None
+
+
+class SignedVoucher(BaseModel):
+    """
+    A voucher with the buyer's signature.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    voucher: Annotated[dict[str, Any], Field(description="`Voucher`; see docs/statements.md")]
+    signature: str
+
+
+class SourceChangesAnswer(BaseModel):
+    """
+    How the source departs from the latest version.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    latest_version: Annotated[int, Field(alias="latestVersion")]
+    next_version: Annotated[int, Field(alias="nextVersion")]
+    added: RowSampleAnswer
+    changed: RowSampleAnswer
+    removed: int
+    unchanged: int
+    columns_added: Annotated[list[str], Field(alias="columnsAdded")]
+    columns_removed: Annotated[list[str], Field(alias="columnsRemoved")]
+    types_changed: Annotated[
+        dict[str, dict[str, str]],
+        Field(alias="typesChanged", description="`from` and `to` by column"),
+    ]
+    repaired: int
+    masking: dict[str, str]
+    purposes: dict[str, bool]
+    fingerprint: str
+
+
+class State(StrEnum):
+    """
+    The state of a part of a node.
+    """
+
+    ok = "ok"
+    warning = "warning"
+    failing = "failing"
+
+
+class StepAnswer(BaseModel):
+    """
+    A step's statement with what it commits to; null where this node does not have it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    statement: Annotated[
+        dict[str, Any] | None, Field(description="`DealStep`; see docs/statements.md")
+    ]
+    signature: str | None
+    record: dict[str, Any] | None
+    salt: str | None
+
+
+class StepBody(BaseModel):
+    """
+    What a step states: ``contract`` for the mortgage, ``certificate`` for notary and
+    registration, nothing for the agent.
+
+    For tax it is the sheet as its person saw it (``GET /v1/deals/{id}/taxes``); without one the
+    rules' sheet is signed unseen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    record: dict[str, Any] | None = None
+
+
+class StepRow(BaseModel):
+    """
+    A step of a deal.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    step: str
+    height: int | None
+    record: dict[str, Any] | None
+
+
+class StepTaken(BaseModel):
+    """
+    The step is stored.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    taken: bool
+
+
+class SubjectRecord(BaseModel):
+    """
+    A subject's record, and its commitment in the version.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    record: dict[str, Any]
+    commitment: str
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+
+
+class Taken(BaseModel):
+    """
+    The cosignature is stored.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    taken: bool
+
+
+class TaxLine(BaseModel):
+    """
+    One tax; fen as text, the rate in basis points.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    tax: str
+    payer: str
+    base: str
+    rate: int
+    amount: str
+    ground: str
+
+
+class TaxSheet(BaseModel):
+    """
+    The taxes of a deal and the sums by payer; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    rules: str
+    price: str
+    lines: list[TaxLine]
+    buyer: str
+    seller: str
+    total: str
+
+
+class TitleAnswer(BaseModel):
+    """
+    A title with its signature.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    title: Annotated[dict[str, Any], Field(description="`TitleStatement`; see docs/statements.md")]
+    signature: str
+
+
+class TitleBody(BaseModel):
+    """
+    Which unit a certified key may sell.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    unit: str
+    owner_key: Annotated[str, Field(alias="ownerKey")]
+    not_after: Annotated[int, Field(alias="notAfter")]
+
+
+class UnitAnswer(BaseModel):
+    """
+    A unit's number and its pseudonym.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    number: str
+    unit: str
+
+
+class UnitBody(BaseModel):
+    """
+    A unit of the register and the code of its owner's identity.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    number: Annotated[str, Field(max_length=64, min_length=1)]
+    owner: Annotated[str, Field(max_length=64, min_length=1)]
+
+
+class UnitsAnswer(BaseModel):
+    """
+    The units as they were entered.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    units: list[UnitAnswer]
+
+
+class UnitsBody(BaseModel):
+    """
+    Units to enter.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    units: Annotated[list[UnitBody], Field(max_length=5000)]
+
+
+class UnknownSubjectRow(BaseModel):
+    """
+    Refusals with `subject_unknown` under one grant; times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    grant_id: Annotated[str, Field(alias="grantId")]
+    refusals: int
+    last_at: Annotated[int, Field(alias="lastAt")]
+    refused_until: Annotated[int | None, Field(alias="refusedUntil")]
+
+
+class VersionAnswer(BaseModel):
+    """
+    A version's metadata and record.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    metadata: dict[str, Any]
+    record: Annotated[dict[str, Any], Field(description="`AssetRecord`; see docs/statements.md")]
+
+
+class VoidAnswer(BaseModel):
+    """
+    A receipt was voided: its call costs nothing.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    signature: str
+    void: Annotated[dict[str, Any], Field(description="`ReceiptVoid`; see docs/statements.md")]
+
+
+class VouchersAnswer(BaseModel):
+    """
+    How many vouchers were accepted.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    taken: int
+
+
+class WithdrawalBody(BaseModel):
+    """
+    Free money to be paid out, in fen; the same order counts once.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    amount: Annotated[int, Field(ge=1, le=9007199254740991)]
+    order: Annotated[str, Field(max_length=128, min_length=1)]
+
+
+class WitnessedHead(BaseModel):
+    """
+    The last head of the caller's log, as a signed note.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    note: str | None
+
+
+class Problem(BaseModel):
+    """
+    A refusal (RFC 9457); an error may add members of its own.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    type: Annotated[str, Field(description="Relative reference to the code in docs/errors.md")]
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="One sentence on what is wrong")]
+    code: Annotated[str, Field(description="Stable; for programs")]
+    refused_by: Annotated[RefusedByAnswer, Field(alias="refusedBy")]
+    hint: Annotated[str | None, Field(description="What to do next")] = ""
+
+
+class Accounts(BaseModel):
+    """
+    A member's account and the sums of all.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    account: Money
+    totals: Money
+    conserved: Annotated[bool, Field(description="What came in is what went out and what is there")]
+
+
+class AgreementAnswer(BaseModel):
+    """
+    An agreement, and its opening once that is queued.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    side: str
+    state: str
+    reason: str | None
+    reason_text: Annotated[str | None, Field(alias="reasonText")]
+    state_since: Annotated[int | None, Field(alias="stateSince")]
+    provider: str
+    buyer: str
+    unit: str
+    agreement: Annotated[dict[str, Any], Field(description="`Agreement`; see docs/statements.md")]
+    opened_at: Annotated[int | None, Field(alias="openedAt")]
+    notice_at: Annotated[int | None, Field(alias="noticeAt")]
+    closed_at: Annotated[int | None, Field(alias="closedAt")]
+    paid: str
+    refunded: str
+    open_operation: Annotated[str, Field(alias="openOperation")]
+    newer_version: Annotated[int | None, Field(alias="newerVersion")]
+    hint: str
+    opening: Annotated[Opening | None, Field(description="Left out until it is queued")] = None
+
+
+class AgreementDetail(BaseModel):
+    """
+    One agreement with all that this node knows of it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    side: str
+    state: str
+    reason: str | None
+    reason_text: Annotated[str | None, Field(alias="reasonText")]
+    state_since: Annotated[int | None, Field(alias="stateSince")]
+    provider: str
+    buyer: str
+    unit: str
+    agreement: Annotated[dict[str, Any], Field(description="`Agreement`; see docs/statements.md")]
+    opened_at: Annotated[int | None, Field(alias="openedAt")]
+    notice_at: Annotated[int | None, Field(alias="noticeAt")]
+    closed_at: Annotated[int | None, Field(alias="closedAt")]
+    paid: str
+    refunded: str
+    open_operation: Annotated[str, Field(alias="openOperation")]
+    newer_version: Annotated[int | None, Field(alias="newerVersion")]
+    hint: str
+    opening: Annotated[Opening | None, Field(description="Left out until it is queued")] = None
+    held: Annotated[
+        str | None, Field(description="Why nothing is signed under it since an old backup")
+    ]
+    final_settlement: Annotated[FinalTotals | None, Field(alias="finalSettlement")]
+
+
+class AgreementMoneyAnswer(BaseModel):
+    """
+    What became of an agreement's money; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    earned: str
+    acknowledged: str
+    claimed: str
+    paid: str
+    unclaimed: str
+    lost: str
+    closed: bool
+    agreed: bool
+    parts: list[SharePaid]
+
+
+class AgreementRow(BaseModel):
+    """
+    An agreement of a list.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    side: str
+    state: str
+    reason: str | None
+    reason_text: Annotated[str | None, Field(alias="reasonText")]
+    state_since: Annotated[int | None, Field(alias="stateSince")]
+    provider: str
+    buyer: str
+    unit: str
+    agreement: Annotated[dict[str, Any], Field(description="`Agreement`; see docs/statements.md")]
+    opened_at: Annotated[int | None, Field(alias="openedAt")]
+    notice_at: Annotated[int | None, Field(alias="noticeAt")]
+    closed_at: Annotated[int | None, Field(alias="closedAt")]
+    paid: str
+    refunded: str
+    open_operation: Annotated[str, Field(alias="openOperation")]
+    newer_version: Annotated[int | None, Field(alias="newerVersion")]
+    hint: str
+    held: Annotated[
+        str | None, Field(description="Why nothing is signed under it since an old backup")
+    ]
+    final_settlement: Annotated[FinalTotals | None, Field(alias="finalSettlement")]
+
+
+class AssetList(BaseModel):
+    """
+    A page of the catalogue.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    assets: list[AssetRow]
+
+
+class BatchBody(BaseModel):
+    """
+    Several calls; each ends on its own.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    calls: Annotated[list[BatchCall], Field(max_length=1000, min_length=1)]
+
+
+class CallList(BaseModel):
+    """
+    A page of stored calls.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    calls: list[CallRow]
+
+
+class ChangesBody(BaseModel):
+    """
+    What is to differ from the latest version besides its rows; what is left out
+    stays as it is.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    masking: dict[str, str] | None = {}
+    types: dict[str, str] | None = {}
+    purposes: dict[str, PurposeDemands] | None = None
+
+
+class ClaimList(BaseModel):
+    """
+    Sums over every agreement, and a page of the agreements; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    unclaimed: str
+    at_risk: Annotated[str, Field(alias="atRisk")]
+    lost: str
+    checked_at: Annotated[int | None, Field(alias="checkedAt")]
+    failure: str | None
+    agreements: list[ClaimRow]
+
+
+class ClosingRefusal(BaseModel):
+    """
+    Why a way to close failed.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    code: str
+    detail: str
+    hint: str
+    refused_by: Annotated[RefusedByAnswer, Field(alias="refusedBy")]
+
+
+class CooperativeClosing(BaseModel):
+    """
+    The contract call that closes with the totals both signed.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    operation: str
+    final_settlement: Annotated[FinalSettlementAnswer | None, Field(alias="finalSettlement")]
+
+
+class Counters(BaseModel):
+    """
+    A node's counts of an agreement, by lane.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    side: str
+    lanes: dict[str, LaneCounts]
+
+
+class CountersignAnswer(BaseModel):
+    """
+    Either a signature or a refusal.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    signature: str | None = ""
+    refusal: Annotated[ProposalRefusal | None, Field(description="Final for this proposal")] = None
+
+
+class DealBody(BaseModel):
+    """
+    A deal as the estate agent draws it up. Amounts are decimal strings of fen, the area is in
+    square centimetres.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    title: dict[str, Any]
+    title_signature: Annotated[str, Field(alias="titleSignature")]
+    seller: PersonBody
+    buyer: PersonBody
+    bank: str | None = ""
+    tax_authority: Annotated[str, Field(alias="taxAuthority")]
+    notary: str
+    content: dict[str, Any]
+    expires_at: Annotated[int, Field(alias="expiresAt")]
+
+
+class DealRow(BaseModel):
+    """
+    A deal with its steps; heights in blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    deal_id: Annotated[str, Field(alias="dealId")]
+    state: Annotated[
+        str, Field(description="`draft`, `opening`, `open`, `registered`, `expired` or `refused`")
+    ]
+    refusal: dict[str, Any] | str | None
+    unit: str
+    terms: Annotated[dict[str, Any], Field(description="`DealTerms`; see docs/statements.md")]
+    content: dict[str, Any] | None
+    opened_at: Annotated[int | None, Field(alias="openedAt")]
+    registered_at: Annotated[int | None, Field(alias="registeredAt")]
+    expired_at: Annotated[int | None, Field(alias="expiredAt")]
+    steps: list[StepRow]
+
+
+class Dependency(BaseModel):
+    """
+    One part of the node, or one thing it depends on.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: str
+    state: State
+    required: bool
+    code: str | None = ""
+    detail: str | None = ""
+    hint: str | None = ""
+    up: Annotated[bool, Field(description="Whether it does not fail; a warning leaves it up.")]
+
+
+class DisputeList(BaseModel):
+    """
+    A page of disputes.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    disputes: list[DisputeRow]
+
+
+class FailedCall(BaseModel):
+    """
+    A call of a batch without a result.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    outcome: Literal["failed"]
+    reason: str
+    detail: str
+    hint: str
+    refused_by: Annotated[RefusedByAnswer, Field(alias="refusedBy")]
+    idempotency_key: Annotated[
+        str | None,
+        Field(alias="idempotencyKey", description="Left out where the request is not stored"),
+    ] = ""
+
+
+class ForkList(BaseModel):
+    """
+    A page of forks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    forks: list[ForkRow]
+
+
+class GrantList(BaseModel):
+    """
+    A page of grants.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    grants: list[GrantRow]
+
+
+class HoldList(BaseModel):
+    """
+    A page of holds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    holds: list[HoldRow]
+
+
+class IncidentList(BaseModel):
+    """
+    A page of incidents.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    incidents: list[IncidentRow]
+
+
+class KeyList(BaseModel):
+    """
+    A page of keys.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    keys: list[KeyRow]
+
+
+class NotReady(BaseModel):
+    """
+    The same as a problem (RFC 9457), with status 503.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    ready: bool
+    state: State
+    dependencies: list[Dependency]
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str | None = ""
+
+
+class OfferBody(BaseModel):
+    """
+    A provider's terms for one asset version; money in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int, Field(alias="assetVersion", ge=0, le=9007199254740991)]
+    unit: str | None = "call"
+    price: Annotated[int, Field(ge=0, le=9007199254740991)]
+    max_cap: Annotated[int | None, Field(alias="maxCap", ge=0, le=9007199254740991)] = 0
+    max_units: Annotated[int | None, Field(alias="maxUnits", ge=0, le=9007199254740991)] = 0
+    max_per_call: Annotated[int | None, Field(alias="maxPerCall", ge=0, le=9007199254740991)] = 0
+    max_lanes: Annotated[int | None, Field(alias="maxLanes", ge=1, le=256)] = 16
+    max_seconds: Annotated[int | None, Field(alias="maxSeconds", ge=1, le=9007199254740991)] = (
+        31622400
+    )
+    close_window_blocks: Annotated[int | None, Field(alias="closeWindowBlocks")] = None
+    close_window_seconds: Annotated[int | None, Field(alias="closeWindowSeconds")] = None
+    shares: list[ShareBody]
+    buyers: list[str] | None = []
+
+
+class OfferRow(BaseModel):
+    """
+    An offer with the hash that an order names.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    unit: str
+    price: int
+    max_cap: Annotated[int, Field(alias="maxCap")]
+    max_units: Annotated[int, Field(alias="maxUnits")]
+    max_per_call: Annotated[int, Field(alias="maxPerCall")]
+    max_lanes: Annotated[int, Field(alias="maxLanes")]
+    max_seconds: Annotated[int, Field(alias="maxSeconds")]
+    close_window_blocks: Annotated[int, Field(alias="closeWindowBlocks")]
+    close_window_seconds: Annotated[int, Field(alias="closeWindowSeconds")]
+    shares: list[ShareAnswer]
+    buyers: list[str]
+    offer_hash: Annotated[str, Field(alias="offerHash")]
+
+
+class OfferTerms(BaseModel):
+    """
+    A provider's terms for one asset version; money in fen, windows and terms in seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    unit: str
+    price: int
+    max_cap: Annotated[int, Field(alias="maxCap")]
+    max_units: Annotated[int, Field(alias="maxUnits")]
+    max_per_call: Annotated[int, Field(alias="maxPerCall")]
+    max_lanes: Annotated[int, Field(alias="maxLanes")]
+    max_seconds: Annotated[int, Field(alias="maxSeconds")]
+    close_window_blocks: Annotated[int, Field(alias="closeWindowBlocks")]
+    close_window_seconds: Annotated[int, Field(alias="closeWindowSeconds")]
+    shares: list[ShareAnswer]
+    buyers: list[str]
+
+
+class OfferWithKey(BaseModel):
+    """
+    An offer, and the address of the key that will sign an agreement on it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    offer: OfferTerms
+    provider_key: Annotated[str, Field(alias="providerKey")]
+
+
+class OrderBody(BaseModel):
+    """
+    A buyer's order on the offer that its person saw.
+
+    ``offerHash`` names it, as ``GET /v1/offers?provider=…`` shows it; an order without it states
+    unit, price, shares, maxPerCall, closeWindowBlocks and closeWindowSeconds. What else is left out
+    is taken from the offer.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    offer_hash: Annotated[str | None, Field(alias="offerHash")] = None
+    grant_id: Annotated[str, Field(alias="grantId")]
+    cap: Annotated[int, Field(ge=0, le=9007199254740991)]
+    max_units: Annotated[int | None, Field(alias="maxUnits", ge=0, le=9007199254740991)] = 0
+    lanes: Annotated[int | None, Field(ge=0, le=9007199254740991)] = 1
+    max_per_call: Annotated[int | None, Field(alias="maxPerCall")] = None
+    seconds: int | None = None
+    starts_at: Annotated[int | None, Field(alias="startsAt")] = None
+    ends_at: Annotated[int | None, Field(alias="endsAt")] = None
+    close_window_blocks: Annotated[int | None, Field(alias="closeWindowBlocks")] = None
+    close_window_seconds: Annotated[int | None, Field(alias="closeWindowSeconds")] = None
+    arbiter: str | None = ""
+    unit: str | None = None
+    price: int | None = None
+    shares: list[ShareBody] | None = None
+
+
+class PaymentList(BaseModel):
+    """
+    A page of payments.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    payments: list[PaymentRow]
+
+
+class PeerCallAnswers(BaseModel):
+    """
+    An answer for each request, in the order of the requests.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    answers: list[ReceiptAnswer | VoidAnswer | CallErrorAnswer]
+
+
+class PositionAnswer(BaseModel):
+    """
+    What this node stored of a sequence position.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    request: SignedStatementAnswer
+    receipt: SignedStatementAnswer | None
+    void: SignedStatementAnswer | None
+
+
+class PositionsAnswer(BaseModel):
+    """
+    Positions of a lane, and its closing voucher.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    positions: list[PositionAnswer]
+    voucher: SignedStatementAnswer | None
+
+
+class PublicationList(BaseModel):
+    """
+    A page of publications.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    publications: list[PublicationRow]
+
+
+class PublishBody(BaseModel):
+    """
+    A publication.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: str
+    source: str
+    description: Description
+    masking: dict[str, str]
+    purposes: Annotated[dict[str, PurposeDemands] | None, Field(validate_default=True)] = {}
+    types: dict[str, str] | None = {}
+    data_item: Annotated[str | None, Field(alias="dataItem")] = ""
+    parents: list[str] | None = []
+
+
+class Readiness(BaseModel):
+    """
+    Whether the node can do its work, and what is wrong.
+
+    A source or a worker that fails leaves the node ready: assets of the source are refused with its
+    code, everything else is served. ``state`` is the worst of all parts.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    ready: bool
+    state: State
+    dependencies: list[Dependency]
+
+
+class UnknownSubjectList(BaseModel):
+    """
+    The limit and its period in seconds, and a page of grants.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    limit: int
+    seconds: int
+    grants: list[UnknownSubjectRow]
+
+
+class AgreementComparison(BaseModel):
+    """
+    One agreement compared.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    agree: bool
+    lanes: dict[str, LaneComparison]
+    findings: list[FindingRow]
+    money: AgreementMoneyAnswer | None
+
+
+class AgreementList(BaseModel):
+    """
+    A page of agreements.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    agreements: list[AgreementRow]
+
+
+class BatchAnswer(BaseModel):
+    """
+    A result for each call, in the order of the calls.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    results: list[CallAnswer | FailedCall]
+
+
+class ClosingAnswer(BaseModel):
+    """
+    How an agreement is ended; what does not belong to the way taken is left out.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    way: Annotated[str, Field(description="`cooperative`, `notice`, `vouchers` or `closed`")]
+    closed_at: Annotated[int | None, Field(alias="closedAt", description="Height")] = 0
+    refusal: Annotated[
+        ClosingRefusal | None, Field(description="Why the cooperative way failed")
+    ] = None
+    vouchers: Annotated[list[SignedVoucher] | None, Field(validate_default=True)] = []
+    vouchers_refused: Annotated[
+        ClosingRefusal | None,
+        Field(alias="vouchersRefused", description="Why no vouchers were delivered"),
+    ] = None
+    operation: str | None = None
+    notice_at: Annotated[
+        int | None, Field(alias="noticeAt", description="Height of an earlier notice")
+    ] = 0
+    final_settlement: Annotated[FinalSettlementAnswer | None, Field(alias="finalSettlement")] = None
+
+
+class DealList(BaseModel):
+    """
+    A page of deals.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    deals: list[DealRow]
+
+
+class OfferList(BaseModel):
+    """
+    A page of offers.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    offers: list[OfferRow]
+
+
+class ReconciliationReport(BaseModel):
+    """
+    A page of agreements compared, and the totals; fen as text, ``at`` in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    height: int
+    projected_height: Annotated[int | None, Field(alias="projectedHeight")]
+    at: int
+    agreements: list[AgreementComparison]
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    covered: Coverage
+    lost: str
+    counters_agree: Annotated[bool, Field(alias="countersAgree")]
+    conserved: bool
