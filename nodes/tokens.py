@@ -23,6 +23,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ from chain.core.crypto import keccak256, recover
 from chain.core.errors import BadSignature, Forbidden, RefusedBy, Refuser, Unauthorised, Unavailable
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.proved_records import key_record, member_record
-from chain.ethereum.records import KeyRecord, MemberRecord
 from chain.ethereum.view import ChainView
 from chain.keys.files import Secp256k1Signer
 from chain.statements.members import KeyPurpose
@@ -242,12 +242,10 @@ class TokenVerifier:
         ).by(RefusedBy(Refuser.CLOCK))
 
     async def _caller(self, member: str, fingerprint: bytes) -> PeerCaller:
-        if fingerprint in self._seen:
-            key_word, member_word = await self._words(member, fingerprint)
-        else:
-            async with self._strangers:
-                key_word, member_word = await self._words(member, fingerprint)
-        if not key_word.live or key_word.purpose != KeyPurpose.TOKEN or key_word.member != member:
+        async with nullcontext() if fingerprint in self._seen else self._strangers:
+            records = await self._view.aproved([key_record(fingerprint), member_record(member)])
+        key, caller = records.key(fingerprint), records.member(member)
+        if not key.live or key.purpose != KeyPurpose.TOKEN or key.member != member:
             self._seen.discard(fingerprint)
             raise Unauthorised(
                 "token_key_unknown",
@@ -256,15 +254,11 @@ class TokenVerifier:
             )
         if len(self._seen) < 10_000:
             self._seen.add(fingerprint)
-        if not member_word.live:
+        if not caller.live:
             raise Forbidden(
                 "member_suspended", "The member is suspended or removed.", member=member
             )
-        return PeerCaller(member, member_word.roles)
-
-    async def _words(self, member: str, fingerprint: bytes) -> tuple[KeyRecord, MemberRecord]:
-        records = await self._view.aproved([key_record(fingerprint), member_record(member)])
-        return records.key(fingerprint), records.member(member)
+        return PeerCaller(member, caller.roles)
 
 
 class NonceLog:

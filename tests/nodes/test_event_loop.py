@@ -25,8 +25,8 @@ from nodes.provision import Organisation
 from nodes.tokens import TokenIssuer
 from tests.nodes.blocking import blocking_calls
 from tests.nodes.conftest import TestNetwork, eventually
+from tests.support.call_graph import sources
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("chain", "registry", "exchange", "nodes")
 ALLOWED = {
     # Accepting a token appends 20 bytes to a file, without a flush; a thread would cost a metered
@@ -40,18 +40,8 @@ LOCKED_SECONDS = 25.0
 """The database and the chain are held for at most so long; what hung on them would hang as long."""
 
 
-def sources() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            if "migrations" not in path.parts and "node_modules" not in path.parts:
-                found[name] = path.read_text(encoding="utf-8")
-    return found
-
-
 def test_no_coroutine_waits_for_database_chain_or_disk_on_the_event_loop() -> None:
-    assert [call for call in blocking_calls(sources()) if call not in ALLOWED] == []
+    assert [call for call in blocking_calls(sources(PACKAGES)) if call not in ALLOWED] == []
 
 
 @pytest.mark.parametrize(
