@@ -49,10 +49,11 @@ def create_app(
     config: NodeConfig,
     certificate: ServerCertificate,
     *,
+    console: FastAPI | None = None,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """Return the application; it opens everything at startup and closes it at shutdown. ``clock``
-    gives Unix seconds.
+    """Return the application; it opens everything at startup and closes it at shutdown. The console
+    gets the same context. ``clock`` gives Unix seconds.
     """
     metrics = Metrics()
     access = LocalAccess.load(config.path(config.access.tokens))
@@ -67,6 +68,8 @@ def create_app(
             node = await asyncio.to_thread(functools.partial(assemble, config, clock=clock))
             monitor, peers = WorkerMonitor(clock), PeerMonitor(node.peers, clock=clock)
             app.state.context = node.context
+            if console is not None:
+                console.state.context = node.context
             app.state.health = _health(node, metrics, _watched(node, monitor, peers, certificate))
             guards.verifier = node.verifier
             guards.context = node.context

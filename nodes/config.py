@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from chain.core.crypto import is_address
 from chain.core.errors import BadInput
+from chain.core.loopback import is_loopback
 from chain.statements.members import Role
 from exchange.metering.model import MAX_ANSWER_BYTES, MIN_BODY_BYTES
 
@@ -225,6 +226,27 @@ class Workers(_Strict):
     """Claim once an acknowledged call is so old."""
 
 
+class Console(_Strict):
+    """The console for the organisation's people; served where the table is present."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8444
+    plain_http: bool = False
+    """HTTP instead of TLS with the node's certificate; on a loopback address only."""
+    language: Literal["zh-CN", "en"] = "zh-CN"
+    """For browsers that ask for no language."""
+    session_idle_seconds: int = Field(default=1_800, ge=60, le=86_400)
+    session_seconds: int = Field(default=43_200, ge=60, le=604_800)
+
+    @model_validator(mode="after")
+    def _plain_on_loopback(self) -> Console:
+        if self.plain_http and not is_loopback(self.host):
+            raise ValueError(
+                "plain_http is for a loopback address; elsewhere the console needs TLS"
+            )
+        return self
+
+
 class NodeConfig(_Strict):
     """A node's configuration. ``home`` is the directory of its file."""
 
@@ -241,6 +263,7 @@ class NodeConfig(_Strict):
     access: Access = Access()
     limits: NodeLimits = NodeLimits()
     workers: Workers = Workers()
+    console: Console | None = None
     home: Path = Field(default=Path("."), exclude=True)
 
     @field_validator("roles")

@@ -249,7 +249,7 @@ class Listener:
         self,
         listening: socket.socket,
         *,
-        tls: Callable[[], ssl.SSLContext],
+        tls: Callable[[], ssl.SSLContext | None],
         limits: ConnectionLimits,
         protocol: Callable[[ClientConnection], DeadlineProtocol],
     ) -> None:
@@ -293,13 +293,14 @@ class Listener:
 
     async def _begin(self, connection: socket.socket, visitor: ClientConnection) -> None:
         """The TLS handshake, within its deadline; from then on the protocol owns the connection."""
+        tls = self._tls()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 cast(Any, lambda: self._protocol(visitor)),
                 connection,
-                ssl=self._tls(),
-                ssl_handshake_timeout=self._limits.handshake_seconds,
-                ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else self._limits.handshake_seconds,
+                ssl_shutdown_timeout=None if tls is None else _TLS_SHUTDOWN_SECONDS,
             )
         except (OSError, ssl.SSLError, TimeoutError):
             visitor.release()

@@ -143,6 +143,8 @@ class NodePlan:
     officer_passphrase: str | None = None
     admin_passphrase: str | None = None
     """Without one a random passphrase is left beside the key, for tests and demonstrations."""
+    console_port: int | None = None
+    """Where the console listens, on the API's host; none without it."""
     extra_tables: dict[str, Any] = field(default_factory=dict)
     """Further configuration, merged table by table, such as ``peers`` and ``sources``."""
 
@@ -373,6 +375,8 @@ def _config(plan: NodePlan) -> dict[str, Any]:
         "chain": {"deployment": plan.deployment, "rpc": list(plan.rpc), "finality": finality},
         "access": {"tokens": "access.json"},
     }
+    if plan.console_port is not None:
+        value["console"] = {"host": plan.host, "port": plan.console_port}
     for table, content in plan.extra_tables.items():
         both = isinstance(content, dict) and isinstance(value.get(table), dict)
         value[table] = {**value[table], **content} if both else content

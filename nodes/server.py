@@ -6,9 +6,11 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, cast
 
@@ -33,18 +35,28 @@ metered call's budget.
 """
 
 
+@dataclass(frozen=True)
+class _Site:
+    """An application and where it is served; without TLS on loopback only."""
+
+    config: uvicorn.Config
+    tls: Callable[[], ssl.SSLContext | None]
+
+
 class _Server(uvicorn.Server):
-    """Ends with exit code 0 on SIGTERM or SIGINT instead of dying of the signal again."""
+    """Serves the API and, where there is one, the console. Ends with exit code 0 on SIGTERM or
+    SIGINT instead of dying of the signal again.
+    """
 
     def __init__(
         self,
         limits: NodeLimits,
-        config: uvicorn.Config,
-        certificate: ServerCertificate,
+        api: _Site,
+        console: _Site | None,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(config)
-        self._certificate = certificate
+        super().__init__(api.config)
+        self.sites = (api,) if console is None else (api, console)
         self._clock = clock
         self._limits = ConnectionLimits(
             handshake_seconds=limits.handshake_seconds,
@@ -62,19 +74,16 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
-        listening = _listening(self.config.host, self.config.port)
-        self.servers = [
-            cast(
-                Any,
-                Listener(
-                    listening,
-                    tls=lambda: self._certificate.context,
-                    limits=self._limits,
-                    protocol=self._protocol,
-                ),
-            )
-        ]
+        self.servers = [cast(Any, self._listener(site)) for site in self.sites]
         self.started = True
+
+    def _listener(self, site: _Site) -> Listener:
+        return Listener(
+            _listening(site.config.host, site.config.port),
+            tls=site.tls,
+            limits=self._limits,
+            protocol=lambda visitor: self._protocol(site.config, visitor),
+        )
 
     async def on_tick(self, counter: int) -> bool:
         """As uvicorn's own, ten times a second; the ``Date`` of answers is by the node's clock."""
@@ -84,9 +93,9 @@ class _Server(uvicorn.Server):
             self.server_state.default_headers = [(b"date", date), *self.config.encoded_headers]
         return ends
 
-    def _protocol(self, visitor: ClientConnection) -> DeadlineProtocol:
+    def _protocol(self, config: uvicorn.Config, visitor: ClientConnection) -> DeadlineProtocol:
         return DeadlineProtocol(
-            config=self.config,
+            config=config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
             limits=self._limits,
@@ -115,36 +124,67 @@ class _Server(uvicorn.Server):
 
 
 def run(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> int:
-    """Serve the node's API until SIGTERM; the process's exit code. ``clock`` gives Unix seconds."""
+    """Serve the node's API and console until SIGTERM; the process's exit code. ``clock`` gives Unix
+    seconds.
+    """
     certificate = ServerCertificate(config, clock=clock)
-    app = create_app(config, certificate, clock=clock)
-    server = _Server(
-        config.limits,
+    console = _console(config)
+    app = create_app(config, certificate, console=console, clock=clock)
+    api = _Site(
         uvicorn.Config(
             _StartupErrorFilter(app),
             host=config.listen.host,
             port=config.listen.port,
-            loop="uvloop",
-            http=DeadlineProtocol,
-            ws="none",
             lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
             ssl_keyfile="set by ssl_context_factory",
             ssl_certfile="set by ssl_context_factory",
             ssl_context_factory=lambda _config, _default: certificate.context,
+            **_SETTINGS,
         ),
-        certificate,
-        clock,
+        lambda: certificate.context,
     )
-    _bound(config.listen.host, config.listen.port).close()
+    server = _Server(config.limits, api, _console_site(config, console, certificate), clock)
+    for site in server.sites:
+        _bound(site.config.host, site.config.port).close()
     with exclusive_process("node", config.database_url):
         return _serve(server, app)
+
+
+_SETTINGS: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": DeadlineProtocol,
+    "ws": "none",
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "date_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": _KEEP_ALIVE_SECONDS,
+    "timeout_graceful_shutdown": GRACE_SECONDS,
+}
+
+
+def _console(config: NodeConfig) -> FastAPI | None:
+    """The console's application; its packages are imported only where it is configured."""
+    if config.console is None:
+        return None
+    from nodes.console.app import create_console
+
+    return create_console(config, config.console)
+
+
+def _console_site(
+    config: NodeConfig, console: FastAPI | None, certificate: ServerCertificate
+) -> _Site | None:
+    settings = config.console
+    if console is None or settings is None:
+        return None
+    site = uvicorn.Config(
+        console, host=settings.host, port=settings.port, lifespan="off", **_SETTINGS
+    )
+    site.load()
+    plain = settings.plain_http
+    return _Site(site, lambda: None if plain else certificate.context)
 
 
 def _serve(server: _Server, app: FastAPI) -> int:

@@ -9,6 +9,7 @@ server's start, or while the server is down and comes back.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import random
 import socket
 
@@ -16,6 +17,14 @@ from chain.core.errors import Unavailable
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(20_000, 32_000)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach a server that listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def free_ports(count: int) -> list[int]:

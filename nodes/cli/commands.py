@@ -142,6 +142,12 @@ def _node() -> CommandParser:
     return node_command
 
 
+def _console() -> CommandParser:
+    from nodes.cli import console
+
+    return console
+
+
 def _health() -> CommandParser:
     from nodes.cli import health
 
@@ -244,6 +250,9 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "an organisation's node: init, peer, tokens, key, certificate, run, outbox, migrate, "
             "recover, backup-key, backup, restore",
             _node,
+        ),
+        "console": CommandEntry(
+            "people of a node's console: invite, reset, forget-person", _console
         ),
         "error": CommandEntry(
             "what an error code means and what to do next, in English and Chinese", _error

@@ -263,6 +263,19 @@ def _person_passphrase(key: Path | None, file: Path | None) -> str | None:
     return chosen_passphrase(key.name, given)
 
 
+def _tell_first_administrator(plan: NodePlan) -> None:
+    """Print the one-time link with which the console's first administrator sets a password."""
+    from nodes.cli.console import invitation_link, opened_records
+
+    config = configuration.load(plan.directory / CONFIG_FILE)
+    with opened_records(config) as records:
+        link = invitation_link(
+            config, records, login="admin", name="Administrator", roles=["administrator"]
+        )
+    print("Console, the first administrator's one-time link (valid for three days, once):")
+    print(f"  {link}")
+
+
 def _tell_passphrases(plan: NodePlan) -> None:
     """Print where each passphrase is, and warn of unsafe files."""
     own = plan.passphrase_file or plan.directory / "passphrase"
@@ -290,6 +303,13 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8443)
+    parser.add_argument(
+        "--console-port",
+        type=int,
+        default=8444,
+        metavar="PORT",
+        help="where the console for the organisation's people listens; 0 for none (default 8444)",
+    )
     parser.add_argument("--rpc", action="append", help="a chain node's URL; may be repeated")
     parser.add_argument(
         "--validator",
@@ -355,6 +375,7 @@ def _init(arguments: argparse.Namespace) -> int:
             arguments.officer_key, arguments.officer_passphrase_file
         ),
         admin_passphrase=_person_passphrase(arguments.admin_key, arguments.admin_passphrase_file),
+        console_port=arguments.console_port or None,
     )
     admission = initialise(plan)
     print(printable(f"Node of {admission.name} ({admission.member}) laid out in {plan.directory}."))
@@ -365,6 +386,8 @@ def _init(arguments: argparse.Namespace) -> int:
         "(qiaolian member propose-admit)."
     )
     print(f"{HANDOUT_FILE}: access tokens in clear; hand them out, then delete the file.")
+    if plan.console_port is not None:
+        _tell_first_administrator(plan)
     _tell_passphrases(plan)
     print(
         "Start: qiaolian node run --config "

@@ -1,0 +1,280 @@
+"""Log-in, log-out, a person's own account, and the administration of accounts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request
+from starlette.responses import HTMLResponse, Response
+
+from chain.core.errors import QiaolianError
+from nodes.console.access import (
+    get_context,
+    get_visit,
+    record,
+    require,
+    require_person,
+)
+from nodes.console.accounts import service
+from nodes.console.accounts.model import NewSession, PersonRole, Visit
+from nodes.console.accounts.views import ROLE_LABELS, STATE_LABELS
+from nodes.console.acts import service as acts
+from nodes.console.acts.model import Act, ActKind, Actor
+from nodes.console.errors import error_view
+from nodes.console.forms import ConsoleForm, local_path, see_other, submit
+from nodes.console.gate import cookie
+from nodes.console.i18n import N_
+from nodes.console.navigation import Entry
+from nodes.console.rendering import render
+
+router = APIRouter()
+NAVIGATION = (Entry("/accounts", N_("People"), (PersonRole.ADMINISTRATOR,)),)
+
+require_administrator = require(PersonRole.ADMINISTRATOR)
+
+
+class LoginForm(ConsoleForm):
+    """Name and password, and the page to go to."""
+
+    login: str
+    password: str
+    target: str = "/"
+
+
+class PasswordForm(ConsoleForm):
+    """A new password, typed twice."""
+
+    password: str
+    repeated: str
+    current: str = ""
+
+
+class InviteForm(ConsoleForm):
+    """A new person."""
+
+    login: str
+    name: str
+    roles: tuple[PersonRole, ...] = ()
+
+
+class RolesForm(ConsoleForm):
+    """A person's roles."""
+
+    roles: tuple[PersonRole, ...] = ()
+
+
+def client_address(request: Request) -> str:
+    """The address the request came from."""
+    return "" if request.client is None else request.client.host
+
+
+@router.get("/login")
+def login_page(request: Request, next: str = "/", expired: str = "") -> Response:
+    visit = get_visit(request)
+    if visit is not None and visit.verified:
+        return see_other(local_path(next))
+    return render(
+        request, "accounts/login.html", wanted=local_path(next), expired=bool(expired), error=None
+    )
+
+
+@router.post("/login")
+def log_in(request: Request, form: Annotated[LoginForm, Form()]) -> Response:
+    context = get_context(request)
+    try:
+        opened = service.log_in(
+            context, login=form.login, password=form.password, address=client_address(request)
+        )
+    except QiaolianError as error:
+        return _login_refused(request, form, error)
+    _end_former(request)
+    _record_login(request, opened)
+    answer = see_other("/login/code" if opened.needs_second_factor else local_path(form.target))
+    _set_session(request, answer, opened.token)
+    return answer
+
+
+@router.post("/logout")
+def log_out(request: Request, form: Annotated[ConsoleForm, Form()]) -> Response:
+    visit = get_visit(request)
+    if visit is not None:
+        record(request, visit, Act(ActKind.LOG_OUT, "session"))
+        service.log_out(get_context(request), visit)
+    answer = see_other("/login")
+    _set_session(request, answer, "", seconds=0)
+    return answer
+
+
+@router.get("/invitations/{token}")
+def invitation_page(request: Request, token: str) -> Response:
+    person = service.invited(get_context(request), token)
+    return render(request, "accounts/invitation.html", person=person, error=None)
+
+
+@router.post("/invitations/{token}")
+def accept_invitation(
+    request: Request, token: str, form: Annotated[PasswordForm, Form()]
+) -> Response:
+    context = get_context(request)
+    person = service.invited(context, token)
+    try:
+        service.require_repeated(form.password, form.repeated)
+        service.accept_invitation(context, token, form.password)
+    except QiaolianError as error:
+        view = error_view(error, request.state.language)
+        return render(
+            request, "accounts/invitation.html", status=error.status, person=person, error=view
+        )
+    opened = service.open_session(context, person.id)
+    _end_former(request)
+    _record_login(request, opened)
+    answer = see_other("/")
+    _set_session(request, answer, opened.token)
+    return answer
+
+
+@router.get("/account")
+def own_account(request: Request, visit: Annotated[Visit, Depends(require_person)]) -> Response:
+    return render(request, "accounts/own.html", error=None, role_labels=ROLE_LABELS)
+
+
+@router.post("/account/password")
+def change_password(
+    request: Request,
+    form: Annotated[PasswordForm, Form()],
+    visit: Annotated[Visit, Depends(require_person)],
+) -> Response:
+    record(request, visit, Act(ActKind.CHANGE, "account", visit.account.id))
+    try:
+        service.require_repeated(form.password, form.repeated)
+        service.change_password(
+            get_context(request), visit.account.id, current=form.current, new=form.password
+        )
+    except QiaolianError as error:
+        view = error_view(error, request.state.language)
+        return render(
+            request, "accounts/own.html", status=error.status, error=view, role_labels=ROLE_LABELS
+        )
+    answer = see_other("/login")
+    _set_session(request, answer, "", seconds=0)
+    return answer
+
+
+@router.get("/accounts")
+def accounts(request: Request, visit: Annotated[Visit, Depends(require_administrator)]) -> Response:
+    record(request, visit, Act(ActKind.VIEW, "accounts"))
+    return render(
+        request,
+        "accounts/list.html",
+        people=service.listing(get_context(request)),
+        role_labels=ROLE_LABELS,
+        state_labels=STATE_LABELS,
+    )
+
+
+@router.post("/accounts")
+def invite(
+    request: Request,
+    form: Annotated[InviteForm, Form()],
+    visit: Annotated[Visit, Depends(require_administrator)],
+) -> Response:
+    """The link is shown once, in this answer; it is stored nowhere."""
+    record(request, visit, Act(ActKind.CHANGE, "account", form.login))
+    token = service.invite(get_context(request), login=form.login, name=form.name, roles=form.roles)
+    return _show_link(request, form.login, token)
+
+
+@router.get("/accounts/{account_id}")
+def account(
+    request: Request, account_id: str, visit: Annotated[Visit, Depends(require_administrator)]
+) -> Response:
+    person = service.account(get_context(request), account_id)
+    record(request, visit, Act(ActKind.VIEW, "account", account_id))
+    return render(
+        request,
+        "accounts/detail.html",
+        person=person,
+        role_labels=ROLE_LABELS,
+        state_labels=STATE_LABELS,
+    )
+
+
+@router.post("/accounts/{account_id}/roles")
+async def set_roles(
+    request: Request,
+    account_id: str,
+    form: Annotated[RolesForm, Form()],
+    visit: Annotated[Visit, Depends(require_administrator)],
+) -> Response:
+    def work(_key: str) -> str:
+        service.set_roles(get_context(request), account_id, form.roles)
+        return f"/accounts/{account_id}"
+
+    return await submit(request, visit, Act(ActKind.CHANGE, "account", account_id), work)
+
+
+@router.post("/accounts/{account_id}/disable")
+async def disable(
+    request: Request,
+    account_id: str,
+    form: Annotated[ConsoleForm, Form()],
+    visit: Annotated[Visit, Depends(require_administrator)],
+) -> Response:
+    def work(_key: str) -> str:
+        service.disable(get_context(request), account_id)
+        return f"/accounts/{account_id}"
+
+    return await submit(request, visit, Act(ActKind.CHANGE, "account", account_id), work)
+
+
+@router.post("/accounts/{account_id}/reset")
+def reset(
+    request: Request,
+    account_id: str,
+    form: Annotated[ConsoleForm, Form()],
+    visit: Annotated[Visit, Depends(require_administrator)],
+) -> Response:
+    record(request, visit, Act(ActKind.CHANGE, "account", account_id))
+    person = service.account(get_context(request), account_id)
+    return _show_link(request, person.login, service.reset(get_context(request), account_id))
+
+
+def _show_link(request: Request, login: str, token: str) -> HTMLResponse:
+    link = f"{request.url.scheme}://{request.url.netloc}/invitations/{token}"
+    return render(request, "accounts/link.html", login=login, link=link)
+
+
+def _login_refused(request: Request, form: LoginForm, error: QiaolianError) -> HTMLResponse:
+    stranger = Actor("", "", "", f"POST /login from {client_address(request)}")
+    acts.record(
+        get_context(request), stranger, Act(ActKind.LOG_IN_REFUSED, "session"), outcome=error.code
+    )
+    page = render(
+        request,
+        "accounts/login.html",
+        status=error.status,
+        wanted=local_path(form.target),
+        expired=False,
+        error=error_view(error, request.state.language),
+    )
+    return page
+
+
+def _end_former(request: Request) -> None:
+    """A browser's former session ends when a new one begins."""
+    former = get_visit(request)
+    if former is not None:
+        service.log_out(get_context(request), former)
+
+
+def _record_login(request: Request, opened: NewSession) -> None:
+    person = opened.account
+    actor = Actor(person.id, person.login, person.name, f"{request.method} /login")
+    acts.record(get_context(request), actor, Act(ActKind.LOG_IN, "session"))
+
+
+def _set_session(
+    request: Request, answer: Response, token: str, *, seconds: int | None = None
+) -> None:
+    name, secure = request.state.cookies.session, request.state.secure
+    answer.headers.append("set-cookie", cookie(name, token, secure=secure, seconds=seconds))

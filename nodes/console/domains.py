@@ -1,0 +1,15 @@
+"""The folders of pages and their lines in the menu. A new folder is added here, once."""
+
+from __future__ import annotations
+
+from nodes.console.accounts import pages as accounts
+from nodes.console.acts import pages as acts
+from nodes.console.assets import pages as assets
+from nodes.console.layout import pages as layout
+from nodes.console.operations import pages as operations
+from nodes.console.proofs import pages as proofs
+
+_FOLDERS = (layout, assets, operations, proofs, acts, accounts)
+
+ROUTERS = tuple(folder.router for folder in _FOLDERS)
+NAVIGATION = tuple(entry for folder in _FOLDERS for entry in folder.NAVIGATION)

@@ -1,0 +1,115 @@
+"""Forms: the anti-forgery token, the key that makes a repetition harmless, and what follows.
+
+A page takes its form as a ``ConsoleForm`` and hands the work to ``submit``, which records the act,
+runs the work once and redirects (post, redirect, get).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.responses import RedirectResponse
+
+from chain.core.canonical import dumps
+from chain.core.errors import Forbidden, QiaolianError, Unauthorised
+from nodes.console.access import get_context, record
+from nodes.console.accounts.model import Visit
+from nodes.console.acts.model import Act
+from nodes.console.submissions import service as submissions
+
+CSRF, FORM_KEY = "csrf", "form_key"
+
+
+class ConsoleForm(BaseModel):
+    """What every form carries."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    csrf: str
+    form_key: str = ""
+
+
+async def check_csrf(request: Request) -> None:
+    """Refuse a form that was not made for this browser; in front of every page of the console.
+
+    Raises:
+        Forbidden: ``csrf_refused``; Unauthorised: ``login_needed`` when the session ended while the
+            page was open.
+    """
+    if request.method in ("GET", "HEAD"):
+        return
+    if request.state.session_ended:
+        raise Unauthorised("login_needed", "The session has ended.", hint="Log in.")
+    sent = (await request.form()).get(CSRF)
+    expected: str = request.state.csrf
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), expected.encode()):
+        raise Forbidden(
+            "csrf_refused",
+            "The form was not made for this session; nothing was done.",
+            hint="Load the page again and send the form from there.",
+        )
+
+
+async def submit(
+    request: Request, visit: Visit, act: Act, work: Callable[[str], str]
+) -> RedirectResponse:
+    """Record the act, do the work once, and redirect to where it leads.
+
+    Args:
+        work: takes the form's key, which services use as idempotency key; returns the path to go
+            to. It runs in a thread.
+
+    Raises:
+        QiaolianError: what the work raises, recorded as the act's outcome; and as
+            ``submissions.begin``.
+    """
+    context, form = get_context(request), await request.form()
+    form_key = str(form.get(FORM_KEY, ""))
+    content = await _content(request)
+    account = visit.account.id
+
+    def run() -> str:
+        before = submissions.begin(context, account, form_key, content)
+        if before is not None:
+            return before
+        record(request, visit, act)
+        try:
+            location = work(form_key)
+        except QiaolianError as error:
+            record(request, visit, act, outcome=error.code)
+            submissions.cancel(context, account, form_key)
+            raise
+        submissions.finish(context, account, form_key, location)
+        return location
+
+    return see_other(await run_in_threadpool(run))
+
+
+def see_other(path: str) -> RedirectResponse:
+    """A redirect after a form."""
+    return RedirectResponse(path, status_code=303)
+
+
+def local_path(path: str) -> str:
+    """A path of this console, from a request; ``/`` for anything that could lead elsewhere."""
+    safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if safe and "\\" not in path else "/"
+
+
+async def _content(request: Request) -> bytes:
+    """A digest of a form's path and fields, without the token of the browser."""
+    fields: list[list[str]] = []
+    for name, value in (await request.form()).multi_items():
+        if name == CSRF:
+            continue
+        if isinstance(value, UploadFile):
+            data = await value.read()
+            await value.seek(0)
+            value = hashlib.sha256(data).hexdigest()
+        fields.append([name, value])
+    return hashlib.sha256(dumps([request.url.path, sorted(fields)])).digest()

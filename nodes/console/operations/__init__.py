@@ -1,0 +1,1 @@
+"""Contract calls that an act queued: where each stands."""

@@ -1,0 +1,37 @@
+"""The page that every number links to: what proves it, and how to check that elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from nodes.console.access import get_context, record, require_reader
+from nodes.console.accounts.model import Visit
+from nodes.console.acts.model import Act, ActKind
+from nodes.console.navigation import Entry
+from nodes.console.proofs.views import asset_proof, entry_proof
+from nodes.console.rendering import render
+from registry.access import hex_bytes
+
+router = APIRouter()
+NAVIGATION: tuple[Entry, ...] = ()
+
+
+@router.get("/proofs/entries/{digest}")
+def entry(
+    request: Request, digest: str, visit: Annotated[Visit, Depends(require_reader)]
+) -> Response:
+    shown = entry_proof(get_context(request), hex_bytes(digest))
+    record(request, visit, Act(ActKind.VIEW, "proof", digest))
+    return render(request, "proofs/entry.html", shown=shown)
+
+
+@router.get("/proofs/assets/{asset_id}")
+def asset(
+    request: Request, asset_id: str, visit: Annotated[Visit, Depends(require_reader)]
+) -> Response:
+    shown = asset_proof(get_context(request), hex_bytes(asset_id))
+    record(request, visit, Act(ActKind.VIEW, "proof", asset_id))
+    return render(request, "proofs/record.html", shown=shown)

@@ -1,0 +1,90 @@
+"""What proof pages show: a log entry under an anchored checkpoint, or a record of the chain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from chain.context import Context
+from chain.ethereum.headers import parse
+from chain.ethereum.proved_records import asset_record
+from chain.ethereum.records import LogRecord
+from nodes.console.i18n import N_
+from registry.evidence import anchors
+
+
+@dataclass(frozen=True, slots=True)
+class EntryProof:
+    """A log entry, its checkpoint and its anchor."""
+
+    digest: str
+    leaf: str
+    index: int
+    size: int
+    checkpoint: str
+    anchored_at: int
+    """Height of the block that holds the anchor."""
+    proved_height: int
+    """Height of the header under which the anchor is proved."""
+    path: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordProof:
+    """A storage value of a contract, proved under one block."""
+
+    title: str
+    contract: str
+    variable: str
+    key: str
+    value: str
+    facts: list[tuple[str, str]]
+    height: int
+    block_hash: str
+    block_time: int
+    command: str
+
+
+def entry_proof(context: Context, digest: bytes) -> EntryProof:
+    """The proof of a log entry.
+
+    Raises:
+        NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored``.
+    """
+    found = anchors.anchored_entry(context, digest)
+    leaf = json.dumps(json.loads(found.leaf), indent=1, ensure_ascii=False)
+    return EntryProof(
+        digest="0x" + digest.hex(),
+        leaf=leaf,
+        index=found.index,
+        size=found.size,
+        checkpoint=found.note,
+        anchored_at=LogRecord.decode(found.proofs[0].value).anchored_at,
+        proved_height=parse(found.header).number,
+        path=["0x" + value.hex() for value in found.path],
+    )
+
+
+def asset_proof(context: Context, asset_id: bytes) -> RecordProof:
+    """The proof of an asset's record; raises as ``ChainView.proved``."""
+    key = asset_record(asset_id)
+    proved = context.view.proved([key])
+    status = proved.asset(asset_id)
+    facts = [
+        (N_("Registered in block"), str(status.registered_at)),
+        (N_("Last version in block"), str(status.corrected_at)),
+        (N_("Cancelled in block"), str(status.cancelled_at or "–")),
+        (N_("Latest version"), str(status.latest_version)),
+    ]
+    return RecordProof(
+        title=N_("Registration of an asset"),
+        contract=key.contract,
+        variable=key.variable,
+        key="0x" + asset_id.hex(),
+        value=f"0x{proved.value(key):064x}",
+        facts=facts,
+        height=proved.height,
+        block_hash="0x" + proved.block_hash.hex(),
+        block_time=proved.timestamp,
+        command=f"qiaolian asset show 0x{asset_id.hex()}",
+    )

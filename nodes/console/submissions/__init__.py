@@ -1,0 +1,1 @@
+"""Forms are carried out once, however often they are sent."""
