@@ -1,4 +1,4 @@
-"""Error pages: the code, what happened, whose turn it is and what to do, in the person's language."""
+"""Error pages: code, what happened, whose turn it is and what to do, in the person's language."""
 
 from __future__ import annotations
 

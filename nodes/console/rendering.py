@@ -1,4 +1,4 @@
-"""Templates: one environment for all folders, which escapes everything and knows no undefined name."""
+"""Templates: one environment for all folders; it escapes everything and knows no undefined name."""
 
 from __future__ import annotations
 

@@ -163,14 +163,15 @@ ensure_node() {
   export PATH
 }
 
-# Compilers and libraries of the contracts, as contracts/package-lock.json pins them.
-install_contract_tools() {
+# install_node_packages FOLDER WHAT: what FOLDER/package-lock.json pins into FOLDER/node_modules, every file checked against its hash.
+install_node_packages() {
   local stamp
-  stamp=$(stamp_of contracts/package-lock.json)
-  if stamped contracts/node_modules/.stamp "$stamp"; then return; fi
-  logged npm "installing the contracts' compilers into contracts/node_modules" \
-    npm --prefix contracts ci --no-audit --no-fund --ignore-scripts --fetch-timeout=60000
-  printf '%s\n' "$stamp" >contracts/node_modules/.stamp
+  stamp=$(stamp_of "$1/package-lock.json")
+  if stamped "$1/node_modules/.stamp" "$stamp"; then return; fi
+  ensure_node
+  logged "npm-${1//\//-}" "installing $2 into $1/node_modules" \
+    npm --prefix "$1" ci --no-audit --no-fund --ignore-scripts --fetch-timeout=60000
+  printf '%s\n' "$stamp" >"$1/node_modules/.stamp"
 }
 
 # Programs of other projects that tests run (tests/support/real_parts.py): those the machine lacks come from Debian as root, else from a registry.
@@ -202,7 +203,7 @@ install_from_registry() {
   esac
 }
 
-# What running needs: packages, the project, the engine. No Node.
+# What running needs: packages, the project, the engine, the console's scripts.
 setup_runtime() {
   prepare_folders
   require_compiler
@@ -210,6 +211,7 @@ setup_runtime() {
   install_project
   ensure_go
   build_engine
+  install_node_packages nodes/console/static "the console's scripts"
   release_folders
 }
 
@@ -221,7 +223,8 @@ setup_tests() {
   install_pins .venv-slither slither "installing slither into .venv-slither"
   install_pins .venv-flower flower "installing Flower into .venv-flower"
   ensure_node
-  install_contract_tools
+  install_node_packages contracts "the contracts' compilers"
+  install_node_packages tests/console "what the console is checked with"
   install_real_parts
   release_folders
 }

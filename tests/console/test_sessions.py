@@ -32,7 +32,13 @@ def test_a_page_sends_who_is_not_logged_in_to_the_log_in_and_back(console: TestC
 
 @pytest.mark.parametrize(
     "target",
-    ["//evil.example", "https://evil.example/", "/\\evil.example", "/\tevil", "javascript:alert(1)"],
+    [
+        "//evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "/\tevil",
+        "javascript:alert(1)",
+    ],
 )
 def test_a_log_in_leads_to_no_other_site(console: TestConsole, target: str) -> None:
     console.person(CLERK, login="wang")
@@ -55,7 +61,9 @@ def test_wrong_passwords_are_heard_ever_more_slowly_and_the_right_one_counts_aga
     console: TestConsole,
 ) -> None:
     console.person(CLERK, login="wang")
-    codes = [console.visitor().log_in("wang", f"wrong-password-{n}").status_code for n in range(1_000)]
+    codes = [
+        console.visitor().log_in("wang", f"wrong-password-{n}").status_code for n in range(1_000)
+    ]
     assert set(codes) == {401, 429}
     assert codes.count(401) < 12
     assert console.visitor().log_in("wang", PASSWORD).status_code == 429
@@ -117,7 +125,14 @@ def test_a_changed_password_ends_every_session_of_the_account(console: TestConso
 
 @pytest.mark.parametrize(
     "password",
-    ["short", "passwordpassword", "aaaaaaaaaaaaaaa", "abcdefghijklmnop", "wangwangwangwang", "x" * 129],
+    [
+        "short",
+        "passwordpassword",
+        "aaaaaaaaaaaaaaa",
+        "abcdefghijklmnop",
+        "wangwangwangwang",
+        "x" * 129,
+    ],
 )
 def test_a_weak_password_is_refused(console: TestConsole, password: str) -> None:
     person = console.person(CLERK, login="wang")
@@ -128,7 +143,8 @@ def test_a_weak_password_is_refused(console: TestConsole, password: str) -> None
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "", "http://127.0.0.1:8445", "https://127.0.0.1:8444"]
+    "origin",
+    ["https://evil.example", "null", "", "http://127.0.0.1:8445", "https://127.0.0.1:8444"],
 )
 def test_a_form_of_another_site_does_nothing(console: TestConsole, origin: str) -> None:
     person = console.person(CLERK)
@@ -179,7 +195,7 @@ def test_every_page_has_the_security_headers(console: TestConsole) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cross-origin-opener-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"
         assert "<script>" not in answer.text

@@ -90,7 +90,10 @@ class ConsolePerson:
     _fields: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return self.http.get(path, headers={"accept-language": self.language, **headers})
+        answer: httpx.Response = self.http.get(
+            path, headers={"accept-language": self.language, **headers}
+        )
+        return answer
 
     def page(self, path: str) -> str:
         """The page's text; it must be there."""
@@ -111,11 +114,12 @@ class ConsolePerson:
         **headers: str,
     ) -> httpx.Response:
         sent: dict[str, Any] = {name: value for name, value in fields.items()}
-        return self.http.post(
+        answer: httpx.Response = self.http.post(
             path,
             data=sent,
             headers={"origin": origin, "accept-language": self.language, **headers},
         )
+        return answer
 
     def send(
         self, page: str, action: str, fields: Mapping[str, str | Sequence[str]]

@@ -55,6 +55,7 @@ class RealPart:
 
 
 REAL_PARTS = {
+    "chromium": RealPart(program="chromium", debian=("chromium", "fonts-noto-cjk")),
     "nginx": RealPart(
         program="nginx",
         debian=("nginx", "libnginx-mod-stream"),

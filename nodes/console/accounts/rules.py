@@ -1,4 +1,4 @@
-"""Rules of accounts: passwords, names, lock-out. No clock, and no I/O but a list that ships with it."""
+"""Rules of accounts: passwords, names, lock-out. They read no clock."""
 
 from __future__ import annotations
 

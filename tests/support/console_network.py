@@ -1,0 +1,88 @@
+"""A department's node with a console, as a process on a throw-away chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chain.core.crypto import new_private_key
+from chain.core.loopback import free_ports
+from chain.ethereum import anvil
+from chain.ethereum.deploy import deploy
+from chain.ethereum.deployment import CloseWindow
+from chain.ethereum.ledger import Ledger
+from nodes import config as configuration
+from nodes import provision
+from nodes.cli.console import invitation_link, opened_records
+from nodes.initialise import CONFIG_FILE
+from nodes.provision import Organisation, OrganisationPlan
+from registry.uscc import with_check_character
+
+RECORDS = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'
+
+
+@dataclass
+class ConsoleNode:
+    """A running node and where its console is."""
+
+    organisation: Organisation
+
+    @property
+    def url(self) -> str:
+        """The console's address."""
+        settings = configuration.load(self.organisation.plan.directory / CONFIG_FILE).console
+        assert settings is not None
+        return f"http://{settings.host}:{settings.port}"
+
+    def invite(self, login: str, *roles: str) -> str:
+        """A one-time link for a new person."""
+        config = configuration.load(self.organisation.plan.directory / CONFIG_FILE)
+        with opened_records(config) as records:
+            return invitation_link(
+                config, records, login=login, name=f"{login} 王", roles=list(roles)
+            )
+
+
+def console_table() -> dict[str, Any]:
+    """The configuration of a console on a free port, without TLS."""
+    (port,) = free_ports(1)
+    return {"port": port, "plain_http": True}
+
+
+def _member(place: int) -> str:
+    return with_check_character(f"11440700MB2N0D{place:03d}")
+
+
+@contextmanager
+def running_node(root: Path) -> Iterator[ConsoleNode]:
+    """A department that governs with two others, whose nodes do not run."""
+    url, chain = anvil.start(root / "anvil.log")
+    organisations: list[Organisation] = []
+    try:
+        (root / "people.csv").write_text(RECORDS, encoding="utf-8")
+        source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
+        tables = {"sources": source, "console": console_table(), "workers": {"anchor_seconds": 1.0}}
+        plans = [
+            OrganisationPlan(
+                _member(1), "市社保局", ("department",), officer=True, extra_tables=tables
+            ),
+            OrganisationPlan(_member(2), "operator", ("operator", "settlement_bank")),
+            OrganisationPlan(_member(3), "supervisor", ("supervisor",)),
+        ]
+        organisations += provision.create_organisations(
+            root / "nodes", plans, rpc=[url], deployment=root / "deployment.json"
+        )
+        governors = [organisation.governor() for organisation in organisations]
+        deployment = deploy(url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
+        deployment.save(root / "deployment.json")
+        ledger = Ledger(url, deployment)
+        provision.found(organisations, deployment, ledger=ledger)
+        ledger.close()
+        provision.start_all(organisations[:1])
+        yield ConsoleNode(organisations[0])
+    finally:
+        provision.stop_all(organisations)
+        anvil.end(chain)
