@@ -82,7 +82,8 @@ require_person = require(*PersonRole)
 def actor_of(request: Request, visit: Visit) -> Actor:
     """The person at this page, as an act names them."""
     account = visit.account
-    return Actor(account.id, account.login, account.name, f"{request.method} {request.url.path}")
+    path = getattr(request.scope.get("route"), "path", request.url.path)
+    return Actor(account.id, account.login, account.name, f"{request.method} {path}")
 
 
 def record(request: Request, visit: Visit, act: Act, *, outcome: str = acts.DONE) -> None:
