@@ -10,7 +10,7 @@ from chain.ethereum.headers import parse
 from chain.ethereum.proved_records import asset_record
 from chain.ethereum.records import LogRecord
 from nodes.console.i18n import N_
-from registry.evidence import anchors
+from registry.evidence import inclusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def entry_proof(context: Context, digest: bytes) -> EntryProof:
     Raises:
         NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored``.
     """
-    found = anchors.anchored_entry(context, digest)
+    found = inclusion.anchored_entry(context, digest)
     leaf = json.dumps(json.loads(found.leaf), indent=1, ensure_ascii=False)
     return EntryProof(
         digest="0x" + digest.hex(),
