@@ -6,9 +6,7 @@ import json
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.ethereum.headers import parse
 from chain.ethereum.proved_records import asset_record
-from chain.ethereum.records import LogRecord
 from nodes.console.i18n import N_
 from registry.evidence import inclusion
 
@@ -59,8 +57,8 @@ def entry_proof(context: Context, digest: bytes) -> EntryProof:
         index=found.index,
         size=found.size,
         checkpoint=found.note,
-        anchored_at=LogRecord.decode(found.proofs[0].value).anchored_at,
-        proved_height=parse(found.header).number,
+        anchored_at=found.anchor.anchored_at,
+        proved_height=found.anchor.height,
         path=["0x" + value.hex() for value in found.path],
     )
 
