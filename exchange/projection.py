@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.ethereum.ledger import Event
 from exchange.agreements import service as agreements
-from exchange.settlement import closing
+from exchange.closing import totals
 from exchange.settlement import service as settlement
 
 
@@ -21,4 +21,4 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
         if event.contract == "TradeSettlement":
             agreements.apply(session, event)
             settlement.apply(session, event)
-            closing.apply(session, event)
+            totals.apply(session, event)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def routers() -> Sequence[APIRouter]:
     """The routers of all domains, in the order in which paths are matched: the busiest first."""
     from exchange.agreements import api as agreements
+    from exchange.closing import api as closing
     from exchange.metering import api as metering
     from exchange.reconciliation import api as reconciliation
     from exchange.reports import api as reports
@@ -29,6 +30,7 @@ def routers() -> Sequence[APIRouter]:
     from registry.grants import api as grants
     from registry.members import api as members
     from registry.property import api as properties
+    from registry.property import register_api as property_register
 
     return (
         metering.router,
@@ -37,9 +39,11 @@ def routers() -> Sequence[APIRouter]:
         grants.router,
         credit.router,
         properties.router,
+        property_register.router,
         evidence.router,
         agreements.router,
         settlement.router,
+        closing.router,
         reconciliation.router,
         reports.router,
     )
@@ -49,6 +53,7 @@ def load_tables() -> None:
     """Import every module that declares tables on ``chain.core.database.Base``."""
     import chain.outbox.store  # noqa: F401
     import exchange.agreements.store
+    import exchange.closing.store
     import exchange.metering.store
     import exchange.settlement.store  # noqa: F401
     import nodes.store  # noqa: F401

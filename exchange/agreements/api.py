@@ -33,9 +33,9 @@ from exchange.agreements.schemas import (
     ReportedEnd,
     SignedAgreementAnswer,
 )
+from exchange.closing import totals
+from exchange.closing.schemas import FinalTotals
 from exchange.metering import recovery
-from exchange.schemas import FinalTotals
-from exchange.settlement import closing
 from registry.access import (
     NonNegativeInt,
     Principal,
@@ -206,8 +206,8 @@ def one(
 
 
 def _final_totals(context: Context, ids: Sequence[bytes]) -> dict[bytes, FinalTotals]:
-    found = closing.views(context, ids)
-    return {agreement_id: FinalTotals(**totals) for agreement_id, totals in found.items()}
+    found = totals.views(context, ids)
+    return {agreement_id: FinalTotals.of(signed) for agreement_id, signed in found.items()}
 
 
 @router.post(

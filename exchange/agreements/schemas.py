@@ -17,7 +17,7 @@ from exchange.agreements.model import (
     ProposalRequest,
     SignedTerms,
 )
-from exchange.schemas import FinalTotals
+from exchange.closing.schemas import FinalTotals
 from registry.access import NonNegativeInt, hex_bytes
 from registry.pages import ListAnswer, Page
 from registry.schemas import Statement

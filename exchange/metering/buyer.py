@@ -47,8 +47,9 @@ from exchange.metering.model import (
     CallQuery,
     CallResult,
     CallStatus,
+    ClosingVoucher,
 )
-from exchange.metering.store import BUYER, store_voucher, voucher_row
+from exchange.metering.store import BUYER, store_voucher
 from exchange.metering.wire import json_text, request_text
 from registry.evidence.log import append
 
@@ -139,7 +140,7 @@ class Buyer:
                 await self._clear(lane)
             yield trade
 
-    async def close_lanes(self, agreement_id: bytes) -> list[dict[str, Any]]:
+    async def close_lanes(self, agreement_id: bytes) -> list[ClosingVoucher]:
         """Sign and store a closing voucher for every used lane; returns what to send."""
         trade = await self.trade(agreement_id)
         vouchers = []
@@ -150,17 +151,17 @@ class Buyer:
                     vouchers.append(await self._voucher(trade, lane))
         return vouchers
 
-    async def _voucher(self, trade: BuyerTrade, lane: BuyerLane) -> dict[str, Any]:
+    async def _voucher(self, trade: BuyerTrade, lane: BuyerLane) -> ClosingVoucher:
         voucher = rules.closing_voucher(trade.agreement_id, lane.number, lane.state)
         digest = self.digest(voucher.struct_hash())
-        signature = self._signature(trade, digest)
+        signed = ClosingVoucher(voucher, self._signature(trade, digest))
 
         def change(session: Session) -> None:
-            store_voucher(session, voucher_row(voucher, signature))
+            store_voucher(session, signed)
             append(session, kind="Voucher", digest=digest, at=self.context.now())
 
         await self.context.database.awrite(change)
-        return {"voucher": voucher.to_json(), "signature": "0x" + signature.hex()}
+        return signed
 
     # --- one call ---------------------------------------------------------------------------------
 

@@ -20,10 +20,11 @@ from chain.core.errors import Conflict, Forbidden
 from chain.statements.trade import Agreement, RequestWithdrawal, UsageRequest
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
+from exchange.closing.totals import is_final
 from exchange.metering.model import CallResult, CallStatus, LaneState
 from exchange.metering.pending import Digest
 from exchange.metering.recovery import require_recovered
-from exchange.metering.store import BUYER, call_at, is_final, lane_state_of, last_calls
+from exchange.metering.store import BUYER, call_at, lane_state_of, last_calls
 from exchange.metering.synchronisation import require_synchronised
 from exchange.metering.wire import json_text, request_text
 

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -44,6 +43,7 @@ from exchange.metering.model import (
     WITHDRAWN,
     CallQuery,
     CallStatus,
+    ClosingVoucher,
     GatewayLimits,
     LaneState,
     MeteredContent,
@@ -59,7 +59,7 @@ from exchange.metering.pending import (
 from exchange.metering.receipts import Issued, drifts, issue, store_issued
 from exchange.metering.rules import PositionKind
 from exchange.metering.source_query import query_and_mask
-from exchange.metering.store import ANSWERS, store_voucher, voucher_row
+from exchange.metering.store import erase_answers, store_voucher
 from exchange.metering.wire import error_answer
 from registry.assets import incidents
 from registry.evidence.log import append
@@ -116,14 +116,11 @@ class Gateway:
         lane = trade.lane(voucher.lane)
         async with lane.lock:
             rules.require_voucher(trade.agreement, lane.state, voucher)
-            row = voucher_row(voucher, signature)
-            last_answer = sa.delete(ANSWERS).where(
-                ANSWERS.c.agreement_id == voucher.agreement_id, ANSWERS.c.lane == voucher.lane
-            )
+            signed = ClosingVoucher(voucher, signature)
 
             def change(session: Session) -> None:
-                store_voucher(session, row)
-                session.execute(last_answer)
+                store_voucher(session, signed)
+                erase_answers(session, voucher.agreement_id, voucher.lane)
                 append(session, kind="Voucher", digest=digest, at=self.context.now())
 
             await self.context.database.awrite(change)

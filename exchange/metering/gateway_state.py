@@ -20,6 +20,7 @@ from chain.keys.files import Secp256k1Signer
 from chain.statements.trade import Agreement
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
+from exchange.closing.totals import is_final
 from exchange.metering.authorisation import Rights
 from exchange.metering.model import (
     SUBJECT_UNKNOWN,
@@ -35,7 +36,6 @@ from exchange.metering.store import (
     ANSWERS,
     GATEWAY,
     call_at,
-    is_final,
     lane_state_of,
     last_calls,
     unknown_subject_times,

@@ -14,7 +14,7 @@ from typing import Any
 from chain.core.errors import BadInput, QiaolianError, Unavailable
 from chain.ethereum.eip712 import ZERO32
 from chain.statements.grants import Operation
-from chain.statements.trade import Agreement
+from chain.statements.trade import Agreement, UsageRequest, Voucher
 
 REQUEST_DOMAIN = "qiaolian.request.v1"
 RESPONSE_DOMAIN = "qiaolian.response.v1"
@@ -62,21 +62,6 @@ class CallStatus(StrEnum):
     """The answer contradicts the buyer's records; the lane halts; both statements are stored."""
 
 
-class FinalState(StrEnum):
-    """State of the cooperative closing of an agreement."""
-
-    PROPOSED = "proposed"
-    """The buyer signed the final totals; the provider's answer is not known."""
-    REFUSED = "refused"
-    """The provider did not sign; the buyer's lanes are open again."""
-    SIGNED = "signed"
-    """Both sides signed: no more calls are made or served."""
-    SETTLED = "settled"
-    """The chain has paid, refunded and closed by these totals."""
-    LAPSED = "lapsed"
-    """The agreement was closed by notice and window instead."""
-
-
 @dataclass(frozen=True, slots=True)
 class LaneState:
     """State of a lane after its last position."""
@@ -90,6 +75,37 @@ class LaneState:
     """Struct hash of the last position's receipt."""
     request: bytes = ZERO32
     """Struct hash of the last position's request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingVoucher:
+    """A buyer's signed voucher for all that a lane delivered."""
+
+    voucher: Voucher
+    signature: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which it is sent."""
+        return {"voucher": self.voucher.to_json(), "signature": "0x" + self.signature.hex()}
+
+
+@dataclass(frozen=True)
+class AcknowledgedAmount:
+    """The highest amount a buyer acknowledged on a lane, in fen."""
+
+    lane: int
+    seq: int
+    units: int
+    amount: int
+
+
+@dataclass(frozen=True)
+class SignedAcknowledgement:
+    """A buyer's signed acknowledgement of a lane: its latest request, or its closing voucher."""
+
+    acknowledged: AcknowledgedAmount
+    statement: UsageRequest | Voucher
+    signature: bytes
 
 
 @dataclass(slots=True)

@@ -26,26 +26,26 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.core import schema
 from chain.core.crypto import keccak256, recover
-from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
 from chain.ethereum.eip712 import Statement, domain_separator
 from chain.ethereum.proved_records import lane_record
-from chain.statements.trade import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import recovery as agreement_recovery
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
+from exchange.closing import totals
+from exchange.closing.recovery import recover_final
 from exchange.metering import rules
-from exchange.metering.model import CallStatus, FinalState, LaneState
+from exchange.metering.model import CallStatus, ClosingVoucher, LaneState
 from exchange.metering.store import (
     BUYER,
     GATEWAY,
-    VOUCHERS,
-    FinalSettlementRow,
     UnrecoveredAgreementRow,
     call_at,
     lane_state_of,
     last_calls,
     store_voucher,
-    voucher_row,
+    voucher_of,
 )
 from registry import fanout
 from registry.evidence.log import append_if_missing
@@ -86,14 +86,12 @@ def positions(
     )
     with context.database.read() as session:
         rows = session.execute(query.order_by(table.c.seq).limit(MAX_POSITIONS)).all()
-        voucher = session.execute(
-            sa.select(VOUCHERS).where(
-                VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane
-            )
-        ).one_or_none()
+        voucher = voucher_of(session, agreement_id, lane)
     return {
         "positions": [_shown(row) for row in rows],
-        "voucher": None if voucher is None else _statement(voucher.voucher, voucher.signature),
+        "voucher": None
+        if voucher is None
+        else {"statement": voucher.voucher.to_json(), "signature": "0x" + voucher.signature.hex()},
     }
 
 
@@ -184,7 +182,7 @@ async def _recover(context: Context, agreement_id: bytes) -> AgreementRecovery:
         await grants.recover_scope(context, signed.agreement.grant_id)
         for lane in range(signed.agreement.lanes):
             taken += await _LaneRecovery(context, signed, lane).recover()
-        await _recover_final(context, signed)
+        await recover_final(context, signed)
     except QiaolianError as error:
         return AgreementRecovery(agreement_id, taken, error)
     return AgreementRecovery(agreement_id, taken)
@@ -243,10 +241,7 @@ def _unmatched(session: Session, context: Context, side: AgreementSide, held: An
     else:
         known = {digest(item) for item in session.scalars(sa.select(GATEWAY.c.receipt_hash))}
         voids = session.scalars(sa.select(GATEWAY.c.void).where(GATEWAY.c.void.is_not(None)))
-        known |= {
-            digest(value)
-            for value in session.scalars(sa.select(FinalSettlementRow.settlement_hash))
-        }
+        known |= {digest(value) for value in totals.settlement_hashes(session)}
         known |= {
             digest(ReceiptVoid.from_json(json.loads(void)).struct_hash())
             for void in voids
@@ -470,76 +465,15 @@ class _LaneRecovery:
                 "acknowledgement_differs",
                 "A closing voucher does not acknowledge what the lane's positions say.",
             )
-        mine = session.execute(
-            sa.select(VOUCHERS.c.seq).where(
-                VOUCHERS.c.agreement_id == self._id, VOUCHERS.c.lane == self._lane
-            )
-        ).scalar()
-        if mine is None or mine < voucher.seq:
-            store_voucher(session, voucher_row(voucher, signature))
+        mine = voucher_of(session, self._id, self._lane)
+        if mine is None or mine.voucher.seq < voucher.seq:
+            store_voucher(session, ClosingVoucher(voucher, signature))
             append_if_missing(
                 session,
                 kind="Voucher",
                 digest=self._digest(voucher.struct_hash()),
                 at=self._context.now(),
             )
-
-
-async def _recover_final(context: Context, signed: SignedAgreement) -> None:
-    """Final totals that both sides signed: without them a provider would serve on after it had
-    ended the agreement.
-    """
-    stored = await context.database.aread(
-        lambda session: session.get(FinalSettlementRow, signed.agreement_id)
-    )
-    if stored is not None:
-        return
-    agreement = signed.agreement
-    other = agreement.provider if signed.side == AgreementSide.BUYER else agreement.buyer
-    path = f"/v1/peer/agreements/0x{signed.agreement_id.hex()}/final-settlement"
-    try:
-        answer = await context.peers.get(other, path)
-    except NotFound:
-        return
-    if not isinstance(answer, dict):
-        raise _malformed()
-    if answer.get("providerSignature") is None:
-        return
-    settlement = FinalSettlement.from_json(answer.get("settlement"))
-    if settlement.agreement_id != signed.agreement_id:
-        raise Conflict("receipt_of_other", "The final totals shown are of another agreement.")
-    digest, signatures = settlement.digest(context.domain(CONTRACT)), []
-    for name, key in (
-        ("buyerSignature", agreement.buyer_key),
-        ("providerSignature", agreement.provider_key),
-    ):
-        shown = answer.get(name)
-        try:
-            signatures.append(
-                bytes.fromhex(shown.removeprefix("0x")) if isinstance(shown, str) else b""
-            )
-        except ValueError as error:
-            raise _malformed() from error
-        if recover(digest, signatures[-1]) != key:
-            raise Conflict(
-                "wrong_signer", "The final totals shown are not signed by both pinned keys."
-            )
-    row = FinalSettlementRow(
-        agreement_id=signed.agreement_id,
-        state=FinalState.SIGNED,
-        reason="",
-        settlement=json.dumps(settlement.to_json()),
-        settlement_hash=settlement.struct_hash(),
-        buyer_signature=signatures[0],
-        provider_signature=signatures[1],
-        at=context.now(),
-    )
-
-    def change(session: Session) -> None:
-        session.merge(row)
-        append_if_missing(session, kind="FinalSettlement", digest=digest, at=row.at)
-
-    await context.database.awrite(change)
 
 
 def _table(side: AgreementSide) -> sa.Table:

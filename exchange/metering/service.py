@@ -6,16 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from chain.context import Context
 from chain.statements.trade import Voucher
 from exchange.metering import store
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway
 from exchange.metering.gateway_state import gateway_limits
-from exchange.metering.model import CallQuery, CallResult, CallStatus
+from exchange.metering.model import (
+    AcknowledgedAmount,
+    CallQuery,
+    CallResult,
+    CallStatus,
+    ClosingVoucher,
+    SignedAcknowledgement,
+)
 from exchange.metering.rules import UnknownSubjects
+from registry.evidence.log import append_if_missing
 from registry.pages import Page, PageRequest, page_of
 
+CONTRACT = "TradeSettlement"
 OUTSTANDING = "outstanding"
 
 
@@ -108,6 +119,50 @@ async def accept_voucher(context: Context, caller: str, voucher: Voucher, signat
     await Gateway.of(context).accept_voucher(caller, voucher, signature)
 
 
-async def close_lanes(context: Context, agreement_id: bytes) -> list[dict[str, Any]]:
-    """Sign closing vouchers for every used lane of an agreement this organisation buys under."""
+async def close_lanes(context: Context, agreement_id: bytes) -> list[ClosingVoucher]:
+    """Sign and store closing vouchers for every used lane of an agreement this organisation buys
+    under.
+    """
     return await Buyer.of(context).close_lanes(agreement_id)
+
+
+def record_voucher(context: Context, session: Session, signed: ClosingVoucher, *, at: int) -> None:
+    """Store a lane's closing voucher, and record it in this node's log."""
+    store.store_voucher(session, signed)
+    digest = signed.voucher.digest(context.domain(CONTRACT))
+    append_if_missing(session, kind="Voucher", digest=digest, at=at)
+
+
+def erase_answers(session: Session, agreement_id: bytes) -> None:
+    """Erase the stored last answers of an agreement's lanes, once nothing more is served."""
+    store.erase_answers(session, agreement_id)
+
+
+def acknowledgements(context: Context, agreement_id: bytes) -> list[SignedAcknowledgement]:
+    """The buyer's highest acknowledgement on each lane: its latest request or a closing voucher."""
+    with context.database.read() as session:
+        requests = store.last_requests(session, agreement_id)
+        vouchers = store.vouchers(session, agreement_id)
+    found = {request.acknowledged.lane: request for request in requests}
+    for lane, signed in vouchers.items():
+        voucher = signed.voucher
+        if lane not in found or voucher.seq > found[lane].acknowledged.seq:
+            acknowledged = AcknowledgedAmount(
+                lane, voucher.seq, voucher.acknowledged_units, voucher.acknowledged_amount
+            )
+            found[lane] = SignedAcknowledgement(acknowledged, voucher, signed.signature)
+    return [found[lane] for lane in sorted(found)]
+
+
+def served_at(context: Context, agreement_id: bytes, lane: int, seq: int) -> int | None:
+    """When this gateway answered a position, in Unix seconds; None if it has not."""
+    with context.database.read() as session:
+        row = store.call_at(session, store.GATEWAY, agreement_id, lane, seq)
+    return None if row is None else int(row.at)
+
+
+def delivered(context: Context, agreement_id: bytes) -> int:
+    """Fen that this gateway has delivered under an agreement, without voided calls."""
+    with context.database.read() as session:
+        last = store.last_calls(session, store.GATEWAY, agreement_id)
+    return sum(row.amount for row in last.values())

@@ -11,8 +11,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, load_only, mapped_column
 
 from chain.core.database import Base, PreparedStatement
-from chain.statements.trade import Voucher
-from exchange.metering.model import FinalState, LaneState
+from chain.statements.trade import UsageRequest, Voucher
+from exchange.metering.model import (
+    AcknowledgedAmount,
+    ClosingVoucher,
+    LaneState,
+    SignedAcknowledgement,
+)
 
 _UNKNOWN = sa.text("reason = 'subject_unknown'")
 
@@ -129,23 +134,6 @@ class UnrecoveredAgreementRow(Base):
     """The error code of the last recovery."""
 
 
-class FinalSettlementRow(Base):
-    """The final totals of an agreement with the signatures so far, at both ends; one for each
-    agreement.
-    """
-
-    __tablename__ = "exchange_final_settlement"
-    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    state: Mapped[str] = mapped_column(sa.String(8))
-    reason: Mapped[str] = mapped_column(sa.String(63))
-    """Why the provider did not sign: a code."""
-    settlement: Mapped[str] = mapped_column(sa.Text)
-    settlement_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
-    buyer_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
-    provider_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
-    at: Mapped[int] = mapped_column(sa.BigInteger)
-
-
 GATEWAY = cast(sa.Table, GatewayCallRow.__table__)
 ANSWERS = cast(sa.Table, StoredAnswerRow.__table__)
 VOUCHERS = cast(sa.Table, VoucherRow.__table__)
@@ -167,6 +155,18 @@ def last_calls(session: Session, table: sa.Table, agreement_id: bytes) -> dict[i
         ends, sa.and_(here, table.c.lane == ends.c.lane, table.c.seq == ends.c.seq)
     )
     return {row.lane: row for row in session.execute(query)}
+
+
+def last_requests(session: Session, agreement_id: bytes) -> list[SignedAcknowledgement]:
+    """The last request of each lane at the gateway, by what it acknowledges."""
+    found = []
+    for lane, row in last_calls(session, GATEWAY, agreement_id).items():
+        request = UsageRequest.from_json(json.loads(row.request))
+        acknowledged = AcknowledgedAmount(
+            lane, request.seq - 1, request.acknowledged_units, request.acknowledged_amount
+        )
+        found.append(SignedAcknowledgement(acknowledged, request, row.request_signature))
+    return found
 
 
 def lane_state_of(row: sa.Row[Any]) -> LaneState:
@@ -247,15 +247,15 @@ _STORE_POSTGRESQL = _upsert(postgresql.insert(ANSWERS))
 _STORE_SQLITE = _upsert(sqlite.insert(ANSWERS))
 
 
-def is_final(session: Session, agreement_id: bytes) -> bool:
-    """Whether this node signed an agreement's final totals, and the other side has not refused
-    them: its lanes take no more calls.
-    """
-    row = session.get(FinalSettlementRow, agreement_id)
-    return row is not None and row.state != FinalState.REFUSED
+def erase_answers(session: Session, agreement_id: bytes, lane: int | None = None) -> None:
+    """Erase the stored answer of a lane, or of every lane of an agreement."""
+    here = [ANSWERS.c.agreement_id == agreement_id]
+    if lane is not None:
+        here.append(ANSWERS.c.lane == lane)
+    session.execute(sa.delete(ANSWERS).where(*here))
 
 
-def store_voucher(session: Session, row: dict[str, Any]) -> None:
+def store_voucher(session: Session, signed: ClosingVoucher) -> None:
     """Replace a lane's closing voucher."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = insert(VOUCHERS)
@@ -264,12 +264,31 @@ def store_voucher(session: Session, row: dict[str, Any]) -> None:
         for name in ("seq", "units", "amount", "voucher", "signature")
     }
     session.execute(
-        statement.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=stored), [row]
+        statement.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=stored),
+        [_voucher_row(signed)],
     )
 
 
-def voucher_row(voucher: Voucher, signature: bytes) -> dict[str, Any]:
-    """A closing voucher's row, at both ends."""
+def vouchers(session: Session, agreement_id: bytes) -> dict[int, ClosingVoucher]:
+    """The closing vouchers of an agreement's lanes."""
+    query = sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)
+    return {row.lane: _signed_voucher(row) for row in session.execute(query)}
+
+
+def voucher_of(session: Session, agreement_id: bytes, lane: int) -> ClosingVoucher | None:
+    """A lane's closing voucher."""
+    query = sa.select(VOUCHERS)
+    query = query.where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)
+    row = session.execute(query).one_or_none()
+    return None if row is None else _signed_voucher(row)
+
+
+def _signed_voucher(row: sa.Row[Any]) -> ClosingVoucher:
+    return ClosingVoucher(Voucher.from_json(json.loads(row.voucher)), row.signature)
+
+
+def _voucher_row(signed: ClosingVoucher) -> dict[str, Any]:
+    voucher = signed.voucher
     return {
         "agreement_id": voucher.agreement_id,
         "lane": voucher.lane,
@@ -277,5 +296,5 @@ def voucher_row(voucher: Voucher, signature: bytes) -> dict[str, Any]:
         "units": voucher.acknowledged_units,
         "amount": voucher.acknowledged_amount,
         "voucher": json.dumps(voucher.to_json(), separators=(",", ":")),
-        "signature": signature,
+        "signature": signed.signature,
     }

@@ -1,33 +1,27 @@
-"""Deposits, claims, closing, withdrawals and books."""
+"""Deposits, claims, withdrawals, accounts and payments."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from chain.core.errors import BadInput
-from chain.statements.trade import FinalSettlement, Voucher
-from exchange.schemas import FinalSettlementAnswer, SignedVoucher
-from exchange.settlement import bundles, claims, service
-from exchange.settlement import closing as closing_service
+from chain.ethereum.records import AccountRecord, AgreementRecord
+from exchange.agreements import service as agreements
+from exchange.settlement import bundles, claims, deposits, model, service
+from exchange.settlement.rules import ClaimStatus, at_risk
 from registry.access import (
     NonNegativeInt,
     Principal,
-    field,
     get_context,
     hex_bytes,
-    hex_field,
     page_request,
     require_local,
-    require_member,
-    strict_json,
 )
-from registry.openapi import LARGE_BODY, SIGNATURE, strict_body
-from registry.pages import ListAnswer, PageRequest
-from registry.schemas import BUNDLE, QueuedCall, RefusedByAnswer, Statement
+from registry.pages import ListAnswer, Page, PageRequest
+from registry.schemas import BUNDLE, QueuedCall, Statement
 
 router = APIRouter(tags=["settlement"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
@@ -52,16 +46,6 @@ class DepositBody(BaseModel):
     reference: Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class ClosingBody(BaseModel):
-    """Ways to end: cooperatively if the other side agrees, else by notice on the chain."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"cooperative": True, "notice": True}}
-    )
-    cooperative: bool = True
-    notice: bool = True
-
-
 class WithdrawalBody(BaseModel):
     """Free money to be paid out, in fen; the same order counts once."""
 
@@ -84,6 +68,21 @@ class ClaimRow(BaseModel):
     refusal: str | None = Field(description="The chain's code for the last claim")
     atRisk: bool
 
+    @classmethod
+    def of(cls, status: ClaimStatus, now: int) -> Self:
+        """As the API shows it."""
+        window = status.window
+        return cls(
+            agreementId="0x" + status.agreement_id.hex(),
+            unclaimed=str(status.unclaimed),
+            due=status.reason,
+            dueSince=status.due_since or None,
+            windowEndsAt=None if window is None else window.ends_at,
+            blocksLeft=None if window is None else window.blocks,
+            refusal=status.refusal or None,
+            atRisk=at_risk(status, now),
+        )
+
 
 class ClaimList(ListAnswer):
     """Sums over every agreement, and a page of the agreements; fen as text."""
@@ -95,6 +94,19 @@ class ClaimList(ListAnswer):
     failure: str | None
     agreements: list[ClaimRow]
 
+    @classmethod
+    def of(cls, report: claims.ClaimsReport, page: Page[ClaimStatus], now: int) -> Self:
+        """As the API shows it."""
+        return cls(
+            unclaimed=str(report.unclaimed),
+            atRisk=str(sum(status.unclaimed for status in report.at_risk(now))),
+            lost=str(report.lost),
+            checkedAt=report.checked_at,
+            failure=report.failure or None,
+            agreements=[ClaimRow.of(status, now) for status in page.rows],
+            next=page.next,
+        )
+
 
 class PaymentRow(BaseModel):
     """A payment, deposit or withdrawal; fen as text."""
@@ -105,6 +117,19 @@ class PaymentRow(BaseModel):
     amount: str
     height: int
     logIndex: int
+
+    @classmethod
+    def of(cls, payment: model.Payment) -> Self:
+        """As the API shows it."""
+        agreement_id = payment.agreement_id
+        return cls(
+            kind=payment.kind,
+            member=payment.member,
+            agreementId=None if agreement_id is None else "0x" + agreement_id.hex(),
+            amount=str(payment.amount),
+            height=payment.height,
+            logIndex=payment.log_index,
+        )
 
 
 class PaymentList(ListAnswer):
@@ -127,57 +152,6 @@ class ClaimAnswer(BaseModel):
     lanes: int
 
 
-class ClosingRefusal(BaseModel):
-    """Why a way to close failed."""
-
-    code: str
-    detail: str
-    hint: str
-    refusedBy: RefusedByAnswer
-
-
-class ClosingAnswer(BaseModel):
-    """How an agreement is ended; what does not belong to the way taken is left out."""
-
-    way: str = Field(description="`cooperative`, `notice`, `vouchers` or `closed`")
-    closedAt: int = Field(0, description="Height")
-    refusal: ClosingRefusal | None = Field(None, description="Why the cooperative way failed")
-    vouchers: list[SignedVoucher] = []
-    vouchersRefused: ClosingRefusal | None = Field(
-        None, description="Why no vouchers were delivered"
-    )
-    operation: str | None = None
-    noticeAt: int = Field(0, description="Height of an earlier notice")
-    finalSettlement: FinalSettlementAnswer | None = None
-
-
-class CooperativeClosing(BaseModel):
-    """The contract call that closes with the totals both signed."""
-
-    operation: str
-    finalSettlement: FinalSettlementAnswer | None
-
-
-class Countersignature(BaseModel):
-    """This member's signature of the final totals."""
-
-    signature: str
-
-
-class NoticeAnswer(BaseModel):
-    """The contract call; with the height of a notice that was given before."""
-
-    operation: str | None
-    noticeAt: int = 0
-
-
-class CloseAnswer(BaseModel):
-    """The contract call; with the height of a closing that happened before."""
-
-    operation: str | None
-    closedAt: int = 0
-
-
 class Money(BaseModel):
     """An account in the contract; fen as text."""
 
@@ -187,6 +161,18 @@ class Money(BaseModel):
     locked: str
     earned: str
     spent: str
+
+    @classmethod
+    def of(cls, account: AccountRecord) -> Self:
+        """As the API shows it."""
+        return cls(
+            deposited=str(account.deposited),
+            withdrawn=str(account.withdrawn),
+            free=str(account.free),
+            locked=str(account.locked),
+            earned=str(account.earned),
+            spent=str(account.spent),
+        )
 
 
 class Accounts(BaseModel):
@@ -209,6 +195,19 @@ class AgreementBooks(BaseModel):
     openedAt: int
     closedAt: int
 
+    @classmethod
+    def of(cls, state: AgreementRecord) -> Self:
+        """As the API shows it."""
+        return cls(
+            opened=str(state.opened),
+            paid=str(state.paid),
+            refunded=str(state.refunded),
+            acknowledged=str(state.acknowledged),
+            locked=str(state.locked),
+            openedAt=state.opened_at,
+            closedAt=state.closed_at,
+        )
+
 
 @router.post(
     "/v1/deposits",
@@ -218,10 +217,11 @@ class AgreementBooks(BaseModel):
 )
 def deposit(
     body: DepositBody, context: Context = Depends(get_context), _caller: Principal = Clerks
-) -> dict[str, Any]:
-    return service.confirm_deposit(
+) -> DepositAnswer:
+    made = deposits.confirm_deposit(
         context, member=body.member, amount=body.amount, reference=body.reference
     )
+    return DepositAnswer(confirmation=made.confirmation.to_json(), operation=made.operation)
 
 
 @router.post(
@@ -232,8 +232,8 @@ def deposit(
 )
 def withdraw(
     body: WithdrawalBody, context: Context = Depends(get_context), _caller: Principal = Clerks
-) -> dict[str, Any]:
-    return service.withdraw(context, amount=body.amount, order=body.order)
+) -> QueuedCall:
+    return QueuedCall(operation=deposits.withdraw(context, amount=body.amount, order=body.order))
 
 
 @router.post(
@@ -244,119 +244,9 @@ def withdraw(
 )
 def claim(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
-) -> dict[str, Any]:
-    return service.claim(context, hex_bytes(agreement_id))
-
-
-@router.post(
-    "/v1/agreements/{agreement_id}/closing",
-    status_code=202,
-    summary="End the agreement: cooperatively, or by notice where that fails",
-    response_model=ClosingAnswer,
-    response_model_exclude_unset=True,
-)
-async def closing(
-    agreement_id: str,
-    body: ClosingBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Clerks,
-) -> dict[str, Any]:
-    wanted = {"cooperative": body.cooperative, "notice": body.notice}
-    return await closing_service.end(context, hex_bytes(agreement_id), **wanted)
-
-
-@router.get(
-    "/v1/agreements/{agreement_id}/final-settlement",
-    summary="The final totals that were signed",
-    response_model=FinalSettlementAnswer,
-)
-def final_settlement(
-    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
-    return closing_service.shown(context, context.member, hex_bytes(agreement_id))
-
-
-@router.post(
-    "/v1/peer/agreements/{agreement_id}/closing",
-    summary="The provider asks the buyer to close cooperatively",
-    response_model=CooperativeClosing,
-)
-async def peer_closing(
-    agreement_id: str,
-    context: Context = Depends(get_context),
-    caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return await closing_service.requested(context, caller.member, hex_bytes(agreement_id))
-
-
-@router.post(
-    "/v1/peer/agreements/{agreement_id}/final-settlement",
-    summary="A buyer's final totals, to be countersigned",
-    openapi_extra=strict_body(
-        settlement=FinalSettlement,
-        signature=SIGNATURE,
-        vouchers=[{"voucher": Voucher, "signature": SIGNATURE}],
-    )
-    | LARGE_BODY,
-    response_model=Countersignature,
-)
-async def peer_final_settlement(
-    agreement_id: str,
-    request: Request,
-    context: Context = Depends(get_context),
-    caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    body = await strict_json(request)
-    settlement = FinalSettlement.from_json(field(body, "settlement", dict))
-    if settlement.agreement_id != hex_bytes(agreement_id):
-        raise BadInput("other_agreement", "The final totals are of another agreement.")
-    vouchers = [
-        (Voucher.from_json(field(item, "voucher", dict)), hex_field(item, "signature", length=65))
-        for item in field(body, "vouchers", list)
-    ]
-    signature = hex_field(body, "signature", length=65)
-    return await closing_service.countersign(
-        context, caller.member, settlement, signature, vouchers
-    )
-
-
-@router.get(
-    "/v1/peer/agreements/{agreement_id}/final-settlement",
-    summary="The final totals with both signatures, for the other party",
-    response_model=FinalSettlementAnswer,
-)
-def peer_final_settlement_shown(
-    agreement_id: str,
-    context: Context = Depends(get_context),
-    caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return closing_service.shown(context, caller.member, hex_bytes(agreement_id))
-
-
-@router.post(
-    "/v1/agreements/{agreement_id}/notice",
-    status_code=202,
-    summary="Give notice (either party)",
-    response_model=NoticeAnswer,
-    response_model_exclude_unset=True,
-)
-def notice(
-    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
-) -> dict[str, Any]:
-    return service.give_notice(context, hex_bytes(agreement_id))
-
-
-@router.post(
-    "/v1/agreements/{agreement_id}/close",
-    status_code=202,
-    summary="Refund the rest once the window has passed",
-    response_model=CloseAnswer,
-    response_model_exclude_unset=True,
-)
-def close(
-    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
-) -> dict[str, Any]:
-    return service.close(context, hex_bytes(agreement_id))
+) -> ClaimAnswer:
+    queued = service.claim(context, hex_bytes(agreement_id))
+    return ClaimAnswer(operations=list(queued.operations), lanes=queued.lanes)
 
 
 @router.get(
@@ -366,8 +256,14 @@ def close(
 )
 def accounts(
     member: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
-    return service.accounts(context, member)
+) -> Accounts:
+    found = service.accounts(context, member)
+    return Accounts(
+        member=found.member,
+        account=Money.of(found.account),
+        totals=Money.of(found.totals),
+        conserved=found.conserved,
+    )
 
 
 @router.get(
@@ -377,8 +273,8 @@ def accounts(
 )
 def books(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
-    return service.books(context, hex_bytes(agreement_id))
+) -> AgreementBooks:
+    return AgreementBooks.of(agreements.proved_state(context, hex_bytes(agreement_id)))
 
 
 @router.get(
@@ -390,8 +286,9 @@ def owed(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
-) -> dict[str, Any]:
-    return claims.claims(context, page)
+) -> ClaimList:
+    report = claims.ClaimMonitor.of(context).report
+    return ClaimList.of(report, claims.owing(report, page), context.now())
 
 
 @router.get(
@@ -404,9 +301,10 @@ def payments(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
-) -> dict[str, Any]:
+) -> PaymentList:
     wanted = None if agreement_id is None else hex_bytes(agreement_id)
-    return service.payments(context, page, wanted).to_json("payments")
+    found = service.payments(context, page, wanted)
+    return PaymentList(payments=[PaymentRow.of(row) for row in found.rows], next=found.next)
 
 
 @router.get(

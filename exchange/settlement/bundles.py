@@ -12,11 +12,13 @@ from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.records import LaneRecord
-from chain.statements.trade import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
-from exchange.metering.model import CallStatus, FinalState
-from exchange.metering.store import GATEWAY, VOUCHERS, FinalSettlementRow, call_at
+from exchange.closing import totals
+from exchange.closing.model import FinalState
+from exchange.metering.model import CallStatus
+from exchange.metering.store import GATEWAY, VOUCHERS, call_at
 from registry.exports import Exporter
 
 CONTRACT = "TradeSettlement"
@@ -177,13 +179,12 @@ class _TradeExporter(Exporter):
         """Add the final totals by which the chain closed the agreement, if it closed
         cooperatively.
         """
-        with self._context.database.read() as session:
-            row = session.get(FinalSettlementRow, self.signed.agreement_id)
-        if row is None or row.state != FinalState.SETTLED or row.provider_signature is None:
+        found = totals.view(self._context, self.signed.agreement_id)
+        if found is None or found.state != FinalState.SETTLED or found.provider_signature is None:
             return
-        settlement = FinalSettlement.from_json(json.loads(row.settlement))
-        self.add_member_statement(settlement, row.provider_signature, accepted=True)
-        self.add_member_statement(settlement, row.buyer_signature, accepted=True)
+        settlement = found.settlement
+        self.add_member_statement(settlement, found.provider_signature, accepted=True)
+        self.add_member_statement(settlement, found.buyer_signature, accepted=True)
         self.add_storage_value(CONTRACT, "finalSettlements", self.signed.agreement_id)
         self.add_log_entry(settlement)
 

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -33,8 +32,10 @@ from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.outbox import is_known, last_refusal, next_attempt, outcome, unfinished, worker_seen_at
 from chain.statements.trade import Agreement
 from exchange.agreements import service as agreements
+from exchange.metering import service as metering
 from exchange.metering.activity import Activity
-from exchange.metering.store import GATEWAY, call_at, last_calls
+from exchange.metering.model import SignedAcknowledgement
+from exchange.settlement.model import ClaimCall
 from exchange.settlement.rules import (
     ClaimPolicy,
     ClaimReason,
@@ -44,14 +45,8 @@ from exchange.settlement.rules import (
     closing_window,
     decide_claim,
 )
-from exchange.settlement.service import (
-    ClaimCall,
-    SignedAcknowledgement,
-    claim_calls,
-    highest_acknowledged,
-    queue_claims,
-)
-from registry.pages import PageRequest, page_by_id
+from exchange.settlement.service import claim_calls, queue_claims
+from registry.pages import Page, PageRequest, page_by_id
 
 log = logging.getLogger("qiaolian.claims")
 
@@ -290,7 +285,8 @@ class ClaimMonitor:
         terms = agreements.terms_of(self._context, ids)
         items = {
             name: {
-                item.acknowledged.lane: item for item in highest_acknowledged(self._context, name)
+                item.acknowledged.lane: item
+                for item in metering.acknowledgements(self._context, name)
             }
             for name in ids
         }
@@ -349,14 +345,13 @@ class ClaimMonitor:
         )
 
     def _balances(self, agreement_id: bytes, seen: _ClaimSnapshot) -> list[LaneBalance]:
-        with self._context.database.read() as session:
-            balances = []
-            for lane, claimed in seen.claimed.items():
-                balance = LaneBalance(seen.items[lane].acknowledged, claimed)
-                if balance.unclaimed:
-                    oldest = call_at(session, GATEWAY, agreement_id, lane, claimed.seq + 1)
-                    balance = replace(balance, oldest_at=0 if oldest is None else oldest.at)
-                balances.append(balance)
+        balances = []
+        for lane, claimed in seen.claimed.items():
+            balance = LaneBalance(seen.items[lane].acknowledged, claimed)
+            if balance.unclaimed:
+                oldest = metering.served_at(self._context, agreement_id, lane, claimed.seq + 1)
+                balance = replace(balance, oldest_at=oldest or 0)
+            balances.append(balance)
         return balances
 
     def _claim(
@@ -406,10 +401,7 @@ class ClaimMonitor:
 
     def _close(self, tracked: _TrackedAgreement, seen: _ClaimSnapshot) -> None:
         """Account for a closed agreement: what was delivered and not claimed is lost."""
-        with self._context.database.read() as session:
-            delivered = sum(
-                row.amount for row in last_calls(session, GATEWAY, tracked.agreement_id).values()
-            )
+        delivered = metering.delivered(self._context, tracked.agreement_id)
         lost = max(0, delivered - seen.state.acknowledged)
         if seen.settled:
             lost = 0
@@ -452,35 +444,12 @@ class ClaimMonitor:
         self._alarmed = set(alarms)
 
 
-def claims(context: Context, page: PageRequest) -> dict[str, Any]:
-    """The money owed to this organisation and not claimed yet, in total and by agreement;
-    ``claims_not_watched``, ``cursor_malformed``.
+def owing(report: ClaimsReport, page: PageRequest) -> Page[ClaimStatus]:
+    """The agreements with money that is owed to this organisation and not claimed yet;
+    ``cursor_malformed``.
     """
-    report, now = ClaimMonitor.of(context).report, context.now()
-    owing = [status for status in report.statuses if status.unclaimed]
-    listed = page_by_id(owing, lambda status: status.agreement_id, page)
-    return {
-        "unclaimed": str(report.unclaimed),
-        "atRisk": str(sum(status.unclaimed for status in report.at_risk(now))),
-        "lost": str(report.lost),
-        "checkedAt": report.checked_at,
-        "failure": report.failure or None,
-        **listed.map(lambda status: _shown(status, now)).to_json("agreements"),
-    }
-
-
-def _shown(status: ClaimStatus, now: int) -> dict[str, Any]:
-    window = status.window
-    return {
-        "agreementId": "0x" + status.agreement_id.hex(),
-        "unclaimed": str(status.unclaimed),
-        "due": status.reason,
-        "dueSince": status.due_since or None,
-        "windowEndsAt": None if window is None else window.ends_at,
-        "blocksLeft": None if window is None else window.blocks,
-        "refusal": status.refusal or None,
-        "atRisk": at_risk(status, now),
-    }
+    statuses = [status for status in report.statuses if status.unclaimed]
+    return page_by_id(statuses, lambda status: status.agreement_id, page)
 
 
 def _claims_at_risk(risky: Sequence[ClaimStatus], hint: str) -> Unavailable:

@@ -6,10 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import JSON, LargeBinary
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base
+from chain.statements.trade import DepositConfirmation
 from exchange.columns import Fen
+from registry.pages import Page, PageRequest, page_of
 
 
 class DepositRow(Base):
@@ -50,3 +52,48 @@ class PaymentRow(Base):
     member: Mapped[str] = mapped_column(sa.String(18), index=True)
     agreement_id: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     amount: Mapped[int] = mapped_column(Fen)
+
+
+def find_deposit(session: Session, reference: str) -> DepositRow | None:
+    """The deposit confirmed under a reference."""
+    return session.get(DepositRow, reference)
+
+
+def put_deposit(
+    session: Session,
+    reference: str,
+    confirmation: DepositConfirmation,
+    signature: bytes,
+    *,
+    at: int,
+) -> None:
+    """Store a confirmation in place of an earlier one under its reference."""
+    session.merge(
+        DepositRow(
+            reference=reference,
+            member=confirmation.member,
+            amount=confirmation.amount,
+            confirmation=confirmation.to_json(),
+            signature=signature,
+            at=at,
+        )
+    )
+
+
+def claimed_lanes(session: Session, agreement_id: bytes) -> set[int]:
+    """Lanes of an agreement for which the chain has paid."""
+    query = sa.select(ClaimedLaneRow.lane).where(ClaimedLaneRow.agreement_id == agreement_id)
+    return set(session.scalars(query))
+
+
+def payments(session: Session, page: PageRequest, agreement_id: bytes | None) -> Page[PaymentRow]:
+    """Payments, the latest first; ``cursor_malformed``."""
+    query = sa.select(PaymentRow)
+    if agreement_id is not None:
+        query = query.where(PaymentRow.agreement_id == agreement_id)
+    return page_of(session, query, (PaymentRow.height, PaymentRow.log_index), page)
+
+
+def put(session: Session, row: ClaimedLaneRow | PaymentRow) -> None:
+    """Store what an event says; the same event again changes nothing."""
+    session.merge(row)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from chain.core.errors import QiaolianError
 from exchange.agreements.proposal_ends import ProposalWorker
+from exchange.closing.worker import ClosingWorker
 from exchange.settlement.claims import ClaimMonitor
-from exchange.settlement.closing import ClosingWorker
 from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import AssembledNode
 from nodes.metrics import Metrics

@@ -27,13 +27,12 @@ from registry.access import (
 )
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
-from registry.property import deals, export, model, peers, register_api, steps
+from registry.property import deals, export, model, peers, steps
 from registry.property.register_api import READERS
 from registry.property.rules import STEP_NAMES, members_of
 from registry.schemas import BUNDLE, QueuedCall, Statement
 
 router = APIRouter(tags=["property"])
-router.include_router(register_api.router)
 
 _CONTENT: dict[str, Any] = {
     "unit": "440703-000001",

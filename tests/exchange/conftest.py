@@ -25,6 +25,8 @@ from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
 from exchange.agreements import offers, proposals
 from exchange.agreements.model import AgreementView, Offer, ProposalRequest
+from exchange.closing import api as closing_api
+from exchange.closing.buyer import ClosingLocks
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
@@ -33,8 +35,8 @@ from exchange.metering.model import CallQuery, CallResult
 from exchange.reconciliation import api as reconciliation_api
 from exchange.reports import api as reports_api
 from exchange.settlement import api as settlement_api
+from exchange.settlement import deposits
 from exchange.settlement import service as settlement
-from exchange.settlement.closing import ClosingLocks
 from registry import projection as registry_projection
 from registry.assets import api as assets_api
 from registry.assets import publication
@@ -118,10 +120,10 @@ class Market:
         return LOOP.run_until_complete(coroutine)
 
     def deposit(self, member: str, amount: int, reference: str) -> None:
-        made = settlement.confirm_deposit(
+        made = deposits.confirm_deposit(
             self.settlement_bank.context, member=member, amount=amount, reference=reference
         )
-        self.settlement_bank.done(made["operation"])
+        self.settlement_bank.done(made.operation)
 
     def grant(
         self,
@@ -234,7 +236,7 @@ class Market:
         return trust_for(self.department.context.ledger.deployment)
 
     def claim(self, agreement_id: bytes) -> None:
-        for operation in settlement.claim(self.department.context, agreement_id)["operations"]:
+        for operation in settlement.claim(self.department.context, agreement_id).operations:
             self.department.done(operation)
         self.settle()
 
@@ -282,6 +284,7 @@ APIS = (
     agreements_api,
     metering_api,
     settlement_api,
+    closing_api,
     reconciliation_api,
     reports_api,
     grants_api,

@@ -25,12 +25,12 @@ from chain.statements.credit import ConsentWithdrawal
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from chain.statements.members import Algorithm, KeyPurpose
 from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt
+from exchange.closing import notice
 from exchange.metering import buyer as buyer_side
 from exchange.metering.model import CallStatus
 from exchange.metering.store import GATEWAY, call_at
 from exchange.proof_profile import check_lane, check_trade
 from exchange.settlement import bundles
-from exchange.settlement import service as settlement
 from registry.credit import consents
 from registry.credit import export as credit_export
 from registry.credit import proof_profile as credit_story
@@ -74,7 +74,7 @@ def traded(market: Market, *numbers: int, claimed: bool = True) -> bytes:
 
 
 def finished(market: Market, agreement_id: bytes) -> None:
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     market.claim(agreement_id)
     market.anchor()
 

@@ -21,11 +21,13 @@ from chain.statements.members import KeyPurpose
 from chain.statements.trade import UsageRequest, Voucher
 from exchange.agreements import countersigning
 from exchange.agreements import service as agreements
+from exchange.closing import notice
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallQuery, CallStatus
 from exchange.reconciliation import service as reconciliation
+from exchange.settlement import deposits
 from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
 
@@ -239,7 +241,7 @@ def test_a_revoked_grant_stops_at_the_owner_at_once(market: Market) -> None:
 
 def test_gateways_stop_at_notice(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
-    settlement.give_notice(market.department.context, agreement_id)
+    notice.give_notice(market.department.context, agreement_id)
     market.department.done(f"notice/{agreement_id.hex()}")
     market.settle()
     assert market.call(agreement_id).reason == "agreement_in_notice"
@@ -405,7 +407,7 @@ def test_a_retry_after_revocation_voids_the_receipt(market: Market) -> None:
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 50
     market.department.restarted()
     market.bank.restarted()
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     compared = market.run(reconciliation.reconcile(market.supervisor.context, agreement_id))
     assert compared.agree, compared.findings
 
@@ -501,24 +503,24 @@ def test_closing_before_a_notice_or_within_its_window_is_refused(
     market: Market, agreement_id: bytes
 ) -> None:
     with pytest.raises(Conflict) as unannounced:
-        settlement.close(market.bank.context, agreement_id)
+        notice.close(market.bank.context, agreement_id)
     assert unannounced.value.code == "no_notice"
-    market.bank.done(settlement.give_notice(market.bank.context, agreement_id)["operation"])
+    market.bank.done(notice.give_notice(market.bank.context, agreement_id).operation)
     market.settle()
     with pytest.raises(Conflict) as refused:
-        settlement.close(market.bank.context, agreement_id)
+        notice.close(market.bank.context, agreement_id)
     assert refused.value.code == "window_open"
 
 
 def test_a_bank_reference_counts_once(market: Market) -> None:
     context = market.settlement_bank.context
-    settlement.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
-    settlement.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
+    deposits.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
+    deposits.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
     with pytest.raises(Conflict) as refused:
-        settlement.confirm_deposit(context, member=market.bank.member, amount=6, reference="twice")
+        deposits.confirm_deposit(context, member=market.bank.member, amount=6, reference="twice")
     assert refused.value.code == "idempotency_key_reused"
     with pytest.raises(Forbidden):
-        settlement.confirm_deposit(
+        deposits.confirm_deposit(
             market.bank.context, member=market.bank.member, amount=5, reference="own"
         )
 

@@ -22,15 +22,16 @@ from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker
 from chain.outbox.store import CALLS
+from exchange.closing import notice
 from exchange.metering import service as metering
 from exchange.metering.activity import Activity
+from exchange.metering.model import AcknowledgedAmount
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import claims
 from exchange.settlement import service as settlement
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import (
     GRACE_SECONDS,
-    AcknowledgedAmount,
     ClaimPolicy,
     ClaimReason,
     ClaimStatus,
@@ -180,14 +181,14 @@ def claim_operations(market: Market, agreement_id: bytes) -> list[str]:
         return list(session.scalars(query))
 
 
-def notice(market: Market, agreement_id: bytes) -> None:
-    settlement.give_notice(market.bank.context, agreement_id)
+def give_notice(market: Market, agreement_id: bytes) -> None:
+    notice.give_notice(market.bank.context, agreement_id)
     market.bank.done(f"notice/{agreement_id.hex()}")
 
 
 def close(market: Market, agreement_id: bytes) -> AgreementRecord:
     market.mine(5, 20)
-    settlement.close(market.bank.context, agreement_id)
+    notice.close(market.bank.context, agreement_id)
     market.bank.done(f"close/{agreement_id.hex()}")
     market.settle()
     return on_chain(market, agreement_id)
@@ -215,9 +216,9 @@ def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(
     agreement_id = market.open(grant_id, cap=2_000)
     with claiming(market, ClaimPolicy()):
         assert sum(market.call(agreement_id, number).amount for number in range(21)) == 1_050
-        notice(market, agreement_id)
+        give_notice(market, agreement_id)
         claimed(market, agreement_id, 1_000)
-        market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+        market.run(notice.acknowledge_all(market.bank.context, agreement_id))
         claimed(market, agreement_id, 1_050)
     state = close(market, agreement_id)
     assert (state.paid, state.refunded) == (1_050, 950)
@@ -292,8 +293,8 @@ def test_lanes_beyond_one_transaction_are_claimed_in_several(
 
     market.run(many())
     with claiming(market):
-        market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
-        notice(market, agreement_id)
+        market.run(notice.acknowledge_all(market.bank.context, agreement_id))
+        give_notice(market, agreement_id)
         claimed(market, agreement_id, 4_000)
     assert len(claim_operations(market, agreement_id)) >= 2
 
@@ -305,13 +306,13 @@ def test_a_claim_made_twice_is_one_and_after_closing_it_is_refused_for_good(
     market.call(agreement_id)
     market.call(agreement_id)
     context = market.department.context
-    first, second = (settlement.claim(context, agreement_id)["operations"] for _ in range(2))
+    first, second = (settlement.claim(context, agreement_id).operations for _ in range(2))
     assert first == second
     market.department.done(first[0])
     market.settle()
     assert refusal(lambda: settlement.claim(context, agreement_id)) == "nothing_to_claim"
     market.call(agreement_id)
-    notice(market, agreement_id)
+    give_notice(market, agreement_id)
     close(market, agreement_id)
     assert refusal(lambda: settlement.claim(context, agreement_id)) == "agreement_is_closed"
 
@@ -330,7 +331,7 @@ def test_a_claim_that_a_person_makes_beside_the_worker_pays_once(
         market.call(agreement_id)
     with claiming(market) as monitor:
         settlement.claim(market.department.context, agreement_id)
-        notice(market, agreement_id)
+        give_notice(market, agreement_id)
         claimed(market, agreement_id, 100)
         wait_until(lambda: unclaimed(monitor, agreement_id) == 0)
     assert len(claim_operations(market, agreement_id)) == 1
@@ -344,7 +345,7 @@ def test_a_suspended_provider_still_claims(market: Market, grant_id: bytes) -> N
     market.governance.execute("suspend", market.department.member, b"overdue".ljust(32, b"\0"))
     try:
         with claiming(market):
-            notice(market, agreement_id)
+            give_notice(market, agreement_id)
             claimed(market, agreement_id, 50)
     finally:
         market.governance.execute("lift", market.department.member)
@@ -357,7 +358,7 @@ def test_a_worker_started_anew_claims_what_the_former_one_left(
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
-    notice(market, agreement_id)
+    give_notice(market, agreement_id)
     market.department.context.services.drop(Activity)
     with claiming(market):
         claimed(market, agreement_id, 50)
@@ -434,17 +435,14 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(
         another_key(market),
         claiming(market) as monitor,
     ):
-        notice(market, agreement_id)
+        give_notice(market, agreement_id)
         found = wait_until(lambda: alarm(monitor, "claims_at_risk"))
         for part in ("50 fen under 1 agreement are", "UTC", "not_member_key"):
             assert part in found.sentence
-        listed = claims.claims(market.department.context, PageRequest(200))["agreements"]
-        (shown,) = [row for row in listed if row["agreementId"] == "0x" + agreement_id.hex()]
-        assert (shown["refusal"], shown["atRisk"], shown["due"]) == (
-            "not_member_key",
-            True,
-            "closing",
-        )
+        listed = claims.owing(monitor.report, PageRequest(200)).rows
+        (shown,) = [status for status in listed if status.agreement_id == agreement_id]
+        assert (shown.refusal, shown.reason) == ("not_member_key", "closing")
+        assert at_risk(shown, market.department.context.now())
         checked = monitor.report.checked_at
         wait_until(lambda: monitor.report.checked_at > checked)
         assert monitor.refusals == 1, (
@@ -474,7 +472,7 @@ def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(
         stopped = alarm(monitor)
         assert stopped is not None
         assert stopped.code == "claims_outbox_stopped"
-        notice(market, agreement_id)
+        give_notice(market, agreement_id)
         market.department.sync()
         monitor.round()
         with later(market, GRACE_SECONDS):
@@ -506,7 +504,7 @@ def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(
 
 def test_what_was_lost_when_an_agreement_closed_is_counted(market: Market, grant_id: bytes) -> None:
     agreement_id = owed(market, grant_id)
-    notice(market, agreement_id)
+    give_notice(market, agreement_id)
     close(market, agreement_id)
     with claiming(market) as monitor:
         lost = wait_until(lambda: monitor.report.lost)

@@ -20,16 +20,20 @@ from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict, QiaolianError, Unavailable
 from chain.statements.trade import FinalSettlement, UsageRequest, Voucher
+from exchange.closing import notice, provider, rules, totals, worker
+from exchange.closing import service as closing
+from exchange.closing.model import ClosingOutcome
+from exchange.closing.store import FinalSettlementRow
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway
-from exchange.metering.model import LaneState
+from exchange.metering.model import ClosingVoucher, LaneState
 from exchange.metering.rules import closing_voucher
-from exchange.metering.store import GATEWAY, FinalSettlementRow
+from exchange.metering.store import GATEWAY
 from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation
-from exchange.settlement import bundles, closing, rules
+from exchange.settlement import bundles
 from exchange.settlement import service as settlement
 from registry.evidence.store import ENTRIES, PENDING
 from tests.exchange.conftest import Market, Node
@@ -54,11 +58,11 @@ def agreement_id(market: Market, grant_id: bytes) -> Iterator[bytes]:
         node.restarted()
 
 
-def end(market: Market, agreement_id: bytes, side: str = "bank", **how: bool) -> dict[str, Any]:
+def end(market: Market, agreement_id: bytes, side: str = "bank", **how: bool) -> ClosingOutcome:
     """End the agreement from one side, impatiently."""
     patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.1
     try:
-        found: dict[str, Any] = market.run(
+        found: ClosingOutcome = market.run(
             closing.end(getattr(market, side).context, agreement_id, **how)
         )
     finally:
@@ -79,17 +83,17 @@ def on_chain(market: Market, agreement_id: bytes) -> Any:
 def settled(market: Market, agreement_id: bytes) -> Any:
     """The agreement on the chain once both sides' transactions and events are through."""
     for node in (market.department, market.bank):
-        found = closing.view(node.context, agreement_id)
+        found = totals.view(node.context, agreement_id)
         assert found is not None
-        if found["providerSignature"] is not None:
-            node.done(f"final/{agreement_id.hex()}/{found['hash'][2:18]}")
+        if found.provider_signature is not None:
+            node.done(f"final/{agreement_id.hex()}/{found.settlement.struct_hash().hex()[:16]}")
     market.settle()
     return on_chain(market, agreement_id)
 
 
 def stored(node: Node, agreement_id: bytes) -> str | None:
-    found = closing.view(node.context, agreement_id)
-    return None if found is None else found["state"]
+    found = totals.view(node.context, agreement_id)
+    return None if found is None else found.state
 
 
 def places(node: Node, agreement_id: bytes) -> int:
@@ -119,7 +123,7 @@ def test_either_side_ends_at_once_and_everything_delivered_is_paid(
     for number in range(5):
         market.call(agreement_id, number)
     answer = end(market, agreement_id, side)
-    assert answer["way"] == "cooperative"
+    assert answer.way == "cooperative"
     state = settled(market, agreement_id)
     assert (state.paid, state.refunded, state.notice_at) == (250, 750, 0), (
         "the last call too, without a window"
@@ -127,18 +131,19 @@ def test_either_side_ends_at_once_and_everything_delivered_is_paid(
     assert state.closed_at
     after = market.department.context.ledger.settlement.account(market.department.member)
     assert after.earned - before.earned == 225, "90 %, once, though both sides sent it"
-    totals = FinalSettlement.from_json(answer["finalSettlement"]["settlement"])
+    assert answer.totals is not None
+    signed = answer.totals.settlement
     assert (
-        market.bank.context.ledger.settlement.final_settlement(agreement_id) == totals.struct_hash()
+        market.bank.context.ledger.settlement.final_settlement(agreement_id) == signed.struct_hash()
     )
     for node in (market.bank, market.department):
         assert stored(node, agreement_id) == "settled"
-        assert logged(node, totals) == 1
-    assert end(market, agreement_id, side)["way"] == "closed"
+        assert logged(node, signed) == 1
+    assert end(market, agreement_id, side).way == "closed"
     assert (
         market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).findings == []
     )
-    assert settlement.accounts(market.bank.context)["conserved"] is True
+    assert settlement.accounts(market.bank.context).conserved is True
 
 
 def test_what_was_claimed_before_is_paid_once_and_nothing_is_left_to_claim(
@@ -163,7 +168,7 @@ def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(
         market.call(agreement_id, number)
     market.department.context.ledger.rpc.call("evm_setAutomine", False)
     try:
-        claimed = settlement.claim(market.department.context, agreement_id)["operations"]
+        claimed = settlement.claim(market.department.context, agreement_id).operations
         end(market, agreement_id, "department")
     finally:
         market.department.context.ledger.rpc.call("evm_setAutomine", True)
@@ -186,12 +191,13 @@ def test_free_sharing_ends_cooperatively_without_money(market: Market) -> None:
     try:
         agreement_id = market.open(market.grant(), cap=0, max_units=10)
         market.call(agreement_id)
-        assert end(market, agreement_id)["way"] == "cooperative"
+        assert end(market, agreement_id).way == "cooperative"
         state = settled(market, agreement_id)
         assert (state.opened, state.paid, state.refunded) == (0, 0, 0)
         assert state.closed_at
-        found = closing.view(market.department.context, agreement_id)
-        assert (found["units"], found["amount"]) == (1, "0")
+        found = totals.view(market.department.context, agreement_id)
+        assert found is not None
+        assert (found.settlement.units, found.settlement.amount) == (1, 0)
     finally:
         market.offer()
 
@@ -203,10 +209,10 @@ def test_an_unused_agreement_is_refunded_whole(market: Market, agreement_id: byt
 
 def test_a_closing_after_notice_needs_no_window(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
-    settlement.give_notice(market.bank.context, agreement_id)
+    notice.give_notice(market.bank.context, agreement_id)
     market.bank.done(f"notice/{agreement_id.hex()}")
     market.settle()
-    assert end(market, agreement_id)["way"] == "cooperative"
+    assert end(market, agreement_id).way == "cooperative"
     assert settled(market, agreement_id).paid == 50
 
 
@@ -256,7 +262,7 @@ def test_a_call_under_way_is_in_the_totals_or_is_not_made(
         )
 
     *calls, answer = market.run(both())
-    assert answer["way"] == "cooperative"
+    assert answer.way == "cooperative"
     served = [call for call in calls if not isinstance(call, BaseException)]
     assert all(call.code == "agreement_final" for call in calls if isinstance(call, QiaolianError))
     assert settled(market, agreement_id).paid == 50 * len(served)
@@ -279,7 +285,7 @@ def test_a_lost_answer_is_asked_for_again_and_closes_once(
     assert refused(lambda: market.call(agreement_id, 2)) == "agreement_final"
     market.bank.restarted()
     market.department.restarted()
-    assert end(market, agreement_id)["way"] in ("cooperative", "closed")
+    assert end(market, agreement_id).way in ("cooperative", "closed")
     assert settled(market, agreement_id).paid == 50
     assert places(market.department, agreement_id) == 1
 
@@ -293,8 +299,11 @@ def test_totals_stored_before_a_crash_are_sent_by_the_next_process(
     market.bank.peers.broken = False
     market.bank.restarted()
     assert stored(market.bank, agreement_id) == "proposed"
-    first = closing.view(market.bank.context, agreement_id)
-    assert end(market, agreement_id)["finalSettlement"]["hash"] == first["hash"], "the same bytes"
+    first = totals.view(market.bank.context, agreement_id)
+    again = end(market, agreement_id).totals
+    assert first is not None
+    assert again is not None
+    assert again.settlement == first.settlement, "the same bytes"
     assert settled(market, agreement_id).paid == 50
 
 
@@ -306,16 +315,16 @@ def test_a_buyers_worker_asks_again_after_a_crash_and_closes_once(
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
     market.bank.restarted()
     now = 0.0
-    worker = closing.ClosingWorker(market.bank.context, clock=lambda: now)
-    market.run(worker.round())
+    repeating = worker.ClosingWorker(market.bank.context, clock=lambda: now)
+    market.run(repeating.round())
     assert stored(market.bank, agreement_id) == "proposed"
     market.bank.peers.broken = False
-    market.run(worker.round())
+    market.run(repeating.round())
     assert stored(market.bank, agreement_id) == "proposed", (
         "a provider that does not answer is left alone for a while"
     )
-    now = closing.MAX_PAUSE
-    market.run(worker.round())
+    now = worker.MAX_PAUSE
+    market.run(repeating.round())
     assert stored(market.bank, agreement_id) == "signed"
     assert settled(market, agreement_id).paid == 50
 
@@ -333,7 +342,7 @@ def test_a_buyers_worker_opens_the_lanes_again_when_the_provider_does_not_sign(
 
     with monkeypatch.context() as patch:
         patch.setattr(market.bank.peers, "post", refuse)
-        market.run(closing.ClosingWorker(market.bank.context).round())
+        market.run(worker.ClosingWorker(market.bank.context).round())
     assert stored(market.bank, agreement_id) == "refused"
     market.call(agreement_id, 2)
 
@@ -367,7 +376,7 @@ def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_
     trade = market.run(Gateway.of(context).trade(agreement_id))
 
     async def hang_up() -> None:
-        task = asyncio.ensure_future(closing.countersign(context, market.bank.member, **body))
+        task = asyncio.ensure_future(provider.countersign(context, market.bank.member, **body))
         while not trade.final:
             await asyncio.sleep(0)
         task.cancel()
@@ -388,12 +397,14 @@ def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claim
         market.call(agreement_id, number)
     market.bank.peers.broken = True
     answer = end(market, agreement_id)
-    assert (answer["way"], answer["refusal"]["code"]) == ("notice", "peer_unreachable")
-    market.bank.done(answer["operation"])
+    assert answer.refusal is not None
+    assert (answer.way, answer.refusal.code) == ("notice", "peer_unreachable")
+    assert answer.operation is not None
+    market.bank.done(answer.operation)
     market.settle()
     market.claim(agreement_id)
     market.mine(5, 20)
-    market.bank.done(settlement.close(market.bank.context, agreement_id)["operation"])
+    market.bank.done(notice.close(market.bank.context, agreement_id).operation)
     market.settle()
     assert on_chain(market, agreement_id).paid == 100, (
         "all but the last call, which only the next signature acknowledges"
@@ -412,20 +423,20 @@ def proposal(
     """What the buyer's node sends, with edited totals signed by the buyer."""
     trade = market.run(Buyer.of(market.bank.context).trade(agreement_id))
     heads = {lane.number: lane.state for lane in trade.lanes if lane.state.seq}
-    totals = rules.final_settlement(agreement_id, heads)
-    totals = edit(totals) if edit else totals
+    settled_by = rules.final_settlement(agreement_id, heads)
+    settled_by = edit(settled_by) if edit else settled_by
     vouchers = [closing_voucher(agreement_id, number, head) for number, head in heads.items()]
     sign = market.bank.context.sign
     return {
-        "settlement": totals,
-        "signature": sign(totals),
-        "vouchers": [(voucher, sign(voucher)) for voucher in vouchers],
+        "settlement": settled_by,
+        "signature": sign(settled_by),
+        "vouchers": [ClosingVoucher(voucher, sign(voucher)) for voucher in vouchers],
     }
 
 
 def countersign(market: Market, body: dict[str, Any], caller: str | None = None) -> Any:
     return market.run(
-        closing.countersign(market.department.context, caller or market.bank.member, **body)
+        provider.countersign(market.department.context, caller or market.bank.member, **body)
     )
 
 
@@ -494,12 +505,14 @@ def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher
     assert refused(lambda: countersign(market, {**body, "vouchers": []})) == "vouchers_differ"
     twice = {**body, "vouchers": body["vouchers"] * 2}
     assert refused(lambda: countersign(market, twice)) == "vouchers_differ"
-    voucher: Voucher = dataclasses.replace(body["vouchers"][0][0], acknowledged_amount=49)
-    lower = {**body, "vouchers": [(voucher, market.bank.context.sign(voucher))]}
+    voucher: Voucher = dataclasses.replace(body["vouchers"][0].voucher, acknowledged_amount=49)
+    lower = {**body, "vouchers": [ClosingVoucher(voucher, market.bank.context.sign(voucher))]}
     assert refused(lambda: countersign(market, lower)) == "acknowledgement_differs"
     forged = {
         **body,
-        "vouchers": [(body["vouchers"][0][0], market.department.context.sign(voucher))],
+        "vouchers": [
+            ClosingVoucher(body["vouchers"][0].voucher, market.department.context.sign(voucher))
+        ],
     }
     assert refused(lambda: countersign(market, forged)) == "wrong_signer"
     assert stored(market.department, agreement_id) is None
@@ -511,12 +524,13 @@ def test_a_refusal_opens_the_buyers_lanes_again(market: Market, agreement_id: by
     right, lane.state = lane.state, dataclasses.replace(lane.state, amount=0)
     assert refused(lambda: end(market, agreement_id, notice=False)) == "final_totals_differ"
     lane.state = right
-    found = closing.view(market.bank.context, agreement_id)
-    assert (found["state"], found["reason"]) == ("refused", "final_totals_differ")
+    found = totals.view(market.bank.context, agreement_id)
+    assert found is not None
+    assert (found.state, found.reason) == ("refused", "final_totals_differ")
     market.call(agreement_id, 2)
     market.bank.restarted()
     market.call(agreement_id, 3)
-    assert end(market, agreement_id)["way"] == "cooperative"
+    assert end(market, agreement_id).way == "cooperative"
     assert settled(market, agreement_id).paid == 150
 
 
@@ -536,11 +550,9 @@ def test_only_the_parties_see_or_ask(market: Market, agreement_id: bytes) -> Non
         refused(lambda: market.run(closing.requested(market.bank.context, outsider, agreement_id)))
         == "not_provider"
     )
+    assert refused(lambda: totals.shown(market.bank.context, outsider, agreement_id)) == "not_party"
     assert (
-        refused(lambda: closing.shown(market.bank.context, outsider, agreement_id)) == "not_party"
-    )
-    assert (
-        refused(lambda: closing.shown(market.bank.context, market.bank.member, agreement_id))
+        refused(lambda: totals.shown(market.bank.context, market.bank.member, agreement_id))
         == "final_settlement_unknown"
     )
 

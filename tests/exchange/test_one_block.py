@@ -7,9 +7,10 @@ from __future__ import annotations
 import pytest
 
 from exchange.agreements.proposal_ends import ProposalWorker
+from exchange.closing import notice
+from exchange.closing import service as closing
 from exchange.metering import service as metering
 from exchange.reconciliation import service as reconciliation
-from exchange.settlement import closing
 from exchange.settlement import service as settlement
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
@@ -43,8 +44,8 @@ def test_a_claim_is_made_by_agreement_and_lanes_of_one_block(
         market.call(agreement_id)
     with decided_on_one_block(market.department.context):
         made = settlement.claim(market.department.context, agreement_id)
-    assert made["lanes"] > 0
-    for operation in made["operations"]:
+    assert made.lanes > 0
+    for operation in made.operations:
         market.department.done(operation)
 
 
@@ -67,10 +68,10 @@ def test_an_agreement_closes_by_its_record_and_the_time_of_the_same_block(
     agreement_id = market.open(grant_id)
     context = market.bank.context
     with decided_on_one_block(context):
-        market.bank.done(settlement.give_notice(context, agreement_id)["operation"])
+        market.bank.done(notice.give_notice(context, agreement_id).operation)
     market.mine(10, 10)
     with decided_on_one_block(context):
-        market.bank.done(settlement.close(context, agreement_id)["operation"])
+        market.bank.done(notice.close(context, agreement_id).operation)
 
 
 def test_final_totals_are_signed_by_agreement_and_keys_of_one_block(
@@ -80,7 +81,8 @@ def test_final_totals_are_signed_by_agreement_and_keys_of_one_block(
     market.call(agreement_id)
     with decided_on_one_block(market.department.context):
         made = market.run(closing.end(market.bank.context, agreement_id))
-    market.bank.done(made["operation"])
+    assert made.operation is not None
+    market.bank.done(made.operation)
 
 
 def test_counts_are_compared_with_lanes_and_payments_of_one_block(

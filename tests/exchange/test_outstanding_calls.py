@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from chain.core.errors import Conflict, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.statements.trade import RequestWithdrawal, UsageReceipt, UsageRequest
+from exchange.closing import notice
 from exchange.metering import batcher
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
@@ -21,7 +22,6 @@ from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallOutstanding, CallResult, CallStatus
 from exchange.metering.store import BUYER, GATEWAY
 from exchange.reconciliation import service as reconciliation
-from exchange.settlement import service as settlement
 from nodes.answers import HttpAnswer, peer_refusal
 from nodes.problems import problem
 from registry.evidence.store import ENTRIES, PENDING
@@ -355,10 +355,8 @@ def test_closing_withdraws_what_nobody_waits_for(market: Market, agreement_id: b
     market.call(agreement_id)
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id, 2))
-    (voucher,) = market.run(
-        settlement.acknowledge_all(market.bank.context, agreement_id, notice=False)
-    )["vouchers"]
-    assert (voucher["voucher"]["seq"], voucher["voucher"]["acknowledgedAmount"]) == (2, "50")
+    (signed,) = market.run(notice.acknowledge_all(market.bank.context, agreement_id))
+    assert (signed.voucher.seq, signed.voucher.acknowledged_amount) == (2, 50)
     assert fetch(market, key).reason == "withdrawn"
     compared = market.run(reconciliation.reconcile(market.supervisor.context, agreement_id))
     assert compared.agree, compared.findings

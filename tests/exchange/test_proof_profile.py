@@ -14,9 +14,9 @@ import pytest
 from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.errors import VerificationError
+from exchange.closing import notice
 from exchange.proof_profile import check_lane, check_trade
 from exchange.settlement import bundles
-from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
 
 CHECKERS = {"trade": check_trade, "lane": check_lane}
@@ -30,7 +30,7 @@ def traded(market: Market) -> tuple[bytes, bytes]:
     for number in range(6):
         market.call(agreement_id, number)
     market.call(agreement_id, 999)
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     market.claim(agreement_id)
     market.anchor()
     context = market.department.context

@@ -20,6 +20,8 @@ from exchange.agreements import countersigning, offers, peers, proposal_ends, pr
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementStage, ProposalRequest
 from exchange.agreements.proposal_ends import ProposalWorker
+from exchange.closing import notice
+from exchange.settlement import deposits
 from exchange.settlement import service as settlement
 from registry.grants import service as grants
 from registry.pages import PageRequest
@@ -274,14 +276,14 @@ def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_i
     market: Market,
 ) -> None:
     context = market.bank.context
-    first = settlement.withdraw(context, amount=10**12, order="too-much")["operation"]
+    first = deposits.withdraw(context, amount=10**12, order="too-much")
     with pytest.raises(QiaolianError) as refused:
         market.bank.done(first)
     assert refused.value.code == "not_enough_free"
     with pytest.raises(Conflict) as reused:
-        settlement.withdraw(context, amount=1, order="too-much")
+        deposits.withdraw(context, amount=1, order="too-much")
     assert reused.value.code == "idempotency_key_reused"
-    assert settlement.withdraw(context, amount=10**12, order="too-much")["operation"] != first
+    assert deposits.withdraw(context, amount=10**12, order="too-much") != first
 
 
 # --- Before anything is signed --------------------------------------------------------------------
@@ -582,22 +584,22 @@ def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(
             call(context, agreement_id)
         return refused.value.code
 
-    assert code_of(settlement.give_notice, bank, proposed) == "agreement_not_open"
-    assert code_of(settlement.close, bank, proposed) == "agreement_not_open"
+    assert code_of(notice.give_notice, bank, proposed) == "agreement_not_open"
+    assert code_of(notice.close, bank, proposed) == "agreement_not_open"
     with bank.database.read() as session:
         assert not is_known(session, f"notice/{proposed.hex()}")
         assert not is_known(session, f"close/{proposed.hex()}")
     agreement_id = market.open(grant_id)
-    market.bank.done(settlement.give_notice(bank, agreement_id)["operation"])
+    market.bank.done(notice.give_notice(bank, agreement_id).operation)
     market.settle()
-    again = settlement.give_notice(department, agreement_id)
-    assert (again["operation"], again["noticeAt"] > 0) == (None, True)
+    again = notice.give_notice(department, agreement_id)
+    assert (again.operation, again.done_at is not None) == (None, True)
     market.mine(5, 20)
-    market.bank.done(settlement.close(bank, agreement_id)["operation"])
+    market.bank.done(notice.close(bank, agreement_id).operation)
     market.settle()
-    assert settlement.close(bank, agreement_id)["operation"] == f"close/{agreement_id.hex()}"
-    assert settlement.close(department, agreement_id)["operation"] is None
-    assert code_of(settlement.give_notice, department, agreement_id) == "agreement_is_closed"
+    assert notice.close(bank, agreement_id).operation == f"close/{agreement_id.hex()}"
+    assert notice.close(department, agreement_id).operation is None
+    assert code_of(notice.give_notice, department, agreement_id) == "agreement_is_closed"
     assert code_of(settlement.claim, department, agreement_id) == "nothing_to_claim"
 
 

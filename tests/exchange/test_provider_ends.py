@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from chain.ethereum.eip712 import encode_code
 from chain.statements.members import KeyPurpose
+from exchange.closing import notice
 from exchange.metering.model import CallStatus
-from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
 
 
@@ -28,6 +28,6 @@ def test_a_gateway_whose_statement_key_has_ended_serves_nothing_and_what_it_deli
         0,
         None,
     )
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     market.claim(agreement_id)
     assert market.department.context.ledger.settlement.lane(agreement_id, 0).amount == served.amount

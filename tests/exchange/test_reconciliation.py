@@ -19,13 +19,13 @@ from chain.core.errors import Forbidden, Unavailable
 from chain.ethereum.records import LaneRecord
 from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest
 from exchange.agreements import service as agreements
+from exchange.closing import notice
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.store import BUYER, GATEWAY
 from exchange.reconciliation import service as reconciliation
 from exchange.reconciliation.model import Comparison, LaneCount
 from exchange.reconciliation.rules import compare, read
-from exchange.settlement import service as settlement
 from exchange.settlement.store import ClaimedLaneRow
 from nodes.cli.reconcile import exit_code
 from registry.pages import PageRequest
@@ -159,7 +159,7 @@ def agreement_id(market: Market) -> bytes:
     for number in range(5):
         market.call(found, number)
     market.call(found, 999)
-    market.run(settlement.acknowledge_all(market.bank.context, found, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, found))
     market.claim(found)
     return found
 
@@ -300,7 +300,7 @@ def test_an_answer_in_transit_is_a_gap_of_one_position_until_it_arrives(
     monkeypatch.undo()
     assert market.call(agreement_id, 2, key="late").seq == 7
     assert "gap" not in report(market, agreement_id)["kinds"]
-    assert json.dumps(market.run(metering.close_lanes(market.bank.context, agreement_id)))
+    assert market.run(metering.close_lanes(market.bank.context, agreement_id))
 
 
 # --- Nodes that lie -------------------------------------------------------------------------------
@@ -474,7 +474,7 @@ def twin_id(market: Market, agreement_id: bytes) -> bytes:
     for number in range(5):
         market.call(found, number)
     market.call(found, 999)
-    market.run(settlement.acknowledge_all(market.bank.context, found, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, found))
     return found
 
 

@@ -20,6 +20,8 @@ from chain.core.errors import Forbidden, QiaolianError
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
+from exchange.closing import notice, totals
+from exchange.closing import service as closing
 from exchange.metering import buyer as buyer_side
 from exchange.metering import recovery
 from exchange.metering.gateway import Gateway
@@ -27,8 +29,7 @@ from exchange.metering.model import CallStatus
 from exchange.metering.store import BUYER, GATEWAY, UnrecoveredAgreementRow
 from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation
-from exchange.settlement import bundles, closing
-from exchange.settlement import service as settlement
+from exchange.settlement import bundles
 from registry.evidence import checkpoints, witness
 from registry.evidence import recovery as log
 from registry.grants import service as grants
@@ -283,11 +284,11 @@ def test_a_closing_voucher_comes_back_and_can_be_claimed(
     market.call(agreement_id)
     old = backup("department")
     market.call(agreement_id, 2)
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     old.put_back()
     recover(market, market.department, agreement_id)
     market.claim(agreement_id)
-    assert settlement.books(market.department.context, agreement_id)["paid"] == "100"
+    assert agreements.proved_state(market.department.context, agreement_id).paid == 100
 
 
 def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(
@@ -308,7 +309,7 @@ def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(
     assert found is not None
     take(node, found)
     assert (found.size, recover(market, node, agreement_id).positions) == (size, 3)
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     market.claim(agreement_id)
     market.anchor()
     assert witnessed(market, node) > size, (
@@ -556,7 +557,7 @@ def test_a_voucher_that_matches_no_position_is_refused(
     market: Market, agreement_id: bytes, backup: Any
 ) -> None:
     market.call(agreement_id)
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
 
     def lie(answer: Any) -> Any:
         if answer.get("voucher"):
@@ -641,7 +642,7 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
     try:
         market.run(closing.end(market.bank.context, agreement_id))
         witnessed(market, node)
-        signed = closing.view(market.bank.context, agreement_id)
+        signed = totals.view(market.bank.context, agreement_id)
         old.put_back()
         found = market.run(log.find_lost_entries(node.context))
         assert found is not None
@@ -664,8 +665,7 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
         market.department.peers.altered = None
         assert recover(market, node, agreement_id).refusal is None
         assert (
-            closing.view(node.context, agreement_id)["providerSignature"]
-            == signed["providerSignature"]
+            totals.view(node.context, agreement_id).provider_signature == signed.provider_signature
         )
         assert market.run(Gateway.of(node.context).trade(agreement_id)).final, (
             "nothing is served under totals that bind"
@@ -673,6 +673,6 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
     finally:
         market.department.context.ledger.rpc.call("evm_setAutomine", True)
         market.department.context.ledger.rpc.call("anvil_mine", "0x1")
-    market.bank.done(f"final/{agreement_id.hex()}/{signed['hash'][2:18]}")
+    market.bank.done(f"final/{agreement_id.hex()}/{signed.settlement.struct_hash().hex()[:16]}")
     market.settle()
-    assert closing.view(node.context, agreement_id)["state"] == "settled"
+    assert totals.view(node.context, agreement_id).state == "settled"

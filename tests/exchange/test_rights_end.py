@@ -9,8 +9,9 @@ import pytest
 from chain.ethereum.eip712 import encode_code
 from chain.ethereum.ledger import Reverted
 from chain.statements.members import KeyPurpose
+from exchange.closing import notice
 from exchange.metering.model import CallStatus
-from exchange.settlement import service as settlement
+from exchange.settlement import deposits
 from registry.assets import status
 from tests.exchange.conftest import Market
 
@@ -48,10 +49,9 @@ def test_a_deposit_the_chain_refused_is_confirmed_again_under_the_same_reference
     bank, context = market.bank.member, market.settlement_bank.context
 
     def confirm() -> str:
-        operation: str = settlement.confirm_deposit(
+        return deposits.confirm_deposit(
             context, member=bank, amount=7, reference="while suspended"
-        )["operation"]
-        return operation
+        ).operation
 
     market.mine(1, 1)
     before = context.ledger.settlement.account(bank).deposited
@@ -84,7 +84,7 @@ def test_a_request_under_a_key_that_has_ended_is_refused_and_what_was_delivered_
     market.governance.execute("endKey", key, encode_code("retired"))
     market.settle()
     assert refused(market, agreement_id) == "key_ended"
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     market.claim(agreement_id)
     assert market.department.context.ledger.settlement.lane(agreement_id, 0).seq > served.seq
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from exchange.agreements import service as agreements
+from exchange.closing import notice
 from exchange.metering.model import CallStatus
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
@@ -44,19 +45,20 @@ def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
     assert sum(result.amount for result in results) == 500
 
     first = settlement.claim(market.department.context, agreement_id)
-    for operation in first["operations"]:
+    for operation in first.operations:
         market.department.done(operation)
     market.settle()
     state = market.department.context.ledger.settlement.agreement(agreement_id)
     assert state.acknowledged == 450, "the last call of the lane is not acknowledged yet"
 
-    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=True))
+    market.run(notice.acknowledge_all(market.bank.context, agreement_id))
+    notice.give_notice(market.bank.context, agreement_id)
     market.bank.done(f"notice/{agreement_id.hex()}")
     market.settle()
-    for operation in settlement.claim(market.department.context, agreement_id)["operations"]:
+    for operation in settlement.claim(market.department.context, agreement_id).operations:
         market.department.done(operation)
     market.mine(5, 20)
-    settlement.close(market.bank.context, agreement_id)
+    notice.close(market.bank.context, agreement_id)
     market.bank.done(f"close/{agreement_id.hex()}")
     market.settle()
 
@@ -66,5 +68,5 @@ def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
     assert after.earned - before.earned == 450, "90 % of 500 fen"
     compared = market.run(reconciliation.reconcile(market.supervisor.context, agreement_id))
     assert compared.findings == []
-    assert settlement.accounts(market.bank.context)["conserved"] is True
+    assert settlement.accounts(market.bank.context).conserved is True
     assert agreements.view(market.department.context, agreement_id).state == "closed"

@@ -206,14 +206,14 @@ LISTS = {
     "payments": List(
         settlement.payments,
         PaymentRow,
-        lambda row: (row["height"], row["logIndex"]),
+        lambda row: (row.height, row.log_index),
         lambda number: {"height": number // 4, "log_index": number},
         {"height": -1},
     ),
     "payments of an agreement": List(
         lambda context, page: settlement.payments(context, page, bytes(32)),
         PaymentRow,
-        lambda row: (row["height"], row["logIndex"]),
+        lambda row: (row.height, row.log_index),
         lambda number: {"height": number // 4, "log_index": number, "agreement_id": bytes(32)},
         {"height": -1},
     ),

@@ -20,7 +20,7 @@ SEVERAL_DECISIONS = {
     # The totals, and each agreement by itself.
     "exchange.reconciliation.service.report",
     # Closes cooperatively; if that fails, gives notice by what the chain has then.
-    "exchange.settlement.closing.end",
+    "exchange.closing.service.end",
     # A start's checks, one after the other.
     "nodes.restore_guard.RestoreGuardWorker.round",
     # A round's steps, each by itself.

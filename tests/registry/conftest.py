@@ -41,6 +41,7 @@ from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.members import api as members_api
 from registry.property import api as property_api
+from registry.property import register_api
 from registry.sources import Record, SourceColumn, SourceSchema
 from registry.uscc import with_check_character
 from tests.support.node import LocalNode, LocalPeers, application, make_context, sources_of
@@ -355,7 +356,15 @@ class Network:
         return consent_id(commitment, person.address)
 
 
-APIS = (members_api, assets_api, grants_api, credit_api, property_api, evidence_api)
+APIS = (
+    members_api,
+    assets_api,
+    grants_api,
+    credit_api,
+    property_api,
+    register_api,
+    evidence_api,
+)
 
 
 @pytest.fixture(scope="package")
