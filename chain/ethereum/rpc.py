@@ -112,13 +112,13 @@ class Rpc:
                 answers = self._exchange(url, calls)
             except (ChainUnreachable, ChainAnswer) as error:
                 self._checked.discard(url)
-                error.by(RefusedBy(Refuser.CHAIN, address=urlsplit(url).netloc.rpartition("@")[2]))
+                error.by(RefusedBy(Refuser.CHAIN, address=address_of(url)))
                 # Another chain is worse news than silence: it is what the operator has to hear
                 # about.
                 if failure is None or error.code == "chain_wrong_id":
                     failure = error
                 if len(self.urls) > 1:
-                    log.warning("chain node %s: %s (%s)", url, error.sentence, error.code)
+                    log.warning("chain node %s: %s (%s)", shown(url), error.sentence, error.code)
                 continue
             self._current = place
             return answers
@@ -152,7 +152,7 @@ class Rpc:
                     "chain_wrong_id",
                     f"The chain node answers for chain {found_id}, not for chain {self._chain_id}.",
                     hint="Correct the node's chain URL, or use the deployment.json of that chain.",
-                    url=url,
+                    url=shown(url),
                 )
             if self._genesis_hash not in (None, found_hash):
                 raise ChainAnswer(
@@ -160,7 +160,7 @@ class Rpc:
                     "The chain node's chain has the right number but another genesis block.",
                     hint="The network was rebuilt, or the URL is of another network: use the "
                     "matching deployment.json.",
-                    url=url,
+                    url=shown(url),
                 )
             self._checked.add(url)
 
@@ -182,7 +182,7 @@ class Rpc:
                 "No chain node answered.",
                 hint="Check that the validator runs and that the chain URL "
                 "is right; the request can be repeated.",
-                url=url,
+                url=shown(url),
             ) from error
         if len(raw) > MAX_RESPONSE_BYTES:
             raise _bad_answer(url)
@@ -215,6 +215,18 @@ class Rpc:
                 if last:
                     raise
         raise AssertionError("unreachable")
+
+
+def address_of(url: str) -> str:
+    """Host and port of a URL."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def shown(url: str) -> str:
+    """A URL as it may be logged and answered: scheme, host and port. Its user, path and query may
+    hold a password or an access key.
+    """
+    return f"{urlsplit(url).scheme}://{address_of(url)}"
 
 
 def _ordered(url: str, calls: Sequence[Call], numbers: list[int], decoded: Any) -> list[Any]:
@@ -255,5 +267,5 @@ def _bad_answer(url: str) -> ChainAnswer:
         "chain_bad_answer",
         "What answers at the chain URL does not speak JSON-RPC.",
         hint="Check the chain URL: a proxy or another program may be listening there.",
-        url=url,
+        url=shown(url),
     )

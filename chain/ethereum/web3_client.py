@@ -11,10 +11,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from chain.core.errors import RefusedBy, Refuser
-from chain.ethereum.rpc import ChainUnreachable, RpcRefused
+from chain.ethereum.rpc import ChainUnreachable, RpcRefused, address_of
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -66,7 +65,7 @@ def chain_errors(url: str) -> Iterator[None]:
             "No chain node answered.",
             hint="Check that the validator runs and that the chain URL "
             "is right; the request can be repeated.",
-        ).by(RefusedBy(Refuser.CHAIN, address=urlsplit(url).netloc.rpartition("@")[2])) from error
+        ).by(RefusedBy(Refuser.CHAIN, address=address_of(url))) from error
     except Web3RPCError as error:
         detail = (error.rpc_response or {}).get("error")
         message = detail.get("message") if isinstance(detail, dict) else error

@@ -59,6 +59,18 @@ def test_a_node_that_does_not_listen_is_unreachable() -> None:
     assert code_of(lambda: rpc.call("eth_blockNumber")) == "chain_unreachable"
 
 
+def test_an_error_and_the_log_name_a_node_without_what_its_url_keeps_secret(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nodes = [closed_port() for _ in range(2)]
+    secret = [node.replace("//", "//user:hidden@") + "/hidden?key=hidden" for node in nodes]
+    with pytest.raises(QiaolianError) as caught:
+        Rpc(secret).call("eth_blockNumber")
+    assert caught.value.context["url"] in nodes
+    assert all(node in caplog.text for node in nodes)
+    assert "hidden" not in f"{caplog.text}{caught.value.context}{caught.value.refused_by}"
+
+
 def test_a_node_that_accepts_and_never_answers_is_unreachable_in_time() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
