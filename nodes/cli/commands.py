@@ -118,6 +118,12 @@ def _key() -> CommandParser:
     return key.GROUP
 
 
+def _sign() -> CommandParser:
+    from nodes.cli import sign
+
+    return sign
+
+
 def _reconcile() -> CommandParser:
     from nodes.cli import reconcile
 
@@ -240,6 +246,9 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "a chief data officer's or administrator's own key "
             "file: make, replace, show, passphrase",
             _key,
+        ),
+        "sign": CommandEntry(
+            "sign a request downloaded from a console, with your own key file", _sign
         ),
         "reconcile": CommandEntry("gateway, buyer and chain compared", _reconcile),
         "log": CommandEntry("evidence logs: show, anchor, forks", _log),

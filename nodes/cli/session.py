@@ -433,22 +433,24 @@ class CommandSession:
         ``confirmation_missing``.
         """
         print("\n".join(output.lines(dict(about), "  ")), file=sys.stderr, flush=True)
-        if not self._arguments.yes and not self._ask_yes_or_no(question):
+        if not self._arguments.yes and not agreed(question):
             raise BadInput("not_confirmed", "Nothing was changed.")
 
     def _require_agreed(self) -> None:
-        if not self._ask_yes_or_no("Sign this?"):
+        if not agreed("Sign this?"):
             raise BadInput("not_signed", "Nothing was signed.")
 
-    def _ask_yes_or_no(self, question: str) -> bool:
-        if not sys.stdin.isatty():
-            raise BadInput(
-                "confirmation_missing",
-                "Nobody is there to be asked.",
-                hint="Give --yes to go on without being asked.",
-            )
-        print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() == "yes"
+
+def agreed(question: str) -> bool:
+    """Ask the person at the terminal; ``confirmation_missing`` where nobody is there."""
+    if not sys.stdin.isatty():
+        raise BadInput(
+            "confirmation_missing",
+            "Nobody is there to be asked.",
+            hint="Give --yes to go on without being asked.",
+        )
+    print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"
 
 
 def _is_address(url: str) -> bool:

@@ -19,6 +19,7 @@ FILES = {
     "console.css": "console.css",
     "console.js": "console.js",
     "charts.js": "charts.js",
+    "wallet.js": "wallet.js",
     "icon.svg": "icon.svg",
     "htmx.js": "node_modules/htmx.org/dist/htmx.min.js",
     "echarts.js": "node_modules/echarts/dist/echarts.min.js",

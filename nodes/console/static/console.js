@@ -4,7 +4,7 @@
 // A form is sent once: a second click waits for the answer to the first. The server holds to it too.
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post") return;
+  if (form.method !== "post" || form.dataset.again) return;
   if (form.dataset.sent) {
     event.preventDefault();
     return;

@@ -1,0 +1,112 @@
+"""``qiaolian sign``: sign, on the person's own machine, a request downloaded from a console.
+
+The statement in the file is shown and hashed here. A grant's request also holds the grant as the
+node describes it; it is checked against the id that is signed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from chain.core.errors import BadInput
+from chain.ethereum.deployment import Deployment
+from chain.keys.files import write_private
+from chain.statements.grants import GrantDecision, GrantRevocation
+from chain.statements.signing_files import SignatureFile, SignRequest
+from nodes.cli import output
+from nodes.cli.session import KEY_ARGUMENTS, agreed, open_key
+from registry.grants.signing import reviewed, reviewed_asset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("request", type=Path, metavar="REQUEST", help="the downloaded request")
+    for flags, settings in KEY_ARGUMENTS:
+        parser.add_argument(*flags, **settings)
+    parser.add_argument(
+        "--deployment",
+        type=Path,
+        metavar="FILE",
+        help="the network's deployment.json: a request for another network is refused",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where the signature goes (default: REQUEST with .signature.json)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the statement, ask, and write the signature."""
+    request = _read(arguments.request)
+    if arguments.deployment is not None:
+        _require_network(request, Deployment.load(arguments.deployment))
+    _review(request)
+    out: Path = arguments.out or arguments.request.with_suffix(".signature.json")
+    if out.exists():
+        raise BadInput("signature_exists", f"{out} exists.", hint="Give another --out FILE.")
+    key = open_key(arguments.key, arguments.passphrase_file)
+    statement = request.statement
+    shown = {
+        "statement": {type(statement).__name__: statement.to_json()},
+        "under": {
+            "chain": request.domain.chain_id,
+            "contract": request.domain.contract,
+            "key": key.address,
+        },
+        "the node says (not signed)": request.about,
+    }
+    print("You sign:\n" + "\n".join(output.lines(shown, "  ")), file=sys.stderr, flush=True)
+    if not arguments.yes and not agreed("Sign this?"):
+        raise BadInput("not_signed", "Nothing was signed.")
+    digest = statement.digest(request.domain)
+    write_private(out, SignatureFile(digest, key.sign_digest(digest)).to_bytes())
+    print(f"{out}: choose this file on the page that offered the request.")
+    return 0
+
+
+def _read(path: Path) -> SignRequest:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput("sign_request_malformed", f"{path} cannot be read.") from error
+    return SignRequest.from_bytes(data)
+
+
+def _require_network(request: SignRequest, deployment: Deployment) -> None:
+    """Refuse a statement of another chain or contract."""
+    if deployment.domain(request.statement.contract) != request.domain:
+        raise BadInput(
+            "sign_request_differs",
+            "The request is for another network than the deployment file.",
+            hint="Do not sign; ask who runs the node.",
+        )
+
+
+def _review(request: SignRequest) -> None:
+    """Compare what the node describes with what is signed, where this program knows how.
+
+    Raises:
+        BadInput: ``grant_differs``, ``grant_malformed``, ``grant_asset_unseen``,
+            ``sign_request_differs``.
+    """
+    statement = request.statement
+    if not isinstance(statement, GrantDecision | GrantRevocation):
+        return
+    grant_id, terms = reviewed(request.described)
+    if grant_id != statement.grant_id:
+        raise BadInput(
+            "sign_request_differs",
+            "The request describes another grant than the one it asks to sign.",
+            hint="Do not sign; ask who runs the node.",
+        )
+    asset = reviewed_asset(request.described, terms)
+    if isinstance(statement, GrantDecision) and statement.approved and asset is None:
+        raise BadInput(
+            "grant_asset_unseen",
+            "The request does not show the asset version that this grant is about; "
+            "nothing is approved unseen.",
+        )
