@@ -32,7 +32,8 @@ from chain.statements.trade import Agreement, UsageRequest
 from exchange.metering import rules
 from exchange.metering.model import CallQuery
 from exchange.metering.rules import UnknownSubjects
-from registry.credit.rules import CheckedPackage, ConsentPackage, consent_records, require_consent
+from registry.credit.model import CheckedPackage, ConsentPackage
+from registry.credit.rules import consent_records, require_consent
 from registry.grants.rules import require_allows, require_delivering
 from registry.masking import require_columns
 from registry.purposes import ListedPurposes

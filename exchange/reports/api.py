@@ -62,12 +62,12 @@ async def make(
     context: Context = Depends(get_context),
     idempotency_key: Annotated[str | None, Header(max_length=180)] = None,
     _caller: Principal = Depends(require_local("system", "clerk")),
-) -> dict[str, Any]:
+) -> ReportAnswer:
     key = (
         idempotency_key
         or hashlib.sha256(f"{body.model_dump_json()}{context.clock()}".encode()).hexdigest()
     )
-    return await service.make(
+    made = await service.make(
         context,
         subject=body.subject,
         consent=hex_bytes(body.consentId),
@@ -77,4 +77,7 @@ async def make(
             for part in body.parts
         ],
         key=key,
+    )
+    return ReportAnswer(
+        queryId="0x" + made.query_id.hex(), report=dict(made.report), operation=made.operation
     )

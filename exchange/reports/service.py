@@ -11,17 +11,24 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from chain.context import Context
-from chain.core.errors import BadInput, Forbidden, Unavailable
+from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.proved_records import member_record
 from chain.statements.members import Role
+from chain.statements.trade import UsageReceipt
 from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.model import CallQuery
 from exchange.metering.store import BUYER, call_at
-from registry.credit import consents, queries
+from registry.credit import consents, peers, queries
+from registry.credit.model import (
+    CreditReport,
+    DeliveredPart,
+    DisputeSearch,
+    ReportedDispute,
+    SignedReceipt,
+)
 from registry.idempotency import KeyScope, bind
 
 
@@ -41,8 +48,8 @@ async def make(
     purpose: str,
     parts: Sequence[ReportPart],
     key: str,
-) -> dict[str, Any]:
-    """Call every department, gather disputes, sign and anchor the query; the report as JSON.
+) -> CreditReport:
+    """Call every department, gather disputes, sign and anchor the query.
 
     ``key`` stands for the whole report and makes each call idempotent: a report asked for again
     after a crash pays no department twice.
@@ -65,14 +72,13 @@ async def make(
             for place, part in enumerate(parts)
         )
     )
-    disputes = [item for answer in answers for item in answer.pop("disputes")]
     return await asyncio.to_thread(
         queries.record_report,
         context,
         subject=subject,
         consent=consent,
-        parts=answers,
-        disputes=disputes,
+        parts=[part for part, _ in answers],
+        disputes=[dispute for _, disputes in answers for dispute in disputes],
     )
 
 
@@ -92,7 +98,7 @@ def _require_departments(context: Context, parts: Sequence[ReportPart]) -> None:
 
 async def _part(
     context: Context, subject: str, consent: bytes, purpose: str, part: ReportPart, key: str
-) -> dict[str, Any]:
+) -> tuple[DeliveredPart, list[ReportedDispute]]:
     query = CallQuery(
         subject=subject, columns=part.columns, purpose=purpose, consent="0x" + consent.hex()
     )
@@ -101,44 +107,31 @@ async def _part(
         raise Forbidden(result.reason or "refused", "A department refused; nothing is owed for it.")
     signed = await asyncio.to_thread(agreements.load, context, part.agreement_id)
     agreement = signed.agreement
-    sought = {
-        "subject": subject,
-        "columns": list(part.columns),
-        "purpose": purpose,
-        "grantId": "0x" + agreement.grant_id.hex(),
-        "consent": await asyncio.to_thread(consents.stored_package, context, consent),
-    }
-    disputes = _disputes(await context.peers.post(agreement.provider, "/v1/peer/disputes", sought))
-    receipt = await asyncio.to_thread(_receipt, context, part.agreement_id, result.lane, result.seq)
-    return {
-        "department": agreement.provider,
-        "assetId": "0x" + agreement.asset_id.hex(),
-        "record": result.content["record"],
-        **receipt,
-        "agreement": agreement.to_json(),
-        "agreementSignature": "0x" + signed.provider_signature.hex(),
-        "disputes": disputes,
-    }
+    search = DisputeSearch(
+        subject=subject,
+        columns=part.columns,
+        purpose=purpose,
+        grant_id=agreement.grant_id,
+        package=await asyncio.to_thread(consents.stored_package, context, consent),
+    )
+    disputes = await peers.fetch_disputes(context, agreement.provider, search)
+    receipt, signature = await asyncio.to_thread(
+        _receipt, context, part.agreement_id, result.lane, result.seq
+    )
+    delivered = DeliveredPart(
+        department=agreement.provider,
+        asset_id=agreement.asset_id,
+        record=result.content["record"],
+        receipt=SignedReceipt(receipt, signature, agreement, signed.provider_signature),
+    )
+    return delivered, disputes
 
 
-def _disputes(answer: Any) -> list[dict[str, Any]]:
-    """The disputes of a department's answer; ``peer_bad_answer``."""
-    found = answer.get("disputes") if isinstance(answer, dict) else None
-    if not isinstance(found, list) or not all(isinstance(dispute, dict) for dispute in found):
-        raise Unavailable(
-            "peer_bad_answer",
-            "A department does not show its disputes in the form expected.",
-            hint="Ask again; its operator should look at its log.",
-        )
-    return found
-
-
-def _receipt(context: Context, agreement_id: bytes, lane: int, seq: int) -> dict[str, Any]:
+def _receipt(
+    context: Context, agreement_id: bytes, lane: int, seq: int
+) -> tuple[UsageReceipt, bytes]:
     """The department's signed receipt of a call, for the query's bundle."""
     with context.database.read() as session:
         row = call_at(session, BUYER, agreement_id, lane, seq)
     assert row is not None
-    return {
-        "receipt": json.loads(row.receipt),
-        "receiptSignature": "0x" + row.receipt_signature.hex(),
-    }
+    return UsageReceipt.from_json(json.loads(row.receipt)), row.receipt_signature

@@ -1,4 +1,4 @@
-"""Certificates, consents, disputes and repairs."""
+"""Disputes and credit queries; ``consent_api`` has the endpoints of certificates and consents."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.core.crypto import require_address
 from chain.core.errors import BadInput, Forbidden
-from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
-from chain.statements.members import SubjectKeyCertificate
+from chain.statements.credit import CreditDispute
 from registry.access import (
     Principal,
     field,
@@ -24,63 +22,38 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.credit import certificates, consents, export
+from registry.credit import consent_api, export
 from registry.credit import disputes as credit_disputes
 from registry.credit import queries as credit_queries
+from registry.credit.consent_api import IDENTITY, PACKAGE
+from registry.credit.model import (
+    AnchoredQuery,
+    ConsentPackage,
+    Dispute,
+    DisputeSearch,
+    OwnQuery,
+)
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
-from registry.schemas import BUNDLE, QueuedCall, Statement
+from registry.schemas import BUNDLE, Statement
 
 router = APIRouter(tags=["credit"])
+router.include_router(consent_api.router)
 
-_IDENTITY: dict[str, Any] = {"code": "92440703MD00000168", "name": "A trader"}
-_PACKAGE: dict[str, Any] = {
-    "consent": Consent,
-    "signature": SIGNATURE,
-    "salt": SALT,
-    "certificate": SubjectKeyCertificate,
-    "certificateSignature": SIGNATURE,
-    "identity": _IDENTITY,
-    "identitySalt": SALT,
-}
 _SOUGHT: dict[str, Any] = {
-    "subject": _IDENTITY["code"],
+    "subject": IDENTITY["code"],
     "columns": ["Seniority"],
     "purpose": "credit-assessment",
     "grantId": "0x" + "11" * 32,
-    "consent": _PACKAGE,
+    "consent": PACKAGE,
 }
 _DISPUTE: dict[str, Any] = {
     "dispute": CreditDispute,
     "signature": SIGNATURE,
     "claim": {"column": "Seniority", "should": "12"},
     "claimSalt": SALT,
-    "subject": _IDENTITY["code"],
+    "subject": IDENTITY["code"],
 }
-
-
-class CertificateBody(BaseModel):
-    """Whose key to certify for what. The salt is the subject's: it opens the identity commitment
-    later.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "identity": _IDENTITY,
-                "identitySalt": SALT,
-                "key": "0x" + "12" * 20,
-                "purpose": "consent",
-                "notAfter": 1790000000,
-            }
-        },
-    )
-    identity: dict[str, str]
-    identitySalt: str
-    key: str
-    purpose: str
-    notAfter: int
 
 
 class AnswerBody(BaseModel):
@@ -137,33 +110,6 @@ class QueryList(ListAnswer):
     queries: list[OwnQueryRow | AnchoredQueryRow]
 
 
-class CertificateAnswer(BaseModel):
-    """A certificate of a subject's one-time key."""
-
-    certificate: Statement = Field(description="`SubjectKeyCertificate`; see docs/statements.md")
-    signature: str
-
-
-class ConsentName(BaseModel):
-    """The consent's commitment."""
-
-    consent: str
-
-
-class ConsentStatus(BaseModel):
-    """A consent's heights."""
-
-    consent: str
-    recordedAt: int | None
-    withdrawnAt: int | None
-
-
-class CertificateStored(BaseModel):
-    """The certificate is stored."""
-
-    kept: bool
-
-
 class SubjectRecord(BaseModel):
     """A subject's record, and its commitment in the version."""
 
@@ -210,115 +156,33 @@ class PeerDisputes(BaseModel):
     disputes: list[PeerDispute]
 
 
-@router.post(
-    "/v1/certificates",
-    status_code=201,
-    summary="Certify a subject's one-time key",
-    response_model=CertificateAnswer,
-)
-def certify(
-    body: CertificateBody,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    certificate, signature = certificates.certify(
-        context,
-        identity=body.identity,
-        salt=hex_bytes(body.identitySalt),
-        key=require_address(body.key),
-        purpose=body.purpose,
-        not_after=body.notAfter,
+def dispute_row(dispute: Dispute) -> DisputeRow:
+    """A dispute at this department, as the API shows it."""
+    new = dispute.new_record
+    return DisputeRow(
+        disputeId="0x" + dispute.dispute_id.hex(),
+        subject=dispute.subject,
+        assetId="0x" + dispute.statement.asset_id.hex(),
+        claim=dict(dispute.claim),
+        oldRecord=dict(dispute.old_record),
+        newRecord=None if new is None else dict(new),
+        state=dispute.state,
+        openedAt=dispute.opened_at,
+        answeredAt=dispute.answered_at,
     )
-    return {"certificate": certificate.to_json(), "signature": "0x" + signature.hex()}
 
 
-@router.post(
-    "/v1/consents",
-    status_code=202,
-    summary="Relay a subject's consent registration",
-    openapi_extra=strict_body(registration=ConsentRegistration, signature=SIGNATURE)
-    | OPEN_TO_STRANGERS,
-    response_model=QueuedCall,
-)
-async def relay(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
-    body = await strict_json(request)
-    registration = ConsentRegistration.from_json(field(body, "registration", dict))
-    signature = hex_field(body, "signature", length=65)
-    return {
-        "operation": await run_in_threadpool(
-            consents.relay_consent, context, registration, signature
-        )
-    }
-
-
-@router.post(
-    "/v1/consents/withdrawals",
-    status_code=202,
-    summary="Relay a subject's withdrawal",
-    openapi_extra=strict_body(withdrawal=ConsentWithdrawal, signature=SIGNATURE)
-    | OPEN_TO_STRANGERS,
-    response_model=QueuedCall,
-)
-async def withdraw(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
-    body = await strict_json(request)
-    withdrawal = ConsentWithdrawal.from_json(field(body, "withdrawal", dict))
-    signature = hex_field(body, "signature", length=65)
-    return {
-        "operation": await run_in_threadpool(
-            consents.relay_withdrawal, context, withdrawal, signature
-        )
-    }
-
-
-@router.post(
-    "/v1/consents/held",
-    status_code=201,
-    summary="A subject hands its consent to this bank",
-    openapi_extra=strict_body(**_PACKAGE) | OPEN_TO_STRANGERS,
-    response_model=ConsentName,
-)
-async def hold(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
-    body = await strict_json(request)
-    commitment = await run_in_threadpool(consents.store_consent, context, body)
-    return {"consent": "0x" + commitment.hex()}
-
-
-@router.get(
-    "/v1/consents/{commitment}",
-    summary="Where a consent stands on the chain, for whoever knows its commitment",
-    response_model=ConsentStatus,
-)
-def consent_status(commitment: str, context: Context = Depends(get_context)) -> dict[str, Any]:
-    return consents.consent_status(context, hex_bytes(commitment))
-
-
-@router.post(
-    "/v1/certificates/shown",
-    status_code=201,
-    summary="A subject shows another issuer's certificate",
-    openapi_extra=strict_body(
-        certificate=SubjectKeyCertificate,
-        signature=SIGNATURE,
-        identity=_IDENTITY,
-        identitySalt=SALT,
+def query_row(query: OwnQuery | AnchoredQuery) -> OwnQueryRow | AnchoredQueryRow:
+    """A query as the API shows it."""
+    query_id = "0x" + query.query_id.hex()
+    if isinstance(query, AnchoredQuery):
+        return AnchoredQueryRow(queryId=query_id, bank=query.bank, height=query.height)
+    return OwnQueryRow(
+        queryId=query_id,
+        bank=query.bank,
+        issuedAt=query.issued_at,
+        report=dict(query.report),
     )
-    | OPEN_TO_STRANGERS,
-    response_model=CertificateStored,
-)
-async def show(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
-    body = await strict_json(request)
-
-    def take() -> None:
-        certificates.show_certificate(
-            context,
-            SubjectKeyCertificate.from_json(field(body, "certificate", dict)),
-            hex_field(body, "signature", length=65),
-            identity=field(body, "identity", dict),
-            identity_salt=hex_field(body, "identitySalt", length=32),
-        )
-
-    await run_in_threadpool(take)
-    return {"kept": True}
 
 
 @router.post(
@@ -328,11 +192,16 @@ async def show(request: Request, context: Context = Depends(get_context)) -> dic
 )
 def records(
     asset_id: str,
-    identity: Annotated[dict[str, str], Body(examples=[_IDENTITY])],
+    identity: Annotated[dict[str, str], Body(examples=[IDENTITY])],
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return credit_disputes.subject_records(context, identity, hex_bytes(asset_id))
+) -> SubjectRecord:
+    found = credit_disputes.subject_record(context, identity, hex_bytes(asset_id))
+    return SubjectRecord(
+        record=dict(found.record),
+        commitment="0x" + found.commitment.hex(),
+        assetVersion=found.asset_version,
+    )
 
 
 @router.post(
@@ -342,7 +211,7 @@ def records(
     openapi_extra=strict_body(**_DISPUTE) | OPEN_TO_STRANGERS,
     response_model=DisputeName,
 )
-async def dispute(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+async def dispute(request: Request, context: Context = Depends(get_context)) -> DisputeName:
     body = await strict_json(request)
 
     def take() -> bytes:
@@ -355,7 +224,7 @@ async def dispute(request: Request, context: Context = Depends(get_context)) -> 
             subject=field(body, "subject", str),
         )
 
-    return {"disputeId": "0x" + (await run_in_threadpool(take)).hex()}
+    return DisputeName(disputeId="0x" + (await run_in_threadpool(take)).hex())
 
 
 @router.post(
@@ -369,8 +238,13 @@ def answer(
     body: AnswerBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
-) -> dict[str, Any]:
-    return credit_disputes.answer(context, hex_bytes(dispute_id), new_record=body.record)
+) -> RepairAnswer:
+    made = credit_disputes.answer(context, hex_bytes(dispute_id), new_record=body.record)
+    return RepairAnswer(
+        repair=made.repair.to_json(),
+        assetVersion=made.repair.asset_version,
+        operation=made.operation,
+    )
 
 
 @router.post(
@@ -384,23 +258,20 @@ async def disputes(
     request: Request,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
+) -> PeerDisputes:
     body = await strict_json(request)
     columns = field(body, "columns", list)
     if not columns or not all(isinstance(column, str) for column in columns):
         raise BadInput("field_missing", "The columns are a list of names.", field="columns")
-    sought = credit_disputes.DisputeSearch(
+    sought = DisputeSearch(
         subject=field(body, "subject", str),
         columns=tuple(columns),
         purpose=field(body, "purpose", str),
         grant_id=hex_field(body, "grantId", length=32),
-        package=field(body, "consent", dict),
+        package=ConsentPackage.from_json(field(body, "consent", dict)),
     )
-    return {
-        "disputes": await run_in_threadpool(
-            credit_disputes.disputes_for, context, caller.member, sought
-        )
-    }
+    found = await run_in_threadpool(credit_disputes.disputes_for, context, caller.member, sought)
+    return PeerDisputes(disputes=[PeerDispute(**dispute.to_json()) for dispute in found])
 
 
 @router.get(
@@ -412,8 +283,9 @@ def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "officer", "auditor")),
-) -> dict[str, Any]:
-    return credit_disputes.list_disputes(context, page).to_json("disputes")
+) -> DisputeList:
+    found = credit_disputes.list_disputes(context, page)
+    return DisputeList(disputes=list(map(dispute_row, found.rows)), next=found.next)
 
 
 @router.get(
@@ -425,8 +297,9 @@ def queries(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
-) -> dict[str, Any]:
-    return credit_queries.list_queries(context, page).to_json("queries")
+) -> QueryList:
+    found = credit_queries.list_queries(context, page)
+    return QueryList(queries=list(map(query_row, found.rows)), next=found.next)
 
 
 @router.get(

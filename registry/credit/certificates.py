@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -14,14 +13,9 @@ from chain.core.errors import BadInput, Conflict, Forbidden
 from chain.ethereum.proved_records import member_record
 from chain.statements.commitment import commit, opens
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
-from registry.credit.rules import (
-    IDENTITY_DOMAIN,
-    require_for_disputes,
-    require_identity,
-)
-from registry.credit.store import (
-    CertificateRow,
-)
+from registry.credit import store
+from registry.credit.model import CertifiedIdentity
+from registry.credit.rules import IDENTITY_DOMAIN, require_for_disputes, require_identity
 from registry.evidence.log import append_statement
 from registry.issuers import ISSUER_ROLE
 from registry.signers import signed_by
@@ -38,7 +32,7 @@ def certify(
     key: str,
     purpose: str,
     not_after: int,
-) -> tuple[SubjectKeyCertificate, bytes]:
+) -> CertifiedIdentity:
     """Certify a person's or trader's one-time key, as the issuer that knows them.
 
     Raises:
@@ -71,51 +65,37 @@ def certify(
         not_before=now - 60,
         not_after=not_after,
     )
-    signature = context.sign(certificate)
+    certified = CertifiedIdentity(dict(identity), certificate, context.sign(certificate))
 
     def change(session: Session) -> None:
-        known = session.get(CertificateRow, key)
-        if known is not None:
+        if store.find_certificate(session, key) is not None:
             raise Conflict("key_certified", "This key is certified; a key serves one purpose once.")
-        session.add(
-            CertificateRow(
-                key=key,
-                identity=dict(identity),
-                certificate=certificate.to_json(),
-                signature=signature,
-            )
-        )
+        store.add_certificate(session, certified)
         append_statement(session, certificate, context.domain("MemberDirectory"), at=now)
 
     context.database.write(change)
-    return certificate, signature
+    return certified
 
 
-def certified_identity(
-    session: Session, key: str
-) -> tuple[Mapping[str, Any], SubjectKeyCertificate] | None:
+def certified_identity(session: Session, key: str) -> CertifiedIdentity | None:
     """Return identity and certificate of a key that was certified or shown here; None otherwise.
 
     Another issuer's certificate is shown for disputes only. For anything else the caller checks
     the certificate's issuer.
     """
-    row = session.get(CertificateRow, key)
-    return None if row is None else (row.identity, SubjectKeyCertificate.from_json(row.certificate))
+    return store.find_certificate(session, key)
 
 
 def certified_under(context: Context, address: str) -> int:
     """Count this issuer's certificates in force under a key; they end when the key ends."""
     domain, now = context.domain("MemberDirectory"), context.now()
     with context.database.read() as session:
-        rows = [
-            (SubjectKeyCertificate.from_json(row.certificate), row.signature)
-            for row in session.scalars(sa.select(CertificateRow))
-        ]
+        known = store.certificates(session)
     return sum(
-        certificate.issuer == context.member
-        and certificate.not_after >= now
-        and recover(certificate.digest(domain), signature) == address
-        for certificate, signature in rows
+        certified.certificate.issuer == context.member
+        and certified.certificate.not_after >= now
+        and recover(certified.certificate.digest(domain), certified.signature) == address
+        for certified in known
     )
 
 
@@ -126,13 +106,13 @@ def require_dispute_key(context: Context, key: str, subject: str) -> None:
     """
     with context.database.read() as session:
         found = certified_identity(session, key)
-    if found is None or found[0].get("code") != subject:
+    if found is None or found.identity.get("code") != subject:
         raise Forbidden(
             "subject_key_unknown",
             "The key is not certified for this subject.",
             hint="Show its certificate first.",
         )
-    certificate = found[1]
+    certificate = found.certificate
     records = context.view.proved([member_record(certificate.issuer)])
     require_for_disputes(certificate, records, now=context.now())
 
@@ -168,16 +148,11 @@ def show_certificate(
         raise BadInput("identity_differs", "The identity is not what the certificate commits to.")
 
     def change(session: Session) -> None:
-        known = certified_identity(session, certificate.key)
+        known = store.find_certificate(session, certificate.key)
         if known is None:
-            row = CertificateRow(
-                key=certificate.key,
-                identity=dict(identity),
-                certificate=certificate.to_json(),
-                signature=signature,
-            )
-            session.add(row)
-        elif known[1] != certificate:
+            shown = CertifiedIdentity(dict(identity), certificate, signature)
+            store.add_certificate(session, shown)
+        elif known.certificate != certificate:
             raise Conflict(
                 "key_certified",
                 "The key has another certificate here.",

@@ -8,14 +8,10 @@ certificate and the proved record itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
-
-import sqlalchemy as sa
 
 from chain.context import Context
 from chain.core.crypto import recover
-from chain.core.database import PreparedStatement
 from chain.core.errors import Forbidden, NotFound, Unavailable
 from chain.ethereum.proved_records import consent_record
 from chain.outbox import Priority, queued
@@ -24,16 +20,10 @@ from chain.statements.credit import (
     ConsentRegistration,
     ConsentWithdrawal,
 )
+from registry.credit import store
 from registry.credit.calls import send_call
-from registry.credit.rules import (
-    CheckedPackage,
-    check_package,
-    consent_records,
-    require_certified,
-)
-from registry.credit.store import (
-    StoredConsentRow,
-)
+from registry.credit.model import CheckedPackage, ConsentPackage, ConsentStatus
+from registry.credit.rules import check_package, consent_records, require_certified
 
 MAX_QUEUED = 2_000
 """Relayed consents that may be queued, besides the node's own calls: a few seconds of blocks."""
@@ -77,65 +67,48 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
     return send_call(context, operation, "withdrawConsent", [withdrawal, signature])
 
 
-def consent_status(context: Context, commitment: bytes) -> dict[str, Any]:
-    """Return a consent's proved heights.
+def consent_status(context: Context, commitment: bytes) -> ConsentStatus:
+    """Return a consent's proved heights; ``chain_view_stale``.
 
     Strangers may ask, since only holders of the salt know a commitment.
     """
     record = context.view.proved([consent_record(commitment)]).consent(commitment)
-    return {
-        "consent": "0x" + commitment.hex(),
-        "recordedAt": record.recorded_at or None,
-        "withdrawnAt": record.withdrawn_at or None,
-    }
+    return ConsentStatus(commitment, record.recorded_at, record.withdrawn_at)
 
 
-def store_consent(context: Context, package_json: Mapping[str, Any]) -> bytes:
+def store_consent(context: Context, package: ConsentPackage) -> bytes:
     """Store a consent given to this bank and return its commitment.
 
-    A consent too large for a call is refused (``consent_too_large``).
+    Raises:
+        BadInput: ``consent_too_large`` for one too large for a call; Forbidden:
+            ``consent_bad_signature``, ``consent_by_beneficiary``, ``consent_other_bank``,
+            ``issuer_not_department``; Unavailable: ``chain_view_stale``.
     """
-    checked = _checked(context, package_json)
-    if checked.package.consent.bank != context.member:
+    checked = check_consent(context, package.to_json())
+    require_certified(checked, context.view.proved(consent_records(checked)))
+    if package.consent.bank != context.member:
         raise Forbidden("consent_other_bank", "The consent was given to another bank.")
-    row = StoredConsentRow(
-        commitment=checked.consent_id, subject=checked.package.subject(), package=dict(package_json)
-    )
-    context.database.write(lambda session: session.merge(row))
+    context.database.write(lambda session: store.save_consent(session, checked.consent_id, package))
     return checked.consent_id
 
 
-def stored_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
-    """Return a consent stored at this bank in the form of its requests; ``consent_unknown``."""
-    package: Mapping[str, Any] = json.loads(
-        _package_json(context.database.fetch(_STORED_PACKAGE, {"commitment": commitment}))
-    )
-    return package
+def stored_package(context: Context, commitment: bytes) -> ConsentPackage:
+    """Return a consent stored at this bank; ``consent_unknown``."""
+    text = store.consent_text(context.database, commitment)
+    return ConsentPackage.from_json(json.loads(_known(text)))
 
 
 async def stored_package_json(context: Context, commitment: bytes) -> str:
-    """Return ``stored_package`` as JSON text, which every call of a bank carries."""
-    return _package_json(await context.database.afetch(_STORED_PACKAGE, {"commitment": commitment}))
+    """Return a consent stored at this bank as JSON text, which every call of a bank carries;
+    ``consent_unknown``.
+    """
+    return _known(await store.aconsent_text(context.database, commitment))
 
 
-def _package_json(found: Sequence[Any]) -> str:
-    if not found:
+def _known(text: str | None) -> str:
+    if text is None:
         raise NotFound("consent_unknown", "This bank holds no such consent.")
-    return str(found[0][0])
-
-
-_STORED_PACKAGE = PreparedStatement(
-    sa.select(sa.cast(StoredConsentRow.package, sa.Text)).where(
-        StoredConsentRow.commitment == sa.bindparam("commitment")
-    )
-)
-
-
-def _checked(context: Context, package_json: Any) -> CheckedPackage:
-    """Check a package and that a live STATEMENT key of its issuer signed its certificate."""
-    checked = check_consent(context, package_json)
-    require_certified(checked, context.view.proved(consent_records(checked)))
-    return checked
+    return text
 
 
 def check_consent(context: Context, package_json: Any) -> CheckedPackage:

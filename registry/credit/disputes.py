@@ -7,10 +7,9 @@ A repaired record is a new version of the asset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -25,28 +24,28 @@ from chain.statements.credit import (
 )
 from chain.statements.grants import Operation
 from registry.assets import publication, serving
+from registry.credit import store
 from registry.credit.calls import enqueue_call
 from registry.credit.certificates import require_dispute_key
 from registry.credit.consents import check_consent
-from registry.credit.rules import (
-    CLAIM_DOMAIN,
-    consent_records,
-    require_consent,
+from registry.credit.model import (
+    CertifiedIdentity,
+    Dispute,
+    DisputeAnswer,
+    DisputeSearch,
+    ReportedDispute,
+    SubjectRecord,
 )
-from registry.credit.store import (
-    CertificateRow,
-    DisputeRow,
-)
+from registry.credit.rules import CLAIM_DOMAIN, consent_records, require_consent
 from registry.evidence.log import append_statement
 from registry.grants import service as grants
 from registry.grants.rules import require_allows
 from registry.masking import mask
-from registry.pages import Page, PageRequest, page_of
+from registry.pages import Page, PageRequest
+from registry.sources import Record
 
 
-def subject_records(
-    context: Context, identity: Mapping[str, Any], asset_id: bytes
-) -> dict[str, Any]:
+def subject_record(context: Context, identity: Mapping[str, Any], asset_id: bytes) -> SubjectRecord:
     """Return a subject's record with the commitment that a dispute names.
 
     Raises:
@@ -57,11 +56,7 @@ def subject_records(
     subject = str(identity.get("code", ""))
     commitment, _salt = serving.record_commitment(context, asset_id, own.asset_version, subject)
     record = serving.published_record(context, asset_id, own.asset_version, subject)
-    return {
-        "record": dict(record),
-        "commitment": "0x" + commitment.hex(),
-        "assetVersion": own.asset_version,
-    }
+    return SubjectRecord(record, commitment, own.asset_version)
 
 
 def raise_dispute(
@@ -96,19 +91,9 @@ def raise_dispute(
     def change(session: Session) -> None:
         if is_known(session, next_attempt(session, f"dispute/{dispute_id.hex()}")):
             return
-        session.merge(
-            DisputeRow(
-                dispute_id=dispute_id,
-                subject=subject,
-                asset_id=dispute.asset_id,
-                dispute=dispute.to_json(),
-                signature=signature,
-                claim=dict(claim),
-                old_record=dict(record),
-                authority=dispute.authority,
-                raised_at=dispute.raised_at,
-            )
-        )
+        if store.find_dispute(session, dispute_id) is None:
+            made = Dispute(dispute, signature, subject, dict(claim), dict(record))
+            store.save_dispute(session, made)
         append_statement(session, dispute, context.domain("CreditLedger"), at=context.now())
         operation = f"dispute/{dispute_id.hex()}"
         enqueue_call(
@@ -119,35 +104,23 @@ def raise_dispute(
     return dispute_id
 
 
-def answer(
-    context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Answer a dispute with a repaired record in a new version of the asset, or reject it."""
-    row = find_dispute(context, dispute_id)
-    if row.repair is not None and not _answer_refused(context, dispute_id):
+def answer(context: Context, dispute_id: bytes, *, new_record: Record | None) -> DisputeAnswer:
+    """Answer a dispute with a repaired record in a new version of the asset, or reject it.
+
+    Raises:
+        NotFound: ``dispute_unknown``; Conflict: ``already_answered``; BadInput:
+            ``record_malformed``, and what publishing the repaired record raises.
+    """
+    dispute = find_dispute(context, dispute_id)
+    if dispute.repair is not None and not _answer_refused(context, dispute_id):
         raise Conflict("already_answered", "The dispute is answered.")
-    dispute = CreditDispute.from_json(row.dispute)
-    version = serving.latest_own_version(context, row.asset_id).asset_version
-    after = dispute.record
-    if new_record is not None:
-        if set(new_record) != set(row.old_record):
-            raise BadInput(
-                "record_malformed", "A repaired record has the same columns as the old one."
-            )
-        # A repetition after a crash finds the correction made already.
-        if serving.override_of(context, row.asset_id, version, row.subject) != dict(new_record):
-            version = int(
-                publication.correct(context, row.asset_id, overrides={row.subject: new_record})[
-                    "assetVersion"
-                ]
-            )
-        after, _salt = serving.record_commitment(context, row.asset_id, version, row.subject)
+    version, after = _repaired(context, dispute, new_record)
     repair = CreditRepair(
         version=1,
         dispute_id=dispute_id,
         department=context.member,
         upheld=new_record is not None,
-        old_record=dispute.record,
+        old_record=dispute.statement.record,
         new_record=after,
         asset_version=version,
         repaired_at=context.now(),
@@ -155,25 +128,36 @@ def answer(
     signature = context.sign(repair)
 
     def change(session: Session) -> str:
-        stored = session.get_one(DisputeRow, dispute_id)
-        stored.new_record = dict(new_record) if new_record is not None else None
-        stored.repair, stored.repair_signature = repair.to_json(), signature
+        stored = store.find_dispute(session, dispute_id) or dispute
+        answered = replace(stored, new_record=new_record, repair=repair, repair_signature=signature)
+        store.save_dispute(session, answered)
         append_statement(session, repair, context.domain("CreditLedger"), at=repair.repaired_at)
-        dispute_operation = f"dispute/{dispute_id.hex()}"
         return enqueue_call(
             context,
             session,
             f"repair/{dispute_id.hex()}",
             "answerDispute",
             [repair, signature],
-            follows=dispute_operation,
+            follows=f"dispute/{dispute_id.hex()}",
         )
 
-    return {
-        "repair": repair.to_json(),
-        "assetVersion": version,
-        "operation": context.database.write(change),
-    }
+    return DisputeAnswer(repair, context.database.write(change))
+
+
+def _repaired(context: Context, dispute: Dispute, new_record: Record | None) -> tuple[int, bytes]:
+    """The asset's version after the answer, and the commitment of the subject's record in it."""
+    asset_id, subject = dispute.statement.asset_id, dispute.subject
+    version = serving.latest_own_version(context, asset_id).asset_version
+    if new_record is None:
+        return version, dispute.statement.record
+    if set(new_record) != set(dispute.old_record):
+        raise BadInput("record_malformed", "A repaired record has the same columns as the old one.")
+    # A repetition after a crash finds the correction made already.
+    if serving.override_of(context, asset_id, version, subject) != dict(new_record):
+        made = publication.correct(context, asset_id, overrides={subject: new_record})
+        version = int(made["assetVersion"])
+    after, _salt = serving.record_commitment(context, asset_id, version, subject)
+    return version, after
 
 
 def _answer_refused(context: Context, dispute_id: bytes) -> bool:
@@ -185,40 +169,13 @@ def _answer_refused(context: Context, dispute_id: bytes) -> bool:
     return not context.view.proved([dispute_record(dispute_id)]).dispute(dispute_id).answered_at
 
 
-def list_disputes(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+def list_disputes(context: Context, page: PageRequest) -> Page[Dispute]:
     """Disputes at this department, the newest first; ``cursor_malformed``."""
-    order = (DisputeRow.raised_at, DisputeRow.dispute_id)
     with context.database.read() as session:
-        return page_of(session, sa.select(DisputeRow), order, page).map(_dispute)
+        return store.disputes_page(session, page)
 
 
-def _dispute(row: DisputeRow) -> dict[str, Any]:
-    return {
-        "disputeId": "0x" + row.dispute_id.hex(),
-        "subject": row.subject,
-        "assetId": "0x" + row.asset_id.hex(),
-        "claim": row.claim,
-        "oldRecord": row.old_record,
-        "newRecord": row.new_record,
-        "state": "answered" if row.repair else "open" if row.opened_at else "sent",
-        "openedAt": row.opened_at,
-        "answeredAt": row.answered_at,
-    }
-
-
-@dataclass(frozen=True)
-class DisputeSearch:
-    """A bank's search for disputes: the subject, the columns and the rights to see them."""
-
-    subject: str
-    columns: tuple[str, ...]
-    purpose: str
-    grant_id: bytes
-    package: Mapping[str, Any]
-    """The subject's consent, in its JSON form."""
-
-
-def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[dict[str, Any]]:
+def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[ReportedDispute]:
     """Return ``disputes_of`` for a bank with a live grant and the subject's consent.
 
     Raises:
@@ -231,7 +188,7 @@ def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[dic
         raise Forbidden(
             "grant_of_others", "The grant is not from this department to the bank that asks."
         )
-    consent, now = check_consent(context, sought.package), context.now()
+    consent, now = check_consent(context, sought.package.to_json()), context.now()
     records = context.view.proved([grant_record(sought.grant_id), *consent_records(consent)])
     require_allows(
         grant.terms,
@@ -258,53 +215,43 @@ def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[dic
 
 def disputes_of(
     context: Context, subject: str, asset_id: bytes, columns: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[ReportedDispute]:
     """Return a subject's disputes: masked values before and after, and the statements."""
     masking = serving.latest_own_version(context, asset_id).masking
-    query = sa.select(DisputeRow, CertificateRow).where(
-        DisputeRow.subject == subject, DisputeRow.asset_id == asset_id
-    )
     with context.database.read() as session:
-        rows = session.execute(
-            query.join(CertificateRow, CertificateRow.key == DisputeRow.authority).order_by(
-                DisputeRow.raised_at
-            )
-        )
-        return [
-            _dispute_json(context, row, certificate, columns, masking) for row, certificate in rows
-        ]
+        found = store.disputes_of(session, subject, asset_id)
+    return [
+        _reported(context.member, dispute, certified, columns, masking)
+        for dispute, certified in found
+    ]
 
 
-def _dispute_json(
-    context: Context,
-    row: DisputeRow,
-    certificate: CertificateRow,
+def _reported(
+    department: str,
+    dispute: Dispute,
+    certified: CertifiedIdentity,
     columns: Sequence[str],
     masking: Mapping[str, str],
-) -> dict[str, Any]:
-    return {
-        "disputeId": "0x" + row.dispute_id.hex(),
-        "department": context.member,
-        "assetId": "0x" + row.asset_id.hex(),
-        "answered": row.repair is not None,
-        "upheld": bool(row.repair and row.repair["upheld"]),
-        "before": mask(row.old_record, columns, masking),
-        "after": mask(row.new_record, columns, masking) if row.new_record is not None else None,
-        "dispute": row.dispute,
-        "disputeSignature": "0x" + row.signature.hex(),
-        "certificate": certificate.certificate,
-        "certificateSignature": "0x" + certificate.signature.hex(),
-        "repair": row.repair,
-        "repairSignature": None
-        if row.repair_signature is None
-        else "0x" + row.repair_signature.hex(),
-    }
+) -> ReportedDispute:
+    before, after = dispute.old_record, dispute.new_record
+    return ReportedDispute(
+        department=department,
+        asset_id=dispute.statement.asset_id,
+        before=mask(before, columns, masking),
+        after=None if after is None else mask(after, columns, masking),
+        statement=dispute.statement,
+        signature=dispute.signature,
+        certificate=certified.certificate,
+        certificate_signature=certified.signature,
+        repair=dispute.repair,
+        repair_signature=dispute.repair_signature,
+    )
 
 
-def find_dispute(context: Context, dispute_id: bytes) -> DisputeRow:
+def find_dispute(context: Context, dispute_id: bytes) -> Dispute:
     """Return a dispute at this department; ``dispute_unknown``."""
     with context.database.read() as session:
-        row = session.get(DisputeRow, dispute_id)
-    if row is None:
+        dispute = store.find_dispute(session, dispute_id)
+    if dispute is None:
         raise NotFound("dispute_unknown", "This department knows no such dispute.")
-    return row
+    return dispute

@@ -5,19 +5,16 @@ has the query.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from chain.context import Context
-from chain.core import schema
-from chain.core.canonical import dumps
 from chain.core.errors import Conflict, NotFound
 from chain.ethereum.records import DisputeRecord
-from chain.statements.credit import CreditDispute, CreditQuery, CreditRepair
+from chain.statements.credit import CreditQuery
 from chain.statements.members import SubjectKeyCertificate
-from chain.statements.trade import Agreement, UsageReceipt
-from registry.credit import consents, queries
-from registry.credit.rules import CONSENT_DOMAIN, LISTED_DOMAIN, ConsentPackage, listed_report
+from registry.credit import consents, peers, queries
+from registry.credit.model import CONSENT_DOMAIN, CreditReport, ReportedDispute, SignedReceipt
+from registry.credit.rules import LISTED_DOMAIN, listed_report
 from registry.exports import Exporter
 from registry.issuers import member_at
 
@@ -29,10 +26,8 @@ async def fetch(context: Context, query_hash: bytes) -> bytes:
     except NotFound as error:
         if error.code != "query_unknown":
             raise
-    bank = await asyncio.to_thread(queries.anchored_query, context, query_hash)
-    return dumps(
-        await context.peers.get(bank, f"/v1/peer/credit/queries/0x{query_hash.hex()}/bundle")
-    )
+    query = await asyncio.to_thread(queries.anchored_query, context, query_hash)
+    return await peers.fetch_bundle(context, query)
 
 
 def bundle(context: Context, query_hash: bytes) -> bytes:
@@ -43,11 +38,11 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
         NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to
             come, ``agreement_not_kept`` for a report from before agreements were kept with it.
     """
-    row = queries.find_query(context, query_hash)
-    query = CreditQuery.from_json(row.statement)
-    package = ConsentPackage.from_json(consents.stored_package(context, query.consent))
+    report = queries.find_report(context, query_hash)
+    query = report.query
+    package = consents.stored_package(context, query.consent)
     exporter = Exporter(context, story="credit", subject={"query": "0x" + query_hash.hex()})
-    exporter.add_member_statement(query, row.signature)
+    exporter.add_member_statement(query, report.signature)
     exporter.add_log_entry(query)
     anchored_at = exporter.add_storage_value("CreditLedger", "queries", query_hash)
     exporter.add_subject_statement(package.consent, package.signature)
@@ -59,19 +54,27 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
         record=package.consent.to_json(),
     )
     exporter.add_storage_value("CreditLedger", "consents", query.consent)
-    for receipt in row.receipts:
+    for receipt in _receipts(report):
         _add_receipt(exporter, query, receipt)
-    for reported in row.disputes:
+    for reported in report.disputes:
         _add_dispute(exporter, reported)
     if query.version > 1:
-        ids = {
-            CreditDispute.from_json(reported["dispute"]).struct_hash() for reported in row.disputes
-        }
-        report = listed_report(row.report, row.report_salt, ids)
+        ids = {reported.dispute_id for reported in report.disputes}
+        listed = listed_report(report.report, report.salt, ids)
         exporter.add_disclosure(
-            query.report, salt=report.salt, domain=LISTED_DOMAIN, record=report.record
+            query.report, salt=listed.salt, domain=LISTED_DOMAIN, record=listed.record
         )
     return exporter.build()
+
+
+def _receipts(report: CreditReport) -> Sequence[SignedReceipt]:
+    if report.receipts is None:
+        raise Conflict(
+            "agreement_not_kept",
+            "The report was stored without the agreements of its receipts.",
+            hint="Make a new report; the query of this one stays on the chain.",
+        )
+    return report.receipts
 
 
 def _add_certificate(
@@ -82,52 +85,29 @@ def _add_certificate(
     member_at(exporter.add_storage_value, certificate.issuer, at)
 
 
-def _add_receipt(exporter: Exporter, query: CreditQuery, report_part: Mapping[str, Any]) -> None:
+def _add_receipt(exporter: Exporter, query: CreditQuery, signed: SignedReceipt) -> None:
     """A receipt, and what shows that a department delivered to this bank: its agreement, open on
     the chain, and the department's role.
     """
-    if "agreement" not in report_part:
-        hint = "Make a new report; the query of this one stays on the chain."
-        raise Conflict(
-            "agreement_not_kept",
-            "The report was stored without the agreements of its receipts.",
-            hint=hint,
-        )
-    agreement = Agreement.from_json(report_part["agreement"])
-    exporter.add_member_statement(
-        UsageReceipt.from_json(report_part["receipt"]),
-        _bytes(report_part["signature"]),
-        named_by=query,
-    )
-    exporter.add_member_statement(
-        agreement, _bytes(report_part["agreementSignature"]), accepted=True
-    )
+    agreement = signed.agreement
+    exporter.add_member_statement(signed.receipt, signed.signature, named_by=query)
+    exporter.add_member_statement(agreement, signed.agreement_signature, accepted=True)
     exporter.add_storage_value("TradeSettlement", "agreements", agreement.struct_hash(), offset=2)
     exporter.add_storage_value("MemberDirectory", "members", agreement.provider)
 
 
-def _add_dispute(exporter: Exporter, reported: Mapping[str, Any]) -> None:
+def _add_dispute(exporter: Exporter, reported: ReportedDispute) -> None:
     """A dispute, and its answer if there was one when the report was made.
 
-    An answer that came after the report belongs to the next one: then the dispute's word says more
-    than the bundle, so the answer's absence would be refused; the caller makes a new report.
+    An answer that came after the report belongs to the next one: then the dispute's record says
+    more than the bundle, so the answer's absence would be refused; the caller makes a new report.
     """
-    dispute = CreditDispute.from_json(reported["dispute"])
-    dispute_id = dispute.struct_hash()
-    exporter.add_subject_statement(dispute, _bytes(reported["disputeSignature"]))
+    dispute_id = reported.dispute_id
+    exporter.add_subject_statement(reported.statement, reported.signature)
     opened_at = DisputeRecord.decode(
         exporter.add_storage_value("CreditLedger", "disputes", dispute_id)
     ).opened_at
-    certificate = SubjectKeyCertificate.from_json(reported["certificate"])
-    _add_certificate(exporter, certificate, _bytes(reported["certificateSignature"]), at=opened_at)
-    if reported["repair"] is not None:
-        exporter.add_member_statement(
-            CreditRepair.from_json(reported["repair"]),
-            _bytes(reported["repairSignature"]),
-            accepted=True,
-        )
+    _add_certificate(exporter, reported.certificate, reported.certificate_signature, at=opened_at)
+    if reported.repair is not None and reported.repair_signature is not None:
+        exporter.add_member_statement(reported.repair, reported.repair_signature, accepted=True)
         exporter.add_storage_value("CreditLedger", "repairs", dispute_id)
-
-
-def _bytes(value: object) -> bytes:
-    return schema.signature(value)

@@ -6,34 +6,19 @@ from sqlalchemy.orm import Session
 
 from chain.ethereum.ledger import Event
 from chain.statements.members import Role
-from registry.credit.store import (
-    AnchoredQueryRow,
-    DisputeRow,
-)
+from registry.credit import store
+from registry.credit.model import AnchoredQuery
 
 
 def apply(session: Session, event: Event, *, roles: Role) -> None:
     """Store the heights of own disputes; a supervisor also stores every anchored query."""
+    arguments, height = event.arguments, event.height
     if event.name == "QueriesAnchored":
         if roles & Role.SUPERVISOR:
-            for query_hash in event.arguments["queries"]:
-                if session.get(AnchoredQueryRow, query_hash) is None:
-                    session.add(
-                        AnchoredQueryRow(
-                            query_hash=query_hash,
-                            bank=event.arguments["relayer"],
-                            height=event.height,
-                        )
-                    )
-        return
-    row = (
-        session.get(DisputeRow, event.arguments["disputeId"])
-        if "disputeId" in event.arguments
-        else None
-    )
-    if row is None:
-        return
-    if event.name == "DisputeRaised":
-        row.opened_at = event.height
+            for query_id in arguments["queries"]:
+                query = AnchoredQuery(query_id, arguments["relayer"], height)
+                store.add_anchored_query(session, query)
+    elif event.name == "DisputeRaised":
+        store.set_dispute_heights(session, arguments["disputeId"], opened_at=height)
     elif event.name == "DisputeAnswered":
-        row.answered_at = event.height
+        store.set_dispute_heights(session, arguments["disputeId"], answered_at=height)

@@ -37,10 +37,10 @@ from chain.statements.commitment import consent_id
 from chain.statements.credit import Consent, CreditDispute, CreditQuery, CreditRepair
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from chain.statements.trade import Agreement, UsageOutcome, UsageReceipt
+from registry.credit.model import CONSENT_DOMAIN
 from registry.credit.rules import LISTED_DOMAIN
 from registry.issuers import ISSUER_ROLE, proved_member, require_proved_issuer
 
-CONSENT_DOMAIN = "qiaolian.consent.v1"
 RESULT_NOT_SHOWN = (
     "What was asked in the calls stays closed: the bundle does not "
     "show that they were about the consent's subject, "

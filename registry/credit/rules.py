@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from chain.core import schema
 from chain.core.crypto import recover
-from chain.core.errors import BadInput, Forbidden, QiaolianError
+from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.eip712 import Domain
 from chain.ethereum.proved_records import (
     ProvedRecords,
@@ -21,14 +21,20 @@ from chain.ethereum.proved_records import (
     member_record,
 )
 from chain.ethereum.records import ConsentRecord
-from chain.statements.commitment import commit, consent_id, opens
-from chain.statements.credit import Consent
+from chain.statements.commitment import commit, opens
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
+from registry.credit.model import (
+    CheckedPackage,
+    ConsentPackage,
+    DeliveredPart,
+    ReportedDispute,
+    SignedReceipt,
+    dispute_not_shown,
+)
 from registry.issuers import require_issuer
 
 MAX_CHECKED = 512
 """Checked packages that are remembered: as each is bounded, so is their memory."""
-CONSENT_DOMAIN = "qiaolian.consent.v1"
 IDENTITY_DOMAIN = "qiaolian.identity.v1"
 CLAIM_DOMAIN = "qiaolian.claim.v1"
 REPORT_DOMAIN = "qiaolian.report.v1"
@@ -40,66 +46,6 @@ MAX_CONSENT_BYTES = 64_000
 """
 MAX_IDENTITY_BYTES = 16_000
 """Largest identity of a subject in JSON; it is part of the package."""
-
-
-@dataclass(frozen=True)
-class ConsentPackage:
-    """A consent with all that shows it: the subject's signature, the certificate of its key, and
-    what opens the commitments.
-    """
-
-    consent: Consent
-    signature: bytes
-    salt: bytes
-    certificate: SubjectKeyCertificate
-    certificate_signature: bytes
-    identity: Mapping[str, Any]
-    identity_salt: bytes
-
-    @classmethod
-    def from_json(cls, value: Any) -> ConsentPackage:
-        """Read the JSON form; ``consent_malformed``."""
-        try:
-            found = cls(
-                consent=Consent.from_json(value["consent"]),
-                signature=schema.signature(value["signature"]),
-                salt=schema.salt(value["salt"]),
-                certificate=SubjectKeyCertificate.from_json(value["certificate"]),
-                certificate_signature=schema.signature(value["certificateSignature"]),
-                identity=schema.identity(value["identity"]),
-                identity_salt=schema.salt(value["identitySalt"]),
-            )
-            found.consent.require_known_version()
-            found.certificate.require_known_version()
-            return found
-        except (KeyError, TypeError, ValueError, QiaolianError) as error:
-            raise BadInput(
-                "consent_malformed", "A consent package lacks a part or has one of the wrong form."
-            ) from error
-
-    def commitment(self) -> bytes:
-        """The salted commitment to the consent."""
-        return commit(self.salt, CONSENT_DOMAIN, self.consent.to_json())
-
-    def consent_id(self) -> bytes:
-        """How the chain, queries and withdrawals name it."""
-        return consent_id(self.commitment(), self.consent.authority)
-
-    def subject(self) -> str:
-        """The subject's code, as its issuer knows it."""
-        return str(self.identity.get("code", ""))
-
-
-@dataclass(frozen=True)
-class CheckedPackage:
-    """A package that holds together, as far as its bytes can tell; whose key ``signer`` is only the
-    chain knows.
-    """
-
-    package: ConsentPackage
-    consent_id: bytes
-    signer: str
-    """The address that signed the certificate."""
 
 
 def check_package(
@@ -317,49 +263,67 @@ def listed_report(
     return ListedReport(record, hmac.digest(salt, _LISTED_SALT, "sha256"))
 
 
-READABLE = ("disputeId", "department", "assetId", "answered", "upheld", "before", "after")
-"""What of a dispute a report shows; its statements go into the bundle."""
-
-
 def combine(
-    subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence[Mapping[str, Any]]
+    subject: str, parts: Sequence[DeliveredPart], disputes: Sequence[ReportedDispute]
 ) -> dict[str, Any]:
-    """The one-stop report: each department's masked record, and beside it what was disputed and how
-    it was answered.
+    """The one-stop report, as a query commits to it: each department's masked record, and beside it
+    what was disputed and how it was answered.
 
     A record that was repaired carries the repaired values as ``repaired``, the delivered ones stay:
     both are shown.
     """
-    shown = [{name: item.get(name) for name in READABLE} for item in unique_disputes(disputes)]
+    merged = unique_disputes(disputes)
     return {
         "subject": subject,
-        "records": [_record(part, shown) for part in parts],
-        "disputes": shown,
+        "records": [_record(part, merged) for part in parts],
+        "disputes": [dispute.readable() for dispute in merged],
     }
 
 
-def unique_disputes(disputes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def unique_disputes(disputes: Sequence[ReportedDispute]) -> list[ReportedDispute]:
     """Merge disputes by id with all their columns; two parts may be about one record."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[bytes, ReportedDispute] = {}
     for dispute in disputes:
-        known = found.setdefault(dispute["disputeId"], {**dispute, "before": {}, "after": None})
-        known["before"] = {**known["before"], **dispute["before"]}
-        if dispute["after"] is not None:
-            known["after"] = {**(known["after"] or {}), **dispute["after"]}
+        known = found.setdefault(dispute.dispute_id, replace(dispute, before={}, after=None))
+        after = known.after
+        if dispute.after is not None:
+            after = {**(known.after or {}), **dispute.after}
+        found[dispute.dispute_id] = replace(
+            known, before={**known.before, **dispute.before}, after=after
+        )
     return list(found.values())
 
 
-def _record(part: Mapping[str, Any], disputes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    about = [dispute for dispute in disputes if dispute["assetId"] == part["assetId"]]
+def _record(part: DeliveredPart, disputes: Sequence[ReportedDispute]) -> dict[str, Any]:
+    about = [dispute for dispute in disputes if dispute.asset_id == part.asset_id]
     repaired = [
-        {column: item["after"][column] for column in part["record"] if column in item["after"]}
+        {column: item.after[column] for column in part.record if column in item.after}
         for item in about
-        if item["upheld"] and item["after"] is not None
+        if item.upheld and item.after is not None
     ]
     return {
-        "department": part["department"],
-        "assetId": part["assetId"],
-        "record": part["record"],
-        "disputed": any(not item["answered"] for item in about),
+        "department": part.department,
+        "assetId": "0x" + part.asset_id.hex(),
+        "record": part.record,
+        "disputed": any(not item.answered for item in about),
         "repaired": repaired[-1] if repaired else None,
     }
+
+
+def require_agreement(receipt: SignedReceipt) -> None:
+    """A receipt was given under the agreement that it comes with: ``report_malformed``."""
+    if receipt.receipt.agreement_id != receipt.agreement.struct_hash():
+        raise BadInput(
+            "report_malformed",
+            "A part of the report comes without its signed receipt or the agreement of it.",
+        )
+
+
+def require_dispute(dispute: ReportedDispute, domain: Domain) -> None:
+    """A reported dispute is signed with the key that it names and that its certificate is of:
+    ``report_malformed``.
+    """
+    authority = dispute.statement.authority
+    signer = recover(dispute.statement.digest(domain), dispute.signature)
+    if (signer, dispute.certificate.key) != (authority, authority):
+        raise dispute_not_shown()

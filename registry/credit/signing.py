@@ -19,7 +19,8 @@ from chain.keys.files import Secp256k1Signer
 from chain.statements.commitment import commit, consent_id, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
 from chain.statements.members import SubjectKeyCertificate
-from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
+from registry.credit.model import CONSENT_DOMAIN
+from registry.credit.rules import CLAIM_DOMAIN, IDENTITY_DOMAIN
 
 DEADLINE_SECONDS = 3_600
 """How long a registration or withdrawal may take to reach the chain."""

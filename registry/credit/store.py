@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, LargeBinary
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from chain.core.database import Base
+from chain.core.database import Base, Database, PreparedStatement
+from chain.statements.credit import CreditDispute, CreditQuery, CreditRepair
+from chain.statements.members import SubjectKeyCertificate
+from registry.credit.model import (
+    AnchoredQuery,
+    CertifiedIdentity,
+    ConsentPackage,
+    CreditReport,
+    Dispute,
+    OwnQuery,
+    ReportedDispute,
+    SignedReceipt,
+)
+from registry.pages import Page, PageRequest, page_of
 
 
 class StoredConsentRow(Base):
@@ -80,3 +96,219 @@ class AnchoredQueryRow(Base):
     query_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     bank: Mapped[str] = mapped_column(index=True)
     height: Mapped[int] = mapped_column(index=True)
+
+
+# --- Consents and certificates --------------------------------------------------------------------
+
+_PACKAGE = PreparedStatement(
+    sa.select(sa.cast(StoredConsentRow.package, sa.Text)).where(
+        StoredConsentRow.commitment == sa.bindparam("commitment")
+    )
+)
+"""Read with every call of a bank."""
+
+
+def save_consent(session: Session, consent_id: bytes, package: ConsentPackage) -> None:
+    """Store a consent under the id that the chain has for it."""
+    session.merge(
+        StoredConsentRow(
+            commitment=consent_id, subject=package.subject(), package=package.to_json()
+        )
+    )
+
+
+def consent_text(database: Database, consent_id: bytes) -> str | None:
+    """A stored consent package as JSON text, or None."""
+    return _text(database.fetch(_PACKAGE, {"commitment": consent_id}))
+
+
+async def aconsent_text(database: Database, consent_id: bytes) -> str | None:
+    """``consent_text`` for coroutines."""
+    return _text(await database.afetch(_PACKAGE, {"commitment": consent_id}))
+
+
+def _text(found: Sequence[Any]) -> str | None:
+    return str(found[0][0]) if found else None
+
+
+def find_certificate(session: Session, key: str) -> CertifiedIdentity | None:
+    """A key's certificate, or None."""
+    row = session.get(CertificateRow, key)
+    return None if row is None else _certified(row)
+
+
+def certificates(session: Session) -> list[CertifiedIdentity]:
+    """Every certificate that was issued or shown here."""
+    return list(map(_certified, session.scalars(sa.select(CertificateRow))))
+
+
+def add_certificate(session: Session, certified: CertifiedIdentity) -> None:
+    """Store the certificate of a key that has none."""
+    session.add(
+        CertificateRow(
+            key=certified.certificate.key,
+            identity=dict(certified.identity),
+            certificate=certified.certificate.to_json(),
+            signature=certified.signature,
+        )
+    )
+
+
+def _certified(row: CertificateRow) -> CertifiedIdentity:
+    certificate = SubjectKeyCertificate.from_json(row.certificate)
+    return CertifiedIdentity(row.identity, certificate, row.signature)
+
+
+# --- Disputes -------------------------------------------------------------------------------------
+
+
+def find_dispute(session: Session, dispute_id: bytes) -> Dispute | None:
+    """A dispute, or None."""
+    row = session.get(DisputeRow, dispute_id)
+    return None if row is None else _dispute(row)
+
+
+def disputes_page(session: Session, page: PageRequest) -> Page[Dispute]:
+    """Disputes, the newest first; ``cursor_malformed``."""
+    order = (DisputeRow.raised_at, DisputeRow.dispute_id)
+    return page_of(session, sa.select(DisputeRow), order, page).map(_dispute)
+
+
+def disputes_of(
+    session: Session, subject: str, asset_id: bytes
+) -> list[tuple[Dispute, CertifiedIdentity]]:
+    """A subject's disputes about an asset with the certificates of their keys, the first raised
+    first.
+    """
+    query = (
+        sa.select(DisputeRow, CertificateRow)
+        .where(DisputeRow.subject == subject, DisputeRow.asset_id == asset_id)
+        .join(CertificateRow, CertificateRow.key == DisputeRow.authority)
+        .order_by(DisputeRow.raised_at)
+    )
+    return [(_dispute(row), _certified(key)) for row, key in session.execute(query)]
+
+
+def save_dispute(session: Session, dispute: Dispute) -> None:
+    """Store a dispute, new or changed."""
+    statement, repair = dispute.statement, dispute.repair
+    session.merge(
+        DisputeRow(
+            dispute_id=dispute.dispute_id,
+            subject=dispute.subject,
+            asset_id=statement.asset_id,
+            dispute=statement.to_json(),
+            signature=dispute.signature,
+            authority=statement.authority,
+            raised_at=statement.raised_at,
+            claim=dict(dispute.claim),
+            old_record=dict(dispute.old_record),
+            new_record=None if dispute.new_record is None else dict(dispute.new_record),
+            repair=None if repair is None else repair.to_json(),
+            repair_signature=dispute.repair_signature,
+            opened_at=dispute.opened_at,
+            answered_at=dispute.answered_at,
+        )
+    )
+
+
+def set_dispute_heights(session: Session, dispute_id: bytes, **heights: int) -> None:
+    """Set columns of a dispute that is known."""
+    query = sa.update(DisputeRow).where(DisputeRow.dispute_id == dispute_id)
+    session.execute(query.values(**heights))
+
+
+def _dispute(row: DisputeRow) -> Dispute:
+    return Dispute(
+        statement=CreditDispute.from_json(row.dispute),
+        signature=row.signature,
+        subject=row.subject,
+        claim=row.claim,
+        old_record=row.old_record,
+        new_record=row.new_record,
+        repair=None if row.repair is None else CreditRepair.from_json(row.repair),
+        repair_signature=row.repair_signature,
+        opened_at=row.opened_at,
+        answered_at=row.answered_at,
+    )
+
+
+# --- Queries --------------------------------------------------------------------------------------
+
+
+def find_report(session: Session, query_id: bytes) -> CreditReport | None:
+    """A report that this bank made, or None."""
+    row = session.get(CreditQueryRow, query_id)
+    return None if row is None else _report(row)
+
+
+def reports_of(session: Session, subject: str) -> list[CreditReport]:
+    """The reports that this bank made of a subject."""
+    query = sa.select(CreditQueryRow).where(CreditQueryRow.subject == subject)
+    return list(map(_report, session.scalars(query)))
+
+
+def add_report(session: Session, report: CreditReport) -> None:
+    """Store a new report."""
+    session.add(
+        CreditQueryRow(
+            query_hash=report.query_id,
+            subject=report.subject,
+            statement=report.query.to_json(),
+            signature=report.signature,
+            report=dict(report.report),
+            report_salt=report.salt,
+            receipts=[receipt.to_json() for receipt in report.receipts or ()],
+            disputes=[dispute.to_json() for dispute in report.disputes],
+            operation=report.operation,
+        )
+    )
+
+
+def own_queries_page(session: Session, page: PageRequest) -> Page[OwnQuery]:
+    """The queries that this bank made, the newest first; ``cursor_malformed``."""
+    order = (CreditQueryRow.added, CreditQueryRow.query_hash)
+    return page_of(session, sa.select(CreditQueryRow), order, page).map(_own_query)
+
+
+def find_anchored_query(session: Session, query_id: bytes) -> AnchoredQuery | None:
+    """A query that an event reported, or None."""
+    row = session.get(AnchoredQueryRow, query_id)
+    return None if row is None else _anchored_query(row)
+
+
+def anchored_queries_page(session: Session, page: PageRequest) -> Page[AnchoredQuery]:
+    """The queries of all banks, the last anchored first; ``cursor_malformed``."""
+    order = (AnchoredQueryRow.height, AnchoredQueryRow.query_hash)
+    return page_of(session, sa.select(AnchoredQueryRow), order, page).map(_anchored_query)
+
+
+def add_anchored_query(session: Session, query: AnchoredQuery) -> None:
+    """Store a query that an event reported, once."""
+    if session.get(AnchoredQueryRow, query.query_id) is None:
+        session.add(
+            AnchoredQueryRow(query_hash=query.query_id, bank=query.bank, height=query.height)
+        )
+
+
+def _report(row: CreditQueryRow) -> CreditReport:
+    with_agreements = all("agreement" in receipt for receipt in row.receipts)
+    return CreditReport(
+        query=CreditQuery.from_json(row.statement),
+        signature=row.signature,
+        subject=row.subject,
+        report=row.report,
+        salt=row.report_salt,
+        receipts=list(map(SignedReceipt.from_json, row.receipts)) if with_agreements else None,
+        disputes=list(map(ReportedDispute.from_json, row.disputes)),
+        operation=row.operation,
+    )
+
+
+def _own_query(row: CreditQueryRow) -> OwnQuery:
+    query = CreditQuery.from_json(row.statement)
+    return OwnQuery(row.query_hash, query.bank, query.issued_at, row.report)
+
+
+def _anchored_query(row: AnchoredQueryRow) -> AnchoredQuery:
+    return AnchoredQuery(row.query_hash, row.bank, row.height)

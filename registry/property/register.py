@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.ethereum.proved_records import ProvedRecords
-from chain.statements.members import SubjectKeyCertificate
 from chain.statements.property import DealTerms, TitleStatement
 from registry.credit.certificates import certified_identity
+from registry.credit.model import CertifiedIdentity
 from registry.property import register_store, store
 from registry.property.model import NO_DEAL, Deal, NewUnit, Unit
 from registry.property.rules import (
@@ -101,8 +100,8 @@ def require_title_here(
     unit = _updated_entry(context, terms.unit, records)
     require_title_current(title, unit.last_registration)
     with context.database.read() as session:
-        identity, _ = certified_by(session, context.member, terms.seller)
-    require_owner(unit, identity)
+        seller = certified_by(session, context.member, terms.seller)
+    require_owner(unit, seller)
 
 
 def require_buyer(context: Context, buyer_key: str) -> None:
@@ -113,20 +112,21 @@ def require_buyer(context: Context, buyer_key: str) -> None:
         certified_by(session, context.member, buyer_key)
 
 
-def require_owner(unit: Unit, identity: Mapping[str, Any]) -> None:
+def require_owner(unit: Unit, holder: CertifiedIdentity) -> None:
     """Refuse a key whose holder does not own a unit: ``not_owner``."""
-    if identity.get("code") != unit.owner:
+    if holder.identity.get("code") != unit.owner:
         raise Forbidden("not_owner", "The key's holder is not the owner of the unit.")
 
 
-def certified_by(
-    session: Session, registrar: str, key: str
-) -> tuple[Mapping[str, Any], SubjectKeyCertificate]:
+def certified_by(session: Session, registrar: str, key: str) -> CertifiedIdentity:
     """Whose key it is by the registration centre's own certificate for deals; never by one that was
     shown here; ``subject_key_unknown``.
     """
     found = certified_identity(session, key)
-    if found is None or found[1].issuer != registrar or found[1].purpose != "deal":
+    if found is None or (found.certificate.issuer, found.certificate.purpose) != (
+        registrar,
+        "deal",
+    ):
         raise NotFound(
             "subject_key_unknown",
             "The key is not certified by this office for deals.",
@@ -204,12 +204,12 @@ def _buyer_of(
             "This node has other terms than the deal that was registered last for the unit.",
         )
     try:
-        identity, _ = certified_by(session, context.member, terms.buyer)
+        buyer = certified_by(session, context.member, terms.buyer)
     except NotFound as error:
         raise _behind(
             unit_id, "This office has no certificate of its own for the buyer's key."
         ) from error
-    return str(identity.get("code", ""))
+    return str(buyer.identity.get("code", ""))
 
 
 def _known_unit(session: Session, unit_id: bytes) -> Unit:

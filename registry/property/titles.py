@@ -4,16 +4,13 @@ names the registration by which the owner owns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, Forbidden
-from chain.statements.members import SubjectKeyCertificate
 from chain.statements.property import TitleStatement
+from registry.credit.model import CertifiedIdentity
 from registry.evidence.log import append_statement
 from registry.property import register_store
 from registry.property.calls import CONTRACT
@@ -30,8 +27,8 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
         Unavailable: ``register_behind``, ``chain_view_stale``.
     """
     unit, records = register_entry(context, find_unit(context, number).unit)
-    identity, certificate = _certified_here(context, owner_key)
-    require_owner(unit, identity)
+    holder = _certified_here(context, owner_key)
+    require_owner(unit, holder)
     if records.unit_hold(context.member, unit.unit).held:
         raise Conflict(
             "unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted."
@@ -43,7 +40,7 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
         version=1,
         registrar=context.member,
         unit=unit.unit,
-        owner=certificate.subject,
+        owner=holder.certificate.subject,
         owner_key=owner_key,
         last_registration=unit.last_registration,
         # The contract takes no title dated ahead of its block.
@@ -74,9 +71,9 @@ def titles_under(context: Context, address: str) -> int:
     )
 
 
-def _certified_here(context: Context, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate]:
+def _certified_here(context: Context, key: str) -> CertifiedIdentity:
     with context.database.read() as session:
         found = certified_by(session, context.member, key)
-    if not found[1].not_before <= context.now() <= found[1].not_after:
+    if not found.certificate.not_before <= context.now() <= found.certificate.not_after:
         raise Forbidden("certificate_expired", "The key's certificate does not cover this time.")
     return found

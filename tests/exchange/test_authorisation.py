@@ -35,7 +35,7 @@ from exchange.metering.authorisation import (
 )
 from exchange.metering.model import CallQuery, GatewayLimits
 from exchange.metering.rules import UnknownSubjects
-from registry.credit.rules import CheckedPackage, ConsentPackage
+from registry.credit.model import CheckedPackage, ConsentPackage
 from registry.purposes import ListedPurposes
 
 NOW = 1_000_000

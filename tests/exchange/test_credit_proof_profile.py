@@ -5,7 +5,7 @@ consent nor a department's delivery.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,11 +20,18 @@ from chain.core.errors import QiaolianError, VerificationError
 from chain.statements.commitment import commit, consent_id, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, CreditDispute
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
-from chain.statements.trade import Agreement, Share, UsageOutcome, UsageReceipt
+from chain.statements.trade import Agreement, Share, UsageOutcome
 from exchange.reports import service as reports
 from registry.assets import publication
 from registry.credit import calls, consents, export, proof_profile, queries
-from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
+from registry.credit.model import (
+    CONSENT_DOMAIN,
+    CreditReport,
+    DeliveredPart,
+    ReportedDispute,
+    SignedReceipt,
+)
+from registry.credit.rules import IDENTITY_DOMAIN
 from registry.credit.store import CertificateRow, DisputeRow, StoredConsentRow
 from registry.evidence import anchors, checkpoints
 from registry.evidence import log as evidence_log
@@ -62,37 +69,30 @@ def reported(market: Market, subject: Subject, agreement_id: bytes) -> dict[str,
     """
     consent, _ = subject.consents(), subject.disputes()
     made = ask(market, agreement_id, consent).json()
-    row = queries.find_query(market.bank.context, bytes.fromhex(made["queryId"][2:]))
+    row = queries.find_report(market.bank.context, bytes.fromhex(made["queryId"][2:]))
     return {
         "consent": consent,
-        "parts": [part_of(receipt) for receipt in row.receipts],
-        "bundle": told(market, made),
+        "parts": [part_of(receipt) for receipt in row.receipts or ()],
+        "bundle": told(market, row),
     }
 
 
-def part_of(held: Mapping[str, Any]) -> dict[str, Any]:
+def part_of(receipt: SignedReceipt) -> DeliveredPart:
     """What ``record_report`` is given for one receipt."""
-    return {
-        "department": held["agreement"]["provider"],
-        "assetId": held["agreement"]["assetId"],
-        "record": {},
-        "receipt": held["receipt"],
-        "receiptSignature": held["signature"],
-        "agreement": held["agreement"],
-        "agreementSignature": held["agreementSignature"],
-    }
+    agreement = receipt.agreement
+    return DeliveredPart(agreement.provider, agreement.asset_id, {}, receipt)
 
 
-def told(market: Market, made: Mapping[str, Any]) -> bytes:
+def told(market: Market, made: CreditReport) -> bytes:
     """The bundle of a query, once the chain has it and the bank's log is anchored."""
     context = market.bank.context
-    market.bank.done(made["operation"])
+    market.bank.done(made.operation)
     checkpoints.make_checkpoint(context)
     if anchors.anchor_if_due(context, at_once=True):
         market.bank.done(f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(context)}")
     market.settle()
     anchors.complete_anchors(context)
-    return export.bundle(context, bytes.fromhex(made["queryId"][2:]))
+    return export.bundle(context, made.query_id)
 
 
 def checked(market: Market, bundle: bytes) -> Report:
@@ -102,9 +102,9 @@ def checked(market: Market, bundle: bytes) -> Report:
 def claimed(
     market: Market,
     consent: str,
-    parts: list[dict[str, Any]],
+    parts: list[DeliveredPart],
     code: str,
-    disputes: Sequence[dict[str, Any]] = (),
+    disputes: Sequence[ReportedDispute] = (),
 ) -> None:
     """The bank signs and anchors a query over what it put together; a verifier refuses the bundle
     with this code.
@@ -152,37 +152,35 @@ def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(
 
 def invented(
     market: Market,
-    part: Mapping[str, Any],
+    part: DeliveredPart,
     *,
     agreement: Agreement | None = None,
     signer: Any = None,
-) -> dict[str, Any]:
+) -> DeliveredPart:
     """A receipt that nobody gave: another number of units, signed by the bank or a helper, under
     this or another agreement.
     """
-    agreement = agreement or Agreement.from_json(part["agreement"])
+    true = part.receipt
+    agreement = agreement or true.agreement
     receipt = replace(
-        UsageReceipt.from_json(part["receipt"]),
+        true.receipt,
         agreement_id=agreement.struct_hash(),
         units=7,
         outcome=int(UsageOutcome.SERVED),
     )
     signed = (signer or market.bank).context.sign
-    own = agreement.to_json() == part["agreement"]
-    return {
-        **part,
-        "receipt": receipt.to_json(),
-        "receiptSignature": "0x" + signed(receipt).hex(),
-        "agreement": agreement.to_json(),
-        "agreementSignature": part["agreementSignature"] if own else "0x" + signed(agreement).hex(),
-    }
+    agreement_signature = (
+        true.agreement_signature if agreement == true.agreement else signed(agreement)
+    )
+    made = SignedReceipt(receipt, signed(receipt), agreement, agreement_signature)
+    return replace(part, receipt=made)
 
 
-def between(market: Market, part: Mapping[str, Any], provider: Any) -> Agreement:
+def between(market: Market, part: DeliveredPart, provider: Any) -> Agreement:
     """An agreement like the true one, with another provider."""
     key = provider.context.signers[KeyPurpose.STATEMENT].address
     return replace(
-        Agreement.from_json(part["agreement"]),
+        part.receipt.agreement,
         provider=provider.member,
         provider_key=key,
         nonce=new_salt(),
@@ -216,15 +214,12 @@ def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(
     claimed(market, reported["consent"], [quiet], "agreement_not_open")
 
 
-def bought(buyer: Any, agreement_id: bytes, served: Any, part: Mapping[str, Any]) -> dict[str, Any]:
+def bought(buyer: Any, agreement_id: bytes, served: Any, part: DeliveredPart) -> DeliveredPart:
     """A true receipt of another call, as a part of a report."""
     signed = reports.agreements.load(buyer.context, agreement_id)  # type: ignore[attr-defined]
-    return {
-        **part,
-        **reports._receipt(buyer.context, agreement_id, served.lane, served.seq),
-        "agreement": signed.agreement.to_json(),
-        "agreementSignature": "0x" + signed.provider_signature.hex(),
-    }
+    receipt, signature = reports._receipt(buyer.context, agreement_id, served.lane, served.seq)
+    made = SignedReceipt(receipt, signature, signed.agreement, signed.provider_signature)
+    return replace(part, receipt=made)
 
 
 def test_a_call_for_another_purpose_is_no_part_of_a_credit_query(
@@ -254,17 +249,16 @@ def test_a_receipt_comes_with_the_agreement_it_names(
     market: Market, reported: dict[str, Any]
 ) -> None:
     first = reported["parts"][0]
-    bare = {name: value for name, value in first.items() if name != "agreement"}
-    for part in (bare, {**first, "agreement": between(market, first, market.bank).to_json()}):
-        with pytest.raises(QiaolianError) as refused:
-            queries.record_report(
-                market.bank.context,
-                subject=SUBJECT,
-                consent=bytes.fromhex(reported["consent"][2:]),
-                parts=[part],
-                disputes=[],
-            )
-        assert refused.value.code == "report_malformed"
+    other = replace(first.receipt, agreement=between(market, first, market.bank))
+    with pytest.raises(QiaolianError) as refused:
+        queries.record_report(
+            market.bank.context,
+            subject=SUBJECT,
+            consent=bytes.fromhex(reported["consent"][2:]),
+            parts=[replace(first, receipt=other)],
+            disputes=[],
+        )
+    assert refused.value.code == "report_malformed"
 
 
 def test_a_report_buys_nothing_from_a_member_that_is_no_department(
@@ -427,21 +421,18 @@ def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(
         )
     )
     market.settle()
-    made = {
-        "disputeId": "0x" + dispute.struct_hash().hex(),
-        "department": market.department.member,
-        "assetId": "0x" + market.asset_id.hex(),
-        "answered": False,
-        "upheld": False,
-        "before": {},
-        "after": None,
-        "dispute": dispute.to_json(),
-        "disputeSignature": "0x" + signature.hex(),
-        "certificate": certificate.to_json(),
-        "certificateSignature": "0x" + helper.context.sign(certificate).hex(),
-        "repair": None,
-        "repairSignature": None,
-    }
+    made = ReportedDispute(
+        department=market.department.member,
+        asset_id=market.asset_id,
+        before={},
+        after=None,
+        statement=dispute,
+        signature=signature,
+        certificate=certificate,
+        certificate_signature=helper.context.sign(certificate),
+        repair=None,
+        repair_signature=None,
+    )
     claimed(market, reported["consent"], reported["parts"][:1], "issuer_not_department", [made])
 
 

@@ -27,7 +27,8 @@ from exchange.metering.store import GATEWAY
 from registry.assets import status
 from registry.credit import certificates
 from registry.credit import consents as credit_consents
-from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
+from registry.credit.model import CONSENT_DOMAIN, ConsentPackage
+from registry.credit.rules import IDENTITY_DOMAIN
 from tests.exchange.conftest import Market
 
 SUBJECT = 7
@@ -64,7 +65,7 @@ def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
         new_salt(),
         new_salt(),
     )
-    certificate, certificate_signature = certificates.certify(
+    certified = certificates.certify(
         market.department.context,
         identity=identity,
         salt=identity_salt,
@@ -87,8 +88,8 @@ def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
         "consent": consent.to_json(),
         "signature": "0x" + signed(market, key, consent).hex(),
         "salt": "0x" + salt.hex(),
-        "certificate": certificate.to_json(),
-        "certificateSignature": "0x" + certificate_signature.hex(),
+        "certificate": certified.certificate.to_json(),
+        "certificateSignature": "0x" + certified.signature.hex(),
         "identity": identity,
         "identitySalt": "0x" + identity_salt.hex(),
     }
@@ -100,7 +101,7 @@ def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
         )
     )
     market.settle()
-    credit_consents.store_consent(market.bank.context, package)
+    credit_consents.store_consent(market.bank.context, ConsentPackage.from_json(package))
     return Given(market, key, consent_id(commitment, address_of(key)), package)
 
 

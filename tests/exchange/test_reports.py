@@ -19,7 +19,8 @@ from registry.assets import serving
 from registry.credit import certificates, queries
 from registry.credit import consents as credit_consents
 from registry.credit import disputes as credit_disputes
-from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
+from registry.credit.model import CONSENT_DOMAIN, ConsentPackage
+from registry.credit.rules import CLAIM_DOMAIN, IDENTITY_DOMAIN
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
@@ -36,7 +37,7 @@ class Subject:
     def certified(self, purpose: str, office: Any) -> tuple[bytes, dict[str, Any]]:
         """A one-time key and what shows whose it is."""
         key, salt, identity = new_private_key(), new_salt(), {"code": self.code}
-        certificate, signature = certificates.certify(
+        certified = certificates.certify(
             office.context,
             identity=identity,
             salt=salt,
@@ -45,8 +46,8 @@ class Subject:
             not_after=2**40,
         )
         shown = {
-            "certificate": certificate.to_json(),
-            "certificateSignature": "0x" + signature.hex(),
+            "certificate": certified.certificate.to_json(),
+            "certificateSignature": "0x" + certified.signature.hex(),
         }
         return key, {
             **shown,
@@ -88,7 +89,10 @@ class Subject:
             )
         )
         self.market.settle()
-        return "0x" + credit_consents.store_consent(bank.context, package).hex()
+        return (
+            "0x"
+            + credit_consents.store_consent(bank.context, ConsentPackage.from_json(package)).hex()
+        )
 
     def disputes(self) -> bytes:
         """A dispute of its record at the department; the dispute id."""
@@ -208,9 +212,7 @@ def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_deliv
     assert [record["disputed"] for record in disputed["records"]] == [True, True]
     repaired = {"code": SUBJECT, "seniority": 12, "job": "fixed", "age": 37}
     market.department.done(
-        credit_disputes.answer(market.department.context, dispute_id, new_record=repaired)[
-            "operation"
-        ]
+        credit_disputes.answer(market.department.context, dispute_id, new_record=repaired).operation
     )
     market.settle()
     shown = ask(market, agreement_id, consent).json()["report"]

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from chain.context import Context
 from chain.core.database import Base, Database
+from chain.statements.credit import CreditDispute, CreditQuery
 from chain.statements.examples import example
 from chain.statements.members import Role
 from chain.statements.property import DealTerms
@@ -126,14 +127,17 @@ LISTS = {
     "own queries": List(
         queries.list_queries,
         CreditQueryRow,
-        "queryId",
-        lambda number: {"query_hash": hashed(number), "statement": {"issuedAt": 1}},
+        lambda row: row.query_id,
+        lambda number: {
+            "query_hash": hashed(number),
+            "statement": example(CreditQuery).to_json(),
+        },
         {"added": 1},
     ),
     "anchored queries": List(
         queries.list_queries,
         AnchoredQueryRow,
-        "queryId",
+        lambda row: row.query_id,
         lambda number: {"query_hash": hashed(number), "height": number // 4},
         {"height": -1},
         roles=Role.SUPERVISOR,
@@ -141,8 +145,13 @@ LISTS = {
     "disputes": List(
         disputes.list_disputes,
         DisputeRow,
-        "disputeId",
-        lambda number: {"dispute_id": hashed(number), "raised_at": number // 4},
+        lambda row: row.signature,
+        lambda number: {
+            "dispute_id": hashed(number),
+            "raised_at": number // 4,
+            "dispute": example(CreditDispute).to_json(),
+            "signature": hashed(number),
+        },
         {"raised_at": -1},
         {"opened_at": 9},
     ),

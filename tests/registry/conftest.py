@@ -261,7 +261,7 @@ class Network:
         self, office: str, person: Person, purpose: str
     ) -> tuple[SubjectKeyCertificate, bytes]:
         """An office's certificate of a person's key."""
-        return certificates.certify(
+        certified = certificates.certify(
             self[office].context,
             identity=person.identity,
             salt=person.salt,
@@ -269,6 +269,7 @@ class Network:
             purpose=purpose,
             not_after=int(time.time()) + YEAR,
         )
+        return certified.certificate, certified.signature
 
     def vouch(
         self, name: str, person: Person, purpose: str, **changed: Any

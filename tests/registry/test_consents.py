@@ -19,7 +19,15 @@ from chain.core.crypto import new_private_key, sign_digest
 from chain.core.errors import BadInput, Forbidden, NotFound, QiaolianError
 from chain.statements.commitment import commit, consent_id, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
+from chain.statements.examples import example
+from chain.statements.trade import Agreement, UsageReceipt
 from registry.credit import consents, disputes
+from registry.credit.model import (
+    ConsentPackage,
+    DeliveredPart,
+    ReportedDispute,
+    SignedReceipt,
+)
 from registry.credit.rules import CLAIM_DOMAIN, combine, consent_records, require_consent
 from registry.grants import service as grants
 from registry.pages import PageRequest
@@ -254,18 +262,18 @@ def test_what_is_no_package_is_malformed(network: Network, package: Any) -> None
 def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(
     network: Network, person: Any, given: Any
 ) -> None:
-    subject = person()
+    subject, package = person(), ConsentPackage.from_json(given[1])
     certified = network.consent(
         "bank", subject, "bank", certified=network.vouch("bank", subject, "consent")
     )
     with pytest.raises(Forbidden) as own:
-        consents.store_consent(network["bank"].context, certified)
+        consents.store_consent(network["bank"].context, ConsentPackage.from_json(certified))
     assert own.value.code == "consent_by_beneficiary"
     with pytest.raises(Forbidden) as other:
-        consents.store_consent(network["agency"].context, given[1])
+        consents.store_consent(network["agency"].context, package)
     assert other.value.code == "consent_other_bank"
-    assert consents.store_consent(network["bank"].context, given[1]) == given[2]
-    assert consents.stored_package(network["bank"].context, given[2]) == given[1]
+    assert consents.store_consent(network["bank"].context, package) == given[2]
+    assert consents.stored_package(network["bank"].context, given[2]) == package
     with pytest.raises(NotFound) as unknown:
         consents.stored_package(network["bank"].context, bytes(32))
     assert unknown.value.code == "consent_unknown"
@@ -404,9 +412,9 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
     (row,) = [
         item
         for item in disputes.list_disputes(tax.context, PageRequest(200)).rows
-        if item["disputeId"] == "0x" + dispute_id.hex()
+        if item.dispute_id == dispute_id
     ]
-    assert row["claim"] == claim
+    assert row.claim == claim
     disputes.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
 
     def answered() -> Any:
@@ -422,11 +430,7 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
         {"Seniority": 9},
         {"Seniority": 11},
     )
-    part = {
-        "department": tax.member,
-        "assetId": "0x" + asset_id.hex(),
-        "record": {"Seniority": 9},
-        "receipt": {},
-        "receiptSignature": "0x",
-    }
-    assert combine(subject.code, [part], [told]) != combine(subject.code, [part], [])
+    receipt = SignedReceipt(example(UsageReceipt), b"", example(Agreement), b"")
+    part = DeliveredPart(tax.member, asset_id, {"Seniority": 9}, receipt)
+    dispute = ReportedDispute.from_json(told)
+    assert combine(subject.code, [part], [dispute]) != combine(subject.code, [part], [])

@@ -239,7 +239,7 @@ def test_an_answered_dispute_is_answered_once_whatever_a_chain_node_says_of_the_
         claim_salt=salt,
         subject=subject.code,
     )
-    operation = disputes.answer(node.context, dispute_id, new_record=None)["operation"]
+    operation = disputes.answer(node.context, dispute_id, new_record=None).operation
     assert ended(node, operation) == "done"
     reported_refused(node, operation)
     with pytest.raises(Conflict) as caught:

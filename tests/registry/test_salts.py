@@ -26,7 +26,7 @@ from chain.statements.members import SubjectKeyCertificate
 from chain.statements.property import DealStep, DealTerms, TitleStatement
 from registry.access import Principal
 from registry.credit import api as credit_api
-from registry.credit.rules import ConsentPackage
+from registry.credit.model import ConsentPackage
 from registry.credit.signing import subject_of
 from registry.grants import api as grants_api
 from registry.grants import signing as grant_signing
