@@ -25,7 +25,9 @@ def routers() -> Sequence[APIRouter]:
     from exchange.reports import api as reports
     from exchange.settlement import api as settlement
     from registry.assets import api as assets
+    from registry.assets import publication_api as publications
     from registry.credit import api as credit
+    from registry.credit import consent_api as consents
     from registry.evidence import api as evidence
     from registry.grants import api as grants
     from registry.members import api as members
@@ -35,11 +37,13 @@ def routers() -> Sequence[APIRouter]:
     return (
         metering.router,
         members.router,
+        publications.router,
         assets.router,
         grants.router,
+        consents.router,
         credit.router,
-        properties.router,
         property_register.router,
+        properties.router,
         evidence.router,
         agreements.router,
         settlement.router,
@@ -57,6 +61,7 @@ def load_tables() -> None:
     import exchange.metering.store
     import exchange.settlement.store  # noqa: F401
     import nodes.store  # noqa: F401
+    import registry.assets.incident_store
     import registry.assets.store
     import registry.credit.store
     import registry.evidence.store

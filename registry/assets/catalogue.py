@@ -3,62 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
+from registry.assets import store
+from registry.assets.model import CatalogueEntry
 from registry.assets.rules import unknown_asset
-from registry.assets.store import CatalogueAsset
-from registry.pages import Page, PageRequest, page_of
+from registry.pages import Page, PageRequest
 
 
 def search(
     context: Context, page: PageRequest, *, text: str = "", holder: str = ""
-) -> Page[CatalogueAsset]:
-    """Assets of all members by a part of the name or category; newest first."""
-    query = sa.select(CatalogueAsset)
-    if text:
-        query = query.where(
-            CatalogueAsset.name.contains(text) | CatalogueAsset.category.contains(text)
-        )
-    if holder:
-        query = query.where(CatalogueAsset.holder == holder)
-    order = (CatalogueAsset.registered_at, CatalogueAsset.asset_id)
+) -> Page[CatalogueEntry]:
+    """Assets of all members, newest first; ``cursor_malformed``.
+
+    Args:
+        text: a part of the name or category.
+        holder: a member's code.
+    """
     with context.database.read() as session:
-        return page_of(session, query, order, page)
+        return store.catalogue_page(session, page, text=text, holder=holder)
 
 
 def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[bytes, int]:
     """The newest registered version of each of some assets, by the catalogue."""
-    query = sa.select(CatalogueAsset.asset_id, CatalogueAsset.asset_version).where(
-        CatalogueAsset.asset_id.in_(asset_ids)
-    )
-    return {asset_id: version for asset_id, version in session.execute(query)}
+    return store.newest_versions(session, asset_ids)
 
 
-def catalogue_row(context: Context, asset_id: bytes) -> CatalogueAsset:
-    """The catalogue's row; ``asset_unknown`` if there is none."""
+def find(context: Context, asset_id: bytes) -> CatalogueEntry:
+    """The catalogue's entry of an asset; ``asset_unknown``."""
     with context.database.read() as session:
-        row = session.get(CatalogueAsset, asset_id)
-    if row is None:
+        entry = store.find_entry(session, asset_id)
+    if entry is None:
         raise unknown_asset()
-    return row
-
-
-def catalogue_entry(row: CatalogueAsset) -> dict[str, Any]:
-    """A catalogue row as the API shows it."""
-    return {
-        "assetId": "0x" + row.asset_id.hex(),
-        "holder": row.holder,
-        "name": row.name,
-        "assetVersion": row.asset_version,
-        "grade": row.grade,
-        "category": row.category,
-        "dataItem": row.data_item,
-        "rowCount": row.row_count,
-        "registeredAt": row.registered_at,
-        "cancelledAt": row.cancelled_at,
-        "held": row.held,
-    }
+    return entry

@@ -12,31 +12,20 @@ import hmac
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from chain.context import Context
 from chain.core.canonical import dumps
-from chain.statements.assets import AssetRecord
 from registry.assets import publication as asset_publication
 from registry.assets import serving
-from registry.assets.publication import Publication
+from registry.assets.committing import row_content
+from registry.assets.model import OwnVersion, Publication, VersionChanges
 from registry.assets.rules import PublishedRecord, SourceDrift, published_content, schema_to_publish
-from registry.assets.store import OwnAsset
 from registry.masking import require_rules
 from registry.purposes import require_purposes
 from registry.sources import Record, Source, SourceSchema
 
 MAX_EXAMPLES = 20
 _BATCH_ROWS = 256
-
-
-@dataclass(frozen=True)
-class VersionChanges:
-    """What is to differ from the latest version besides its rows; what is left out stays."""
-
-    masking: Mapping[str, str] = field(default_factory=dict)
-    types: Mapping[str, str] = field(default_factory=dict)
-    purposes: Mapping[str, bool] | None = None
 
 
 @dataclass
@@ -51,10 +40,6 @@ class RowSample:
         self.count += 1
         if len(self.lines) < MAX_EXAMPLES:
             self.lines.append(source.line_of(position))
-
-    def to_json(self) -> dict[str, Any]:
-        """The API's form."""
-        return {"count": self.count, "lines": self.lines}
 
 
 @dataclass(frozen=True)
@@ -78,28 +63,6 @@ class SourceChanges:
     purposes: Mapping[str, bool]
     fingerprint: bytes
 
-    def to_json(self) -> dict[str, Any]:
-        """The API's form."""
-        return {
-            "assetId": "0x" + self.asset_id.hex(),
-            "latestVersion": self.latest_version,
-            "nextVersion": self.next_version,
-            "added": self.added.to_json(),
-            "changed": self.changed.to_json(),
-            "removed": self.removed,
-            "unchanged": self.unchanged,
-            "columnsAdded": list(self.columns_added),
-            "columnsRemoved": list(self.columns_removed),
-            "typesChanged": {
-                column: {"from": old, "to": new}
-                for column, (old, new) in self.types_changed.items()
-            },
-            "repaired": self.repaired,
-            "masking": dict(self.masking),
-            "purposes": dict(self.purposes),
-            "fingerprint": "0x" + self.fingerprint.hex(),
-        }
-
 
 def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) -> SourceChanges:
     """Read the source once and compare it with the latest version.
@@ -118,9 +81,7 @@ def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) 
         subjects = [str(row[new.key]) for _, row in rows]
         published = serving.published_records(context, asset_id, latest.asset_version, subjects)
         for (position, row), subject in zip(rows, subjects, strict=True):
-            fingerprint.update(
-                dumps(asset_publication.row_content(served.source, new, position, row))
-            )
+            fingerprint.update(dumps(row_content(served.source, new, position, row)))
             found = published.get(subject)
             known += found is not None
             if found is None:
@@ -136,7 +97,7 @@ def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) 
         next_version=latest.asset_version + (0 if refused else 1),
         added=added,
         changed=changed,
-        removed=AssetRecord.from_json(latest.record).row_count - known,
+        removed=latest.require_record().row_count - known,
         unchanged=unchanged,
         columns_added=tuple(name for name in new.names if name not in old.names),
         columns_removed=tuple(name for name in old.names if name not in new.names),
@@ -154,8 +115,8 @@ def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) 
 
 def republish(
     context: Context, asset_id: bytes, version_changes: VersionChanges, *, fingerprint: bytes
-) -> dict[str, Any]:
-    """Publish the source, whose changes were confirmed, as the next version; the asset as JSON.
+) -> OwnVersion:
+    """Publish the source, whose changes were confirmed, as the next version.
 
     Raises:
         Conflict: ``source_changed``; NotFound: ``asset_not_published``; BadInput: as
@@ -170,7 +131,7 @@ def republish(
 
 
 def _next(
-    context: Context, latest: OwnAsset, version_changes: VersionChanges
+    context: Context, latest: OwnVersion, version_changes: VersionChanges
 ) -> tuple[Publication, SourceSchema, SourceSchema]:
     """The next publication, the latest version's schema and the next one's. Columns that are gone
     take their rule and type along.
@@ -187,7 +148,7 @@ def _next(
     masking = {
         name: rule for name, rule in before.masking.items() if name in common_columns
     } | dict(version_changes.masking)
-    if "purposes" not in latest.asset_metadata:
+    if not latest.metadata.lists_purposes:
         # Published before versions listed their purposes: the owner lists them now.
         before = replace(before, purposes={})
     purposes = before.purposes if version_changes.purposes is None else version_changes.purposes

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from typing import Any
 
 from chain.context import Context
-from chain.core.canonical import dumps
 from chain.core.errors import BadInput, Conflict, NotFound
 from chain.ethereum.proved_records import asset_record, version_record
 from chain.statements.assets import AssetRecord
-from registry.assets.catalogue import catalogue_entry, catalogue_row
+from registry.assets import catalogue
+from registry.assets.model import AssetMetadata, DescribedAsset
 from registry.assets.rules import require_latest
 from registry.assets.serving import latest_own_version, own_published
-from registry.purposes import ListedPurposes, listed_in
+from registry.purposes import ListedPurposes
 
 REGISTRATION_SECONDS = 15.0
 """How long a version that its holder shows may take to reach the chain."""
@@ -33,13 +31,14 @@ async def published_purposes(
     """
     if holder == context.member:
         own = await asyncio.to_thread(own_published, context, asset_id, version)
-        return listed_in(own.asset_metadata)
+        return own.metadata.purposes
     answer = await context.peers.get(
         holder, f"/v1/peer/assets/0x{asset_id.hex()}/versions/{version}"
     )
     try:
-        record, metadata = AssetRecord.from_json(answer["record"]), answer["metadata"]
-        matching = hashlib.sha256(dumps(metadata)).digest() == record.metadata_hash
+        record = AssetRecord.from_json(answer["record"])
+        metadata = AssetMetadata(answer["metadata"])
+        matching = metadata.hash == record.metadata_hash
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             "metadata_malformed",
@@ -56,7 +55,7 @@ async def published_purposes(
         raise Conflict(
             "metadata_differs", "The holder's metadata is not what it registered on the chain."
         )
-    return listed_in(metadata)
+    return metadata.purposes
 
 
 async def _registered(context: Context, asset_id: bytes, version: int) -> bytes:
@@ -72,7 +71,7 @@ async def _registered(context: Context, asset_id: bytes, version: int) -> bytes:
         await asyncio.sleep(0.2)
 
 
-async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
+async def describe(context: Context, asset_id: bytes) -> DescribedAsset:
     """One asset with its metadata, fetched from its holder and checked against the record that the
     chain has.
 
@@ -81,21 +80,19 @@ async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
         Unavailable: ``projection_behind`` while the catalogue lacks the latest version,
             ``chain_view_stale``.
     """
-    row = await asyncio.to_thread(catalogue_row, context, asset_id)
-    record = AssetRecord.from_json(row.record)
+    entry = await asyncio.to_thread(catalogue.find, context, asset_id)
+    record = entry.record
     records = await context.view.aproved(
         [asset_record(asset_id), version_record(asset_id, record.asset_version)]
     )
     require_latest(asset_id, record, records)
-    if row.holder == context.member:
-        metadata: Any = (
-            await asyncio.to_thread(latest_own_version, context, asset_id)
-        ).asset_metadata
+    if record.holder == context.member:
+        metadata = (await asyncio.to_thread(latest_own_version, context, asset_id)).metadata
     else:
-        answer = await context.peers.get(row.holder, f"/v1/peer/assets/0x{asset_id.hex()}")
-        metadata = answer["metadata"]
-    if hashlib.sha256(dumps(metadata)).digest() != row.metadata_hash:
+        answer = await context.peers.get(record.holder, f"/v1/peer/assets/0x{asset_id.hex()}")
+        metadata = AssetMetadata(answer["metadata"])
+    if metadata.hash != record.metadata_hash:
         raise Conflict(
             "metadata_differs", "The holder's metadata is not what it registered on the chain."
         )
-    return {**catalogue_entry(row), "metadata": metadata}
+    return DescribedAsset(entry, metadata)

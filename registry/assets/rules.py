@@ -19,6 +19,7 @@ from chain.ethereum.eip712 import encode_code, encode_member
 from chain.ethereum.proved_records import ProvedRecords
 from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
+from registry.assets.model import Description
 from registry.sources import TYPES, Record, SourceSchema, mismatched_columns, normalised
 from registry.text import is_plain
 
@@ -31,21 +32,22 @@ def asset_id_of(holder: str, name: str) -> bytes:
     return keccak256(encode_member(holder).ljust(32, b"\0") + encode_code(name))
 
 
-def require_description(description: dict[str, Any]) -> None:
-    """Check what a clerk says of an asset: title in both languages, category, grade."""
-    for name in ("titleZh", "titleEn", "description"):
-        text = description.get(name)
-        # A description may have several lines; each is plain text.
-        if not isinstance(text, str) or not is_plain(
-            text.replace("\n", " ") if name == "description" else text, limit=400
-        ):
+def require_description(description: Description) -> None:
+    """Check what a clerk says of an asset: ``asset_description``, ``wrong_grade``."""
+    # A description may have several lines; each is plain text.
+    texts = {
+        "titleZh": description.title_zh,
+        "titleEn": description.title_en,
+        "description": description.description.replace("\n", " "),
+    }
+    for name, text in texts.items():
+        if not is_plain(text, limit=400):
             raise BadInput(
                 "asset_description",
                 f"The asset's {name} is missing, longer than 400 "
                 "characters, or holds characters nobody can see.",
             )
-    grade = description.get("grade")
-    if not isinstance(grade, int) or not 1 <= grade <= 5:
+    if not 1 <= description.grade <= 5:
         raise BadInput("wrong_grade", "An asset's grade is 1 to 5 (L1 to L5).")
 
 

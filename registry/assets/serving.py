@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import sqlalchemy as sa
-
 from chain.context import Context
-from chain.core.database import PreparedStatement
 from chain.core.errors import BadInput, NotFound
+from registry.assets import store
+from registry.assets.model import OwnVersion, not_published
 from registry.assets.rules import (
     DriftKind,
     PublishedRecord,
@@ -19,15 +17,9 @@ from registry.assets.rules import (
     SourceDrift,
     published_content,
 )
-from registry.assets.store import OwnAsset, RecordSalt
 from registry.masking import mask
-from registry.purposes import ListedPurposes, listed_in
+from registry.purposes import ListedPurposes
 from registry.sources import ConfiguredSources, Record, Source, SourceSchema
-
-
-def json_object(value: object) -> dict[str, Any]:
-    assert isinstance(value, dict)
-    return value
 
 
 def override_of(context: Context, asset_id: bytes, version: int, subject: str) -> Record | None:
@@ -36,15 +28,9 @@ def override_of(context: Context, asset_id: bytes, version: int, subject: str) -
 
 
 def overrides_of(context: Context, asset_id: bytes, version: int) -> dict[str, Record]:
+    """The repaired records of a version, by subject."""
     with context.database.read() as session:
-        rows = session.scalars(
-            sa.select(RecordSalt).where(
-                RecordSalt.asset_id == asset_id,
-                RecordSalt.asset_version == version,
-                RecordSalt.override.is_not(sa.null()),
-            )
-        )
-        return {row.subject: row.override for row in rows if row.override}
+        return store.overrides(session, asset_id, version)
 
 
 @dataclass(frozen=True)
@@ -114,20 +100,18 @@ def served_version(context: Context, asset_id: bytes, version: int) -> ServedVer
         asset_id=asset_id,
         asset_version=version,
         source=source_of(context, own.source),
-        schema=SourceSchema.from_json(json_object(own.asset_metadata["schema"])),
+        schema=own.metadata.schema,
         masking=own.masking,
-        purposes=listed_in(own.asset_metadata),
+        purposes=own.metadata.purposes,
         overrides=overrides_of(context, asset_id, version),
     )
 
 
-def own_published(context: Context, asset_id: bytes, version: int) -> OwnAsset:
+def own_published(context: Context, asset_id: bytes, version: int) -> OwnVersion:
     """A version this node publishes; ``asset_not_published``."""
     own = own_version(context, asset_id, version)
-    if own is None or own.state != "published":
-        raise NotFound(
-            "asset_not_published", "This node does not publish that version of the asset."
-        )
+    if own is None or own.record is None:
+        raise not_published()
     return own
 
 
@@ -138,44 +122,11 @@ def published_records(
     without one are left out.
     """
     found: dict[str, PublishedRecord] = {}
-    publication = list(dict.fromkeys(subjects))
-    for start in range(0, len(publication), MAX_SUBJECTS):
-        part = publication[start : start + MAX_SUBJECTS]
-        size = 1 << (len(part) - 1).bit_length()
-        values: dict[str, Any] = {
-            f"s{index}": part[min(index, len(part) - 1)] for index in range(size)
-        }
-        rows = context.database.fetch(
-            _published_query(size), {"asset_id": asset_id, "asset_version": version, **values}
-        )
-        found.update(
-            {
-                subject: PublishedRecord(position, bytes(salt), bytes(commitment))
-                for subject, position, salt, commitment in rows
-            }
-        )
+    wanted = list(dict.fromkeys(subjects))
+    for start in range(0, len(wanted), store.MAX_SUBJECTS):
+        part = wanted[start : start + store.MAX_SUBJECTS]
+        found.update(store.published_records(context.database, asset_id, version, part))
     return found
-
-
-MAX_SUBJECTS = 256
-
-
-@cache
-def _published_query(size: int) -> PreparedStatement:
-    """The query for so many subjects, a power of two; a list with fewer repeats its last one."""
-    columns: list[Any] = [
-        RecordSalt.subject,
-        RecordSalt.position,
-        RecordSalt.salt,
-        RecordSalt.commitment,
-    ]
-    return PreparedStatement(
-        sa.select(*columns).where(
-            RecordSalt.asset_id == sa.bindparam("asset_id"),
-            RecordSalt.asset_version == sa.bindparam("asset_version"),
-            RecordSalt.subject.in_([sa.bindparam(f"s{index}") for index in range(size)]),
-        )
-    )
 
 
 def published_record(context: Context, asset_id: bytes, version: int, subject: str) -> Record:
@@ -186,24 +137,19 @@ def published_record(context: Context, asset_id: bytes, version: int, subject: s
     return served_version(context, asset_id, version).content(subject, published.get(subject))
 
 
-def own_version(context: Context, asset_id: bytes, version: int) -> OwnAsset | None:
+def own_version(context: Context, asset_id: bytes, version: int) -> OwnVersion | None:
     """Return this node's publication of a version, if there is one."""
     with context.database.read() as session:
-        return session.get(OwnAsset, (asset_id, version))
+        return store.find_version(session, asset_id, version)
 
 
-def latest_own_version(context: Context, asset_id: bytes) -> OwnAsset:
+def latest_own_version(context: Context, asset_id: bytes) -> OwnVersion:
     """Return this node's newest published version of an asset; ``asset_not_published``."""
     with context.database.read() as session:
-        row = session.scalars(
-            sa.select(OwnAsset)
-            .where(OwnAsset.asset_id == asset_id, OwnAsset.state == "published")
-            .order_by(OwnAsset.asset_version.desc())
-            .limit(1)
-        ).first()
-    if row is None:
+        own = store.latest_published(session, asset_id)
+    if own is None:
         raise NotFound("asset_not_published", "This node publishes no such asset.")
-    return row
+    return own
 
 
 def record_commitment(
@@ -211,16 +157,10 @@ def record_commitment(
 ) -> tuple[bytes, bytes]:
     """The commitment of a subject's record and its salt; ``record_unknown`` if there is none."""
     with context.database.read() as session:
-        row = session.scalars(
-            sa.select(RecordSalt).where(
-                RecordSalt.asset_id == asset_id,
-                RecordSalt.asset_version == version,
-                RecordSalt.subject == subject,
-            )
-        ).first()
-    if row is None:
+        found = store.find_commitment(session, asset_id, version, subject)
+    if found is None:
         raise NotFound("record_unknown", "There is no record of this subject.")
-    return row.commitment, row.salt
+    return found
 
 
 def source_of(context: Context, name: str) -> Source:

@@ -22,8 +22,8 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.credit import consent_api, export
 from registry.credit import disputes as credit_disputes
+from registry.credit import export
 from registry.credit import queries as credit_queries
 from registry.credit.consent_api import IDENTITY, PACKAGE
 from registry.credit.model import (
@@ -38,7 +38,6 @@ from registry.pages import ListAnswer, PageRequest
 from registry.schemas import BUNDLE, Statement
 
 router = APIRouter(tags=["credit"])
-router.include_router(consent_api.router)
 
 _SOUGHT: dict[str, Any] = {
     "subject": IDENTITY["code"],

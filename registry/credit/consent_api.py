@@ -26,7 +26,7 @@ from registry.credit.model import ConsentPackage
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.schemas import QueuedCall, Statement
 
-router = APIRouter()
+router = APIRouter(tags=["credit"])
 
 IDENTITY: dict[str, Any] = {"code": "92440703MD00000168", "name": "A trader"}
 PACKAGE: dict[str, Any] = {

@@ -155,7 +155,7 @@ def _repaired(context: Context, dispute: Dispute, new_record: Record | None) -> 
     # A repetition after a crash finds the correction made already.
     if serving.override_of(context, asset_id, version, subject) != dict(new_record):
         made = publication.correct(context, asset_id, overrides={subject: new_record})
-        version = int(made["assetVersion"])
+        version = made.asset_version
     after, _salt = serving.record_commitment(context, asset_id, version, subject)
     return version, after
 

@@ -22,7 +22,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.grants import export, service
+from registry.grants import export, model, service
 from registry.openapi import SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
 from registry.schemas import BUNDLE, QueuedCall
@@ -111,6 +111,34 @@ class ScopeAnswer(BaseModel):
     salt: str
 
 
+def grant_row(grant: model.Grant) -> GrantRow:
+    """A grant as the API shows it."""
+    return GrantRow(
+        grantId="0x" + grant.grant_id.hex(),
+        state=grant.state,
+        reason=grant.reason,
+        terms=grant.terms.to_json(),
+        scope=None if grant.scope is None else dict(grant.scope.record),
+        requestedAt=grant.requested_at,
+        approvedAt=grant.approved_at,
+        refusedAt=grant.refused_at,
+        revokedAt=grant.revoked_at,
+    )
+
+
+def grant_detail(detail: model.GrantDetail) -> GrantDetail:
+    """A grant with what its officer needs, as the API shows it."""
+    scope, asset = detail.grant.scope, detail.asset
+    shown: dict[str, Any] | None = None
+    if asset is not None and asset.record is not None:
+        shown = {"record": asset.record.to_json(), "metadata": dict(asset.metadata.document)}
+    return GrantDetail(
+        **grant_row(detail.grant).model_dump(),
+        scopeSalt=None if scope is None else "0x" + scope.salt.hex(),
+        asset=shown,
+    )
+
+
 @router.post(
     "/v1/grants",
     status_code=202,
@@ -122,8 +150,8 @@ async def request(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-) -> dict[str, Any]:
-    wanted = service.GrantRequest(
+) -> RequestedGrant:
+    wanted = model.GrantRequest(
         asset_id=hex_bytes(body.assetId),
         asset_version=body.assetVersion,
         owner=body.owner,
@@ -135,7 +163,8 @@ async def request(
         not_after=body.notAfter,
         max_uses=body.maxUses,
     )
-    return await service.request(context, wanted, idempotency_key=idempotency_key)
+    made = await service.request(context, wanted, idempotency_key=idempotency_key)
+    return RequestedGrant(grantId="0x" + made.grant_id.hex(), operation=made.operation)
 
 
 @router.get(
@@ -146,8 +175,9 @@ def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
-) -> dict[str, Any]:
-    return service.listing(context, page, state=state).to_json("grants")
+) -> GrantList:
+    found = service.listing(context, page, state=state)
+    return GrantList(grants=list(map(grant_row, found.rows)), next=found.next)
 
 
 @router.get("/v1/grants/{grant_id}", summary="One grant", response_model=GrantDetail)
@@ -155,8 +185,8 @@ def describe(
     grant_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
-) -> dict[str, Any]:
-    return service.describe(context, hex_bytes(grant_id))
+) -> GrantDetail:
+    return grant_detail(service.describe(context, hex_bytes(grant_id)))
 
 
 @router.post(
@@ -171,15 +201,14 @@ async def decide(
     request: Request,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("officer")),
-) -> dict[str, Any]:
+) -> QueuedCall:
     body = await strict_json(request)
     decision = GrantDecision.from_json(field(body, "decision", dict))
     signature = hex_field(body, "signature", length=65)
-    return {
-        "operation": await run_in_threadpool(
-            service.decide, context, hex_bytes(grant_id), decision, signature
-        )
-    }
+    operation = await run_in_threadpool(
+        service.decide, context, hex_bytes(grant_id), decision, signature
+    )
+    return QueuedCall(operation=operation)
 
 
 @router.post(
@@ -194,15 +223,14 @@ async def revoke(
     request: Request,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("officer")),
-) -> dict[str, Any]:
+) -> QueuedCall:
     body = await strict_json(request)
     revocation = GrantRevocation.from_json(field(body, "revocation", dict))
     signature = hex_field(body, "signature", length=65)
-    return {
-        "operation": await run_in_threadpool(
-            service.revoke, context, hex_bytes(grant_id), revocation, signature
-        )
-    }
+    operation = await run_in_threadpool(
+        service.revoke, context, hex_bytes(grant_id), revocation, signature
+    )
+    return QueuedCall(operation=operation)
 
 
 @router.post(
@@ -216,12 +244,12 @@ async def receive_request(
     request: Request,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
+) -> GrantName:
     body = await strict_json(request)
     terms = GrantTerms.from_json(field(body, "terms", dict))
-    scope, salt = field(body, "scope", dict), hex_field(body, "salt", length=32)
-    await run_in_threadpool(service.receive_request, context, caller.member, terms, scope, salt)
-    return {"grantId": "0x" + terms.struct_hash().hex()}
+    scope = model.DisclosedScope(field(body, "scope", dict), hex_field(body, "salt", length=32))
+    await run_in_threadpool(service.receive_request, context, caller.member, terms, scope)
+    return GrantName(grantId="0x" + terms.struct_hash().hex())
 
 
 @router.get(
@@ -233,8 +261,9 @@ def scope(
     grant_id: str,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return service.scope_for(context, caller.member, hex_bytes(grant_id))
+) -> ScopeAnswer:
+    found = service.scope_for(context, caller.member, hex_bytes(grant_id))
+    return ScopeAnswer(scope=dict(found.record), salt="0x" + found.salt.hex())
 
 
 @router.get(
@@ -260,7 +289,7 @@ def peer_bundle(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> Response:
-    row = service.own_grant(context, hex_bytes(grant_id))
-    if caller.member != row.grantee and "supervisor" not in caller.roles:
+    grant = service.own_grant(context, hex_bytes(grant_id))
+    if caller.member != grant.terms.grantee and "supervisor" not in caller.roles:
         raise Forbidden("grant_of_others", "The grant is another's.")
-    return Response(export.bundle(context, row.grant_id), media_type="application/json")
+    return Response(export.bundle(context, grant.grant_id), media_type="application/json")

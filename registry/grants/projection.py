@@ -7,28 +7,20 @@ from sqlalchemy.orm import Session
 from chain.ethereum.ledger import Event, code_text
 from chain.statements.grants import GrantTerms
 from chain.statements.members import Role
-from registry.grants.store import GrantRow, grant_row
+from registry.grants import store
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:
     """Store a GrantRegistry event that concerns this member; a supervisor stores all."""
-    grant_id: bytes = event.arguments["grantId"]
-    row = session.get(GrantRow, grant_id)
+    grant_id, height, arguments = event.arguments["grantId"], event.height, event.arguments
     if event.name == "GrantRequested":
-        terms: GrantTerms = event.arguments["terms"]
-        if member not in (terms.owner, terms.grantee) and not roles & Role.SUPERVISOR:
-            return
-        if row is None:
-            row = grant_row(grant_id, terms, None, None)
-            session.add(row)
-        row.requested_at = event.height
-        return
-    if row is None:
-        return
-    if event.name == "GrantApproved":
-        row.approved_at = event.height
+        terms: GrantTerms = arguments["terms"]
+        if member in (terms.owner, terms.grantee) or roles & Role.SUPERVISOR:
+            store.add_grant(session, terms, None)
+            store.set_requested(session, grant_id, height)
+    elif event.name == "GrantApproved":
+        store.set_approved(session, grant_id, height, code_text(arguments["reason"]))
     elif event.name == "GrantRefused":
-        row.refused_at = event.height
+        store.set_refused(session, grant_id, height, code_text(arguments["reason"]))
     elif event.name == "GrantRevoked":
-        row.revoked_at, row.stopped = event.height, True
-    row.reason = code_text(event.arguments["reason"])
+        store.set_revoked(session, grant_id, height, code_text(arguments["reason"]))

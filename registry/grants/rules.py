@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chain.core import schema
 from chain.core.errors import BadInput, Conflict, Forbidden
 from chain.ethereum.records import GrantRecord
+from chain.statements.commitment import opens
 from chain.statements.grants import GrantTerms, Operation
+from registry.grants.model import DisclosedScope, GrantState
 from registry.purposes import require_known
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"
@@ -25,6 +28,36 @@ def require_terms(terms: GrantTerms) -> None:
             "nothing_granted", "A grant allows at least one known operation and at least one use."
         )
     require_known(terms.purpose)
+
+
+def require_scope(terms: GrantTerms, scope: DisclosedScope) -> None:
+    """A scope opens the terms' commitment and is a list of columns: ``scope_differs``,
+    ``scope_malformed``.
+    """
+    if not opens(terms.scope, salt=scope.salt, domain=SCOPE_DOMAIN, record=scope.record):
+        raise BadInput("scope_differs", "The scope does not open the request's commitment.")
+    require_columns(scope)
+
+
+def require_columns(scope: DisclosedScope) -> None:
+    """A scope is a list of columns: ``scope_malformed``."""
+    try:
+        schema.scope(dict(scope.record))
+    except ValueError as error:
+        raise BadInput(
+            "scope_malformed",
+            "A scope is a list of columns, each once and by a short name.",
+            hint=f"At most {schema.MAX_COLUMNS} columns of at most {schema.MAX_TEXT} characters.",
+        ) from error
+
+
+def require_state(name: str) -> GrantState:
+    """A state by its name: ``grant_state_unknown``."""
+    try:
+        return GrantState(name)
+    except ValueError as error:
+        states = ", ".join(reversed(GrantState))
+        raise BadInput("grant_state_unknown", f"A grant's state is one of: {states}.") from error
 
 
 def require_decidable(record: GrantRecord, *, repeated: bool) -> None:

@@ -16,7 +16,7 @@ from registry.property import holds, register, titles
 from registry.property.model import HoldInForce, NewUnit, Unit, UnitOrder
 from registry.schemas import QueuedCall, Statement
 
-router = APIRouter()
+router = APIRouter(tags=["property"])
 READERS = ("clerk", "system", "officer", "auditor")
 
 

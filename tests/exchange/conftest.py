@@ -39,13 +39,16 @@ from exchange.settlement import deposits
 from exchange.settlement import service as settlement
 from registry import projection as registry_projection
 from registry.assets import api as assets_api
-from registry.assets import publication
+from registry.assets import publication, publication_api
+from registry.assets.model import Description, Publication
 from registry.credit import api as credit_api
+from registry.credit import consent_api
 from registry.evidence import anchors, checkpoints
 from registry.evidence import api as evidence_api
 from registry.evidence import log as evidence_log
 from registry.grants import api as grants_api
 from registry.grants import service as grants
+from registry.grants.model import GrantRequest
 from registry.pages import PageRequest
 from registry.sources import SourceColumn, SourceSchema
 from registry.uscc import with_check_character
@@ -133,7 +136,7 @@ class Market:
         columns: tuple[str, ...] = ("seniority", "age"),
     ) -> bytes:
         now = self.bank.context.now()
-        wanted = grants.GrantRequest(
+        wanted = GrantRequest(
             asset_id=self.asset_id,
             asset_version=1,
             owner=self.department.member,
@@ -146,9 +149,9 @@ class Market:
             max_uses=max_uses,
         )
         made = self.run(grants.request(self.bank.context, wanted))
-        self.bank.done(made["operation"])
+        self.bank.done(made.operation)
         self.settle()
-        grant_id = bytes.fromhex(made["grantId"][2:])
+        grant_id: bytes = made.grant_id
         decision = GrantDecision(
             version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40
         )
@@ -280,6 +283,7 @@ ROLES = {
 }
 FOUNDERS = ("operator", "supervisor", "department")
 APIS = (
+    publication_api,
     assets_api,
     agreements_api,
     metering_api,
@@ -288,6 +292,7 @@ APIS = (
     reconciliation_api,
     reports_api,
     grants_api,
+    consent_api,
     credit_api,
     evidence_api,
 )
@@ -374,22 +379,16 @@ def market(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) 
 
 
 def publish(market: Market) -> None:
-    wanted = publication.Publication(
+    wanted = Publication(
         name="people",
         source="people",
-        description={
-            "titleZh": "人员",
-            "titleEn": "People",
-            "description": "For tests",
-            "grade": 2,
-            "category": "people",
-        },
+        description=Description("人员", "People", "For tests", 2, "people"),
         masking={"seniority": "keep", "age": "range:10", "job": "drop", "code": "drop"},
         data_item="people",
         purposes={"credit-assessment": True, "statistics": False},
     )
     made = publication.publish(market.department.context, wanted)
-    market.department.done(made["operation"])
-    market.asset_id = bytes.fromhex(made["assetId"][2:])
+    market.department.done(made.operation)
+    market.asset_id = made.asset_id
     market.deposit(market.bank.member, 1_000_000, "first")
     market.settle()

@@ -23,6 +23,7 @@ from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from chain.statements.trade import Agreement, Share, UsageOutcome
 from exchange.reports import service as reports
 from registry.assets import publication
+from registry.assets.model import Description, Publication
 from registry.credit import calls, consents, export, proof_profile, queries
 from registry.credit.model import (
     CONSENT_DOMAIN,
@@ -40,13 +41,7 @@ from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
 
 PURPOSE = "credit-assessment"
 PURPOSES = {"credit-assessment": True, "statistics": False}
-DESCRIPTION = {
-    "titleZh": "人员",
-    "titleEn": "People",
-    "description": "For tests",
-    "grade": 2,
-    "category": "people",
-}
+DESCRIPTION = Description("人员", "People", "For tests", 2, "people")
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -265,7 +260,7 @@ def test_a_report_buys_nothing_from_a_member_that_is_no_department(
     market: Market, subject: Subject, agreement_id: bytes
 ) -> None:
     sold = replace(market, department=market.operator)
-    wanted = publication.Publication(
+    wanted = Publication(
         "people",
         "people",
         DESCRIPTION,
@@ -273,8 +268,8 @@ def test_a_report_buys_nothing_from_a_member_that_is_no_department(
         purposes=PURPOSES,
     )
     made = publication.publish(sold.department.context, wanted)
-    sold.department.done(made["operation"])
-    sold.asset_id = bytes.fromhex(made["assetId"][2:])
+    sold.department.done(made.operation)
+    sold.asset_id = made.asset_id
     sold.settle()
     sold.offer(shares=(Share(market.operator.member, 10_000),))
     theirs = sold.open(sold.grant(purpose=PURPOSE), cap=1000)

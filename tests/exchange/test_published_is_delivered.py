@@ -27,8 +27,11 @@ from exchange.metering.model import CallQuery, CallStatus
 from nodes.config import SourceEntry
 from nodes.sources import open_source
 from registry.assets import changes, incidents, publication, serving
+from registry.assets.changes import RowSample
+from registry.assets.model import Description, Publication, VersionChanges
 from registry.assets.store import OwnAsset, RecordSalt
 from registry.grants import service as grants
+from registry.grants.model import GrantRequest
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 from tests.support.node import sources_of
@@ -80,23 +83,17 @@ class Shop:
         self.agreement_id = self.open(Operation.USE)
 
     def publish(self, name: str, **changed: Any) -> bytes:
-        description = {
-            "titleZh": "表",
-            "titleEn": "Table",
-            "description": "For tests",
-            "grade": 2,
-            "category": "test",
-        }
+        description = Description("表", "Table", "For tests", 2, "test")
         made = publication.publish(
-            self.context, publication.Publication(name, "table", description, MASKING, **changed)
+            self.context, Publication(name, "table", description, MASKING, **changed)
         )
-        self.market.department.done(made["operation"])
+        self.market.department.done(made.operation)
         self.market.settle()
-        return bytes.fromhex(made["assetId"][2:])
+        return made.asset_id
 
     def grant(self, operations: Operation, *, purpose: str = "statistics") -> bytes:
         market, now = self.market, self.context.now()
-        wanted = grants.GrantRequest(
+        wanted = GrantRequest(
             asset_id=self.asset_id,
             asset_version=1,
             owner=market.department.member,
@@ -109,9 +106,9 @@ class Shop:
             max_uses=10_000,
         )
         made = market.run(grants.request(market.bank.context, wanted))
-        market.bank.done(made["operation"])
+        market.bank.done(made.operation)
         market.settle()
-        grant_id = bytes.fromhex(made["grantId"][2:])
+        grant_id: bytes = made.grant_id
         decision = GrantDecision(
             version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40
         )
@@ -147,7 +144,7 @@ class Shop:
 
     def incidents(self) -> list[tuple[str, tuple[str, ...], int | None]]:
         return [
-            (found["kind"], tuple(found["columns"]), found["row"])
+            (found.kind, found.columns, None if found.position is None else found.position + 1)
             for found in incidents.listing(
                 self.context, PageRequest(200), asset_id=self.asset_id
             ).rows
@@ -240,7 +237,7 @@ def unlisted(shop: Shop) -> Iterator[None]:
     """The published version's purposes as another metadata would list them; the gateway reads them
     afresh.
     """
-    kept = serving.own_published(shop.context, shop.asset_id, 1).asset_metadata
+    kept = serving.own_published(shop.context, shop.asset_id, 1).metadata.document
 
     def set_to(metadata: dict[str, Any]) -> None:
         def change(session: Any) -> None:
@@ -284,7 +281,7 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_ca
 def test_a_version_from_before_purposes_were_listed_delivers_nothing_without_consent(
     shop: Shop,
 ) -> None:
-    kept = dict(serving.own_published(shop.context, shop.asset_id, 1).asset_metadata)
+    kept = dict(serving.own_published(shop.context, shop.asset_id, 1).metadata.document)
     _set_metadata(shop, {name: value for name, value in kept.items() if name != "purposes"})
     try:
         (result,) = shop.ask(SUBJECTS[0])
@@ -528,8 +525,8 @@ def _republished(shop: Shop) -> None:
         widened(table)
 
     write(shop.path, altered(edit))
-    found = changes.compare(shop.context, shop.asset_id, changes.VersionChanges())
-    assert (found.added.to_json(), found.removed) == ({"count": 1, "lines": [41]}, 1)
+    found = changes.compare(shop.context, shop.asset_id, VersionChanges())
+    assert (found.added, found.removed) == (RowSample(1, [41]), 1)
     assert found.changed.count == 39  # the new column is part of every record
     assert (found.columns_added, found.columns_removed, found.next_version) == (("more",), (), 2)
     assert found.masking["more"] == "drop"
@@ -538,17 +535,17 @@ def _republished(shop: Shop) -> None:
     write(shop.path, again)
     with pytest.raises(Conflict) as moved:
         changes.republish(
-            shop.context, shop.asset_id, changes.VersionChanges(), fingerprint=found.fingerprint
+            shop.context, shop.asset_id, VersionChanges(), fingerprint=found.fingerprint
         )
     assert moved.value.code == "source_changed"
     assert serving.own_version(shop.context, shop.asset_id, 2) is None
     write(shop.path, altered(edit))
     made = changes.republish(
-        shop.context, shop.asset_id, changes.VersionChanges(), fingerprint=found.fingerprint
+        shop.context, shop.asset_id, VersionChanges(), fingerprint=found.fingerprint
     )
-    shop.market.department.done(made["operation"])
+    shop.market.department.done(made.operation)
     shop.market.settle()
-    assert (made["assetVersion"], made["rowCount"]) == (2, 40)
+    assert (made.asset_version, made.require_record().row_count) == (2, 40)
     (old,) = shop.ask(SUBJECTS[3])
     assert (old.reason, old.amount) == ("source_drift", 0)
     for node in (shop.market.bank, shop.market.department):
@@ -560,7 +557,7 @@ def _republished(shop: Shop) -> None:
 def test_a_changed_source_whose_rules_no_longer_fit_is_not_published(shop: Shop) -> None:
     write(shop.path, altered(lambda table: table[3].update(age="约30")))
     with pytest.raises(QiaolianError) as refused:
-        changes.compare(shop.context, shop.asset_id, changes.VersionChanges())
+        changes.compare(shop.context, shop.asset_id, VersionChanges())
     assert (refused.value.code, refused.value.context["column"], refused.value.context["line"]) == (
         "source_row_broken",
         "age",
@@ -573,14 +570,12 @@ def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(
 ) -> None:
     repaired = {KEY: SUBJECTS[4], "age": 77, "city": "城4", "income": "12.50", "member": False}
     made = publication.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: repaired})
-    market.department.done(made["operation"])
-    content = serving.published_record(
-        shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4]
-    )
+    market.department.done(made.operation)
+    content = serving.published_record(shop.context, shop.asset_id, made.asset_version, SUBJECTS[4])
     assert (content["age"], content["income"]) == (77, "12.5")
     write(shop.path, altered(lambda table: table[4].update(age="1")))
     assert (
-        serving.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4])
+        serving.published_record(shop.context, shop.asset_id, made.asset_version, SUBJECTS[4])
         == content
     )
     with pytest.raises(BadInput) as refused:

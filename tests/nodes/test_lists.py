@@ -16,8 +16,10 @@ from fastapi import FastAPI
 
 from chain.context import Context
 from chain.core.database import Base, Database
+from chain.statements.assets import AssetRecord
 from chain.statements.credit import CreditDispute, CreditQuery
 from chain.statements.examples import example
+from chain.statements.grants import GrantTerms
 from chain.statements.members import Role
 from chain.statements.property import DealTerms
 from chain.statements.trade import Agreement, MeteredUnit
@@ -32,7 +34,8 @@ from exchange.settlement.store import PaymentRow
 from nodes import operations
 from nodes.routers import load_tables, routers
 from registry.assets import catalogue, incidents, publication
-from registry.assets.store import AssetIncident, CatalogueAsset, OwnAsset
+from registry.assets.incident_store import AssetIncident
+from registry.assets.store import CatalogueAsset, OwnAsset
 from registry.credit import disputes, queries
 from registry.credit.store import AnchoredQueryRow, CreditQueryRow, DisputeRow
 from registry.evidence import witness
@@ -95,20 +98,28 @@ def _offer(number: int) -> dict[str, Any]:
     return {**OFFER, "assetId": hexed(number), "buyers": shown_to}
 
 
+def grant_terms(number: int) -> dict[str, Any]:
+    return replace(example(GrantTerms), nonce=hashed(number)).to_json()
+
+
 LISTS = {
     "grants": List(
         grants.listing,
         GrantRow,
-        "grantId",
-        lambda number: {"grant_id": hashed(number)},
+        lambda row: row.terms.nonce,
+        lambda number: {"grant_id": hashed(number), "terms": grant_terms(number)},
         {"added": 1},
         {"requested_at": 7, "approved_at": 9},
     ),
     "grants in a state": List(
         lambda context, page: grants.listing(context, page, state="approved"),
         GrantRow,
-        "grantId",
-        lambda number: {"grant_id": hashed(number), "approved_at": number + 1},
+        lambda row: row.terms.nonce,
+        lambda number: {
+            "grant_id": hashed(number),
+            "approved_at": number + 1,
+            "terms": grant_terms(number),
+        },
         {"added": 1},
     ),
     "deals": List(
@@ -156,17 +167,21 @@ LISTS = {
         {"opened_at": 9},
     ),
     "assets": List(
-        lambda context, page: catalogue.search(context, page).map(catalogue.catalogue_entry),
+        catalogue.search,
         CatalogueAsset,
-        "assetId",
-        lambda number: {"asset_id": hashed(number), "registered_at": number // 4},
+        lambda row: row.asset_id,
+        lambda number: {
+            "asset_id": hashed(number),
+            "registered_at": number // 4,
+            "record": example(AssetRecord).to_json(),
+        },
         {"registered_at": -1},
         {"changed_at": 99},
     ),
     "publications": List(
         publication.own_versions,
         OwnAsset,
-        lambda row: (row["assetId"], row["assetVersion"]),
+        lambda row: (row.version.asset_id, row.version.asset_version),
         lambda number: {
             "asset_id": hashed(number // 4),
             "asset_version": number,
@@ -178,7 +193,7 @@ LISTS = {
     "incidents": List(
         incidents.listing,
         AssetIncident,
-        "row",
+        lambda row: row.position,
         lambda number: {"id": number + 100, "columns": '["从业年限"]', "position": number},
         {"id": 1},
         {"last_at": 99},

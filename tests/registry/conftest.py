@@ -32,13 +32,15 @@ from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms, 
 from chain.statements.members import KeyPurpose, Role, SubjectKeyCertificate
 from registry import projection
 from registry.assets import api as assets_api
-from registry.assets import publication
+from registry.assets import publication, publication_api
+from registry.assets.model import Description, Publication
 from registry.credit import api as credit_api
-from registry.credit import certificates, consents
+from registry.credit import certificates, consent_api, consents
 from registry.evidence import anchors, checkpoints
 from registry.evidence import api as evidence_api
 from registry.grants import api as grants_api
 from registry.grants import service as grants
+from registry.grants.model import GrantRequest
 from registry.members import api as members_api
 from registry.property import api as property_api
 from registry.property import register_api
@@ -200,20 +202,14 @@ class Network:
         node = self[owner]
         name = f"asset-{secrets.token_hex(4)}"
         sources_of(node.context)[name] = Rows(name, records)
-        description = {
-            "titleZh": "数据",
-            "titleEn": "Data",
-            "description": "for tests",
-            "grade": 3,
-            "category": "test",
-        }
-        wanted = publication.Publication(
+        description = Description("数据", "Data", "for tests", 3, "test")
+        wanted = Publication(
             name, name, description, masking or dict.fromkeys(records[0], "keep"), purposes=PURPOSES
         )
         made = publication.publish(node.context, wanted)
-        node.done(made["operation"])
+        node.done(made.operation)
         self.sync()
-        return bytes.fromhex(made["assetId"][2:])
+        return made.asset_id
 
     def request_grant(
         self, grantee: str, owner: str, asset_id: bytes, columns: list[str], **changed: Any
@@ -233,12 +229,10 @@ class Network:
             "max_uses": 1000,
         }
         node = self[grantee]
-        made = asyncio.run(
-            grants.request(node.context, grants.GrantRequest(**{**wanted, **changed}))
-        )
-        node.done(made["operation"])
+        made = asyncio.run(grants.request(node.context, GrantRequest(**{**wanted, **changed})))
+        node.done(made.operation)
         self.sync()
-        return bytes.fromhex(made["grantId"][2:])
+        return made.grant_id
 
     def decide(self, owner: str, grant_id: bytes, *, approved: bool = True) -> str:
         """The chief data officer's decision, on the chain."""
@@ -359,11 +353,13 @@ class Network:
 
 APIS = (
     members_api,
+    publication_api,
     assets_api,
     grants_api,
+    consent_api,
     credit_api,
-    property_api,
     register_api,
+    property_api,
     evidence_api,
 )
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ from chain.core.canonical import dumps
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import encode_code
 from chain.log import merkle
-from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
-from registry.assets import catalogue, peers, publication, serving
+from registry.assets import catalogue, committing, peers, publication, serving
 from registry.assets import status as asset_status
+from registry.assets.model import Description, Publication
 from registry.assets.rules import RECORD_DOMAIN, asset_id_of, require_description
 from registry.assets.store import RecordSalt
 from registry.masking import mask, masked, require_rules
@@ -39,9 +40,7 @@ def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: N
     row = network["bank"].call("GET", f"/v1/assets/0x{asset_id.hex()}", role="clerk")
     assert (row["holder"], row["rowCount"], row["grade"]) == (network["tax"].member, 50, 3)
     assert row["metadata"]["masking"] == {"subject": "drop", "Age": "range:10", "Job": "keep"}
-    record = AssetRecord.from_json(
-        serving.latest_own_version(network["tax"].context, asset_id).record
-    )
+    record = serving.latest_own_version(network["tax"].context, asset_id).require_record()
     assert network.ledger.assets.record_hash(asset_id, 1) == record.struct_hash()
     found = network["bank"].call("GET", f"/v1/assets?q={row['name']}", role="system")["assets"]
     assert [item["assetId"] for item in found] == [row["assetId"]]
@@ -49,9 +48,7 @@ def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: N
 
 def test_every_record_opens_its_commitment_under_the_registered_root(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    record = AssetRecord.from_json(
-        serving.latest_own_version(network["tax"].context, asset_id).record
-    )
+    record = serving.latest_own_version(network["tax"].context, asset_id).require_record()
     with network["tax"].context.database.read() as session:
         rows = (
             session.query(RecordSalt)
@@ -89,7 +86,7 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
 
     source = Broken()
     sources_of(node.context)[name] = source
-    wanted = publication.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
+    wanted = Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     with pytest.raises(BadInput) as refused:
         publication.publish(node.context, wanted)
     assert refused.value.code == "source_row_broken"
@@ -98,8 +95,8 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
         serving.served_version(node.context, asset_id, 1)
     source.broken = False
     made = publication.publish(node.context, wanted)
-    node.done(made["operation"])
-    assert made["rowCount"] == 50
+    node.done(made.operation)
+    assert made.require_record().row_count == 50
     with node.context.database.read() as session:
         assert session.query(RecordSalt).filter_by(asset_id=asset_id).count() == 50
 
@@ -118,7 +115,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
                 name,
                 [
                     {"subject": f"S{place}", "Age": 1}
-                    for place in range(publication.ROWS_PER_WRITE + 10)
+                    for place in range(committing.ROWS_PER_WRITE + 10)
                 ],
             )
             self.schema = _rows(network, self._rows).schema
@@ -137,24 +134,24 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
             return None
 
     sources_of(node.context)[name] = Watched()
-    wanted = publication.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
+    wanted = Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     made = publication.publish(node.context, wanted)
     assert [(item["state"], item["rows"], item["operation"]) for item in seen] == [
         ("publishing", 0, None),
-        ("publishing", publication.ROWS_PER_WRITE, None),
+        ("publishing", committing.ROWS_PER_WRITE, None),
     ]
-    node.done(made["operation"])
+    node.done(made.operation)
     assert (own()["state"], own()["rows"], own()["operation"]) == (
         "published",
-        publication.ROWS_PER_WRITE + 10,
-        made["operation"],
+        committing.ROWS_PER_WRITE + 10,
+        made.operation,
     )
 
 
 def test_the_same_name_twice_is_refused(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     own = serving.latest_own_version(network["tax"].context, asset_id)
-    wanted = publication.Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
+    wanted = Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
     with pytest.raises(Conflict) as refused:
         publication.publish(network["tax"].context, wanted)
     assert refused.value.code == "asset_known"
@@ -168,23 +165,21 @@ def test_a_data_item_has_one_source(network: Network) -> None:
         sources_of(node.context)[name] = _rows(network, RECORDS, name)
         made = publication.publish(
             node.context,
-            publication.Publication(
-                name, name, _description(), {}, data_item=item, purposes=PURPOSES
-            ),
+            Publication(name, name, _description(), {}, data_item=item, purposes=PURPOSES),
         )
-        ended.append(node.outcome(made["operation"]))
+        ended.append(node.outcome(made.operation))
     assert [status.state for status in ended] == ["done", "reverted"]
     assert ended[1].code == "data_item_taken"
     # What the chain refused was never published: the name is free, and the next version number is
     # still the first.
     again = publication.publish(
-        node.context, publication.Publication(name, name, _description(), {}, purposes=PURPOSES)
+        node.context, Publication(name, name, _description(), {}, purposes=PURPOSES)
     )
-    node.done(again["operation"])
-    assert again["assetVersion"] == 1
+    node.done(again.operation)
+    assert again.asset_version == 1
     with pytest.raises(Conflict):
         publication.publish(
-            node.context, publication.Publication(name, name, _description(), {}, purposes=PURPOSES)
+            node.context, Publication(name, name, _description(), {}, purposes=PURPOSES)
         )
 
 
@@ -193,7 +188,7 @@ def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network
     context = network["tax"].context
     repaired = {**RECORDS[3], "Age": 99}
     made = publication.correct(context, asset_id, overrides={"S00003": repaired})
-    network["tax"].done(made["operation"])
+    network["tax"].done(made.operation)
     assert serving.served_version(context, asset_id, 2).lookup("S00003") == repaired
     assert serving.served_version(context, asset_id, 1).lookup("S00003") == RECORDS[3]
     assert network.ledger.assets.asset(asset_id).latest_version == 2
@@ -235,7 +230,7 @@ def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Network
         ]
     )
     assert not network.ledger.assets.asset(asset_id).live
-    assert catalogue.catalogue_row(network["tax"].context, asset_id).cancelled_at is not None
+    assert catalogue.find(network["tax"].context, asset_id).cancelled_at is not None
 
 
 def test_a_strangers_hold_is_refused_by_the_chain(network: Network) -> None:
@@ -250,24 +245,28 @@ def test_a_publication_of_4454_rows_is_counted_whole(network: Network) -> None:
         for place in range(4454)
     ]
     asset_id = network.publish("tax", records)
-    assert serving.latest_own_version(network["tax"].context, asset_id).record["rowCount"] == 4454
-    assert catalogue.catalogue_row(network["bank"].context, asset_id).row_count == 4454
+    assert (
+        serving.latest_own_version(network["tax"].context, asset_id).require_record().row_count
+        == 4454
+    )
+    assert catalogue.find(network["bank"].context, asset_id).record.row_count == 4454
 
 
-@pytest.mark.parametrize("missing", ["titleZh", "titleEn", "description", "grade"])
-def test_a_description_lacking_a_part_is_refused(missing: str) -> None:
+@pytest.mark.parametrize(
+    "missing", [{"title_zh": ""}, {"title_en": ""}, {"description": ""}, {"grade": 0}], ids=str
+)
+def test_a_description_lacking_a_part_is_refused(missing: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        require_description(
-            {name: value for name, value in _description().items() if name != missing}
-        )
+        require_description(replace(_description(), **missing))
 
 
 @pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\0", "\ue000", "e\u0301", " "])
 def test_a_title_in_which_something_hides_is_refused(hidden: str) -> None:
-    require_description({**_description(), "description": "two\nlines", "titleZh": "从业信息"})
-    for name in ("titleZh", "titleEn", "description"):
+    require_description(replace(_description(), description="two\nlines", title_zh="从业信息"))
+    for name in ("title_zh", "title_en", "description"):
+        changed: dict[str, Any] = {name: "Employment" + hidden}
         with pytest.raises(BadInput) as refused:
-            require_description({**_description(), name: "Employment" + hidden})
+            require_description(replace(_description(), **changed))
         assert refused.value.code == "asset_description"
 
 
@@ -365,8 +364,8 @@ def test_metadata_is_hashed_in_canonical_form(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     own = serving.latest_own_version(network["tax"].context, asset_id)
     assert (
-        AssetRecord.from_json(own.record).metadata_hash
-        == hashlib.sha256(dumps(own.asset_metadata)).digest()
+        own.require_record().metadata_hash
+        == hashlib.sha256(dumps(dict(own.metadata.document))).digest()
     )
 
 
@@ -375,14 +374,8 @@ def _split(shown: str) -> tuple[str, str]:
     return shown[:cut], shown[cut + 1 :]
 
 
-def _description() -> dict[str, Any]:
-    return {
-        "titleZh": "数据",
-        "titleEn": "Data",
-        "description": "for tests",
-        "grade": 3,
-        "category": "test",
-    }
+def _description() -> Description:
+    return Description("数据", "Data", "for tests", 3, "test")
 
 
 def _rows(network: Network, records: list[dict[str, Any]], name: str = "rows") -> Any:

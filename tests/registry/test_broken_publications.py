@@ -19,6 +19,7 @@ from chain.core.errors import QiaolianError
 from nodes.config import SourceEntry
 from nodes.sources import open_source
 from registry.assets import publication, serving
+from registry.assets.model import Description, OwnVersion, Publication
 from registry.assets.rules import SourceDrift, asset_id_of
 from registry.assets.store import RecordSalt
 from tests.registry.conftest import Network
@@ -56,9 +57,7 @@ def table(columns: str, *rows: tuple[Any, ...]) -> Make:
     return make
 
 
-def publish(
-    network: Network, directory: Path, make: Make, name: str, **changed: Any
-) -> dict[str, Any]:
+def publish(network: Network, directory: Path, make: Make, name: str, **changed: Any) -> OwnVersion:
     node = network["tax"]
     source = open_source(name, make(directory), home=directory, index_dir=directory / name)
     sources_of(node.context)[name] = source
@@ -66,17 +65,10 @@ def publish(
         "masking": dict.fromkeys(source.schema().names, "keep"),
         "purposes": {"statistics": False},
     }
-    description = {
-        "titleZh": "数据",
-        "titleEn": "Data",
-        "description": "for tests",
-        "grade": 3,
-        "category": "test",
-    }
-    made: dict[str, Any] = publication.publish(
-        node.context, publication.Publication(name, name, description, **(wanted | changed))
+    description = Description("数据", "Data", "for tests", 3, "test")
+    return publication.publish(
+        node.context, Publication(name, name, description, **(wanted | changed))
     )
-    return made
 
 
 def left_behind(network: Network, name: str) -> int:
@@ -145,10 +137,10 @@ def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(
     made = publish(
         network, tmp_path, csv("id,house\na,12\nb,12A\nc,14\n"), name, types={"house": "text"}
     )
-    assert {column["name"]: column["type"] for column in made["metadata"]["schema"]["columns"]}[
-        "house"
-    ] == "text"
-    context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
+    assert {
+        column["name"]: column["type"] for column in made.metadata.document["schema"]["columns"]
+    }["house"] == "text"
+    context, asset_id = network["tax"].context, made.asset_id
     assert serving.published_record(context, asset_id, 1, "a") == {"id": "a", "house": "12"}
 
 
@@ -179,7 +171,7 @@ def test_decimals_are_numbers_with_one_published_form(network: Network, tmp_path
         name,
         masking={"price": "range:10"},
     )
-    context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
+    context, asset_id = network["tax"].context, made.asset_id
     (tmp_path / "a.csv").write_text("id,price\na,12.5\nb,0\nc,\n", encoding="utf-8")
     assert [
         serving.published_record(context, asset_id, 1, subject)["price"] for subject in "abc"
@@ -198,7 +190,7 @@ def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_
 ) -> None:
     name = f"table-{secrets.token_hex(4)}"
     made = publish(network, tmp_path, table("id TEXT, n NUMERIC(10, 2)", ("a", 1), ("b", 2)), name)
-    context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
+    context, asset_id = network["tax"].context, made.asset_id
     with sqlite3.connect(tmp_path / "a.db", isolation_level=None) as connection:
         connection.execute("UPDATE people SET n = '约30' WHERE id = 'a'")
         assert drift_of(context, asset_id, "a") == ("source_broken", ("n",))

@@ -27,6 +27,7 @@ from chain.statements.grants import GrantDecision, GrantRevocation, Operation
 from chain.statements.members import KeyPurpose
 from contracts import NAMES, artifact
 from registry.grants import export, service
+from registry.grants.model import GrantState, LoadedGrant
 from registry.grants.proof_profile import check
 from registry.grants.rules import require_allows
 from registry.pages import PageRequest
@@ -43,7 +44,7 @@ def asset_id(network: Network) -> bytes:
     return published
 
 
-def allowed(network: Network, grant_id: bytes, **changed: Any) -> service.LoadedGrant:
+def allowed(network: Network, grant_id: bytes, **changed: Any) -> LoadedGrant:
     """Ask as the owner's gateway does."""
     context = network["tax"].context
     use: dict[str, Any] = {
@@ -92,9 +93,9 @@ def test_a_refused_grant_stays_refused(network: Network, asset_id: bytes) -> Non
     row = next(
         item
         for item in service.listing(network["bank"].context, PageRequest(200)).rows
-        if item["grantId"] == "0x" + grant_id.hex()
+        if item.grant_id == grant_id
     )
-    assert row["state"] == "refused"
+    assert row.state is GrantState.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from chain.core.crypto import new_private_key
 from chain.core.errors import QiaolianError, VerificationError
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from registry.credit import certificates, consents, disputes
+from registry.credit.model import ConsentPackage
 from registry.credit.store import CertificateRow
 from registry.property import deals, proof_profile, register, titles
 from tests.registry.conftest import Network
@@ -100,7 +101,9 @@ def test_a_bank_gets_no_record_by_a_consent_that_another_member_made_up_for_it(
         "issuer_not_department",
         403,
     )
-    assert code_of(lambda: consents.store_consent(network["bank"].context, package)) == (
+    assert code_of(
+        lambda: consents.store_consent(network["bank"].context, ConsentPackage.from_json(package))
+    ) == (
         "issuer_not_department",
         403,
     )

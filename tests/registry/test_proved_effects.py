@@ -20,12 +20,14 @@ from chain.outbox.store import CALLS, REVERTED
 from chain.statements.commitment import new_salt
 from chain.statements.grants import GrantDecision
 from chain.statements.members import KeyPurpose
-from registry.assets import catalogue, peers, publication, serving, status
-from registry.assets.store import RecordSalt
+from registry.assets import peers, publication, serving, status
+from registry.assets.model import Description, Publication
+from registry.assets.store import CatalogueAsset, RecordSalt
 from registry.credit import disputes
 from registry.credit.store import DisputeRow
 from registry.grants import export as grant_export
 from registry.grants import service as grants
+from registry.grants.model import GrantRequest
 from tests.registry.conftest import Network, Node
 from tests.registry.test_consents import dispute_of
 
@@ -73,7 +75,8 @@ def test_a_hold_is_put_however_far_the_catalogue_is_behind(network: Network) -> 
         assert network.ledger.assets.hold(asset_id).held
         assert ended(node, status.set_hold(node.context, asset_id, reason=None)) == "done"
         assert not network.ledger.assets.hold(asset_id).held
-    assert catalogue.catalogue_row(node.context, asset_id).hold_changes == 0
+    with node.context.database.read() as session:
+        assert session.get_one(CatalogueAsset, asset_id).hold_changes == 0
     assert code_of(lambda: status.set_hold(node.context, bytes(32), reason=None)) == "asset_unknown"
 
 
@@ -104,13 +107,13 @@ def test_metadata_is_checked_against_the_proved_record_or_not_called_checked(
     made = publication.correct(
         tax.context, asset_id, overrides={"P001": {"subject": "P001", "Income": 7}}
     )
-    ended(tax, made["operation"])
+    ended(tax, made.operation)
     bank.context.view.wait_for_height(bank.context.ledger.height(), 60)
     assert (
         code_of(lambda: asyncio.run(peers.describe(bank.context, asset_id))) == "projection_behind"
     )
     network.sync()
-    assert asyncio.run(peers.describe(bank.context, asset_id))["assetVersion"] == 2
+    assert asyncio.run(peers.describe(bank.context, asset_id)).entry.record.asset_version == 2
 
 
 def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_registration(
@@ -132,13 +135,11 @@ def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_
 
     before = salts()
     reported_refused(node, own.operation)
-    description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3}
-    again = publication.Publication(
-        own.source, own.source, description, dict.fromkeys(RECORDS[0], "keep")
-    )
+    description = Description("数据", "Data", "for tests", 3)
+    again = Publication(own.source, own.source, description, dict.fromkeys(RECORDS[0], "keep"))
     assert code_of(lambda: publication.publish(node.context, again)) == "asset_known"
     assert salts() == before
-    assert publication.correct(node.context, asset_id, overrides={})["assetVersion"] == 2
+    assert publication.correct(node.context, asset_id, overrides={}).asset_version == 2
 
 
 # --- Grants ---------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ def asset_id(network: Network) -> bytes:
 def requested(network: Network, asset_id: bytes) -> bytes:
     """A grant whose request the chain has and the owner's rows have not."""
     now, bank, tax = int(time.time()), network["bank"], network["tax"]
-    wanted = grants.GrantRequest(
+    wanted = GrantRequest(
         asset_id,
         1,
         tax.member,
@@ -166,9 +167,9 @@ def requested(network: Network, asset_id: bytes) -> bytes:
         10,
     )
     made = asyncio.run(grants.request(bank.context, wanted))
-    ended(bank, made["operation"])
+    ended(bank, made.operation)
     tax.context.view.wait_for_height(tax.context.ledger.height(), 60)
-    return bytes.fromhex(made["grantId"][2:])
+    return made.grant_id
 
 
 def test_a_grant_is_decided_by_the_proved_request_and_once(

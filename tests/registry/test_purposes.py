@@ -8,6 +8,7 @@ import pytest
 
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from registry.assets import peers, publication, serving
+from registry.assets.model import Description, Publication
 from registry.assets.rules import asset_id_of
 from registry.assets.store import OwnAsset
 from registry.purposes import KNOWN_PURPOSES, listed_in, require_purposes
@@ -77,19 +78,11 @@ def test_a_holder_that_waives_what_nobody_may_waive_waives_nothing() -> None:
 
 def test_an_asset_without_a_purpose_is_not_published(network: Network) -> None:
     node = network["tax"]
-    description = {
-        "titleZh": "数据",
-        "titleEn": "Data",
-        "description": "for tests",
-        "grade": 3,
-        "category": "test",
-    }
+    description = Description("数据", "Data", "for tests", 3, "test")
     network.publish("tax", RECORDS)
     known = next(iter(sources_of(node.context)))
     with pytest.raises(BadInput) as refused:
-        publication.publish(
-            node.context, publication.Publication("no-purpose", known, description, {})
-        )
+        publication.publish(node.context, Publication("no-purpose", known, description, {}))
     assert refused.value.code == "purposes_missing"
     assert serving.own_version(node.context, asset_id_of(node.member, "no-purpose"), 1) is None
 
@@ -140,17 +133,11 @@ def test_a_version_published_this_moment_is_waited_for(network: Network) -> None
     node = network["tax"]
     network.publish("tax", RECORDS)
     known = next(iter(sources_of(node.context)))
-    description = {
-        "titleZh": "数据",
-        "titleEn": "Data",
-        "description": "for tests",
-        "grade": 3,
-        "category": "test",
-    }
-    wanted = publication.Publication(
+    description = Description("数据", "Data", "for tests", 3, "test")
+    wanted = Publication(
         "this-moment", known, description, {}, purposes={"credit-assessment": True}
     )
-    asset_id = bytes.fromhex(publication.publish(node.context, wanted)["assetId"][2:])
+    asset_id = publication.publish(node.context, wanted).asset_id
     assert network.request_grant("bank", "tax", asset_id, ["Income"])
 
 

@@ -26,6 +26,7 @@ from chain.statements.members import SubjectKeyCertificate
 from chain.statements.property import DealStep, DealTerms, TitleStatement
 from registry.access import Principal
 from registry.credit import api as credit_api
+from registry.credit import consent_api
 from registry.credit.model import ConsentPackage
 from registry.credit.signing import subject_of
 from registry.grants import api as grants_api
@@ -128,7 +129,7 @@ def answer(path: str, body: dict[str, Any]) -> str:
     node's.
     """
     app = FastAPI()
-    for router in (credit_api.router, grants_api.router):
+    for router in (consent_api.router, credit_api.router, grants_api.router):
         app.include_router(router)
     app.state.context = None
 

@@ -1,0 +1,347 @@
+"""Publications: publishing a source, its changes, and where it departs from what was published."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from chain.context import Context
+from registry.access import (
+    Principal,
+    get_context,
+    hex_bytes,
+    page_request,
+    require_local,
+)
+from registry.assets import changes, incidents, model, publication
+from registry.pages import ListAnswer, PageRequest
+from registry.schemas import Statement
+
+router = APIRouter(tags=["assets"])
+
+
+class Description(BaseModel):
+    """What people read of an asset."""
+
+    model_config = ConfigDict(extra="forbid")
+    titleZh: str
+    titleEn: str
+    description: str
+    grade: Annotated[int, Field(ge=1, le=5)]
+    category: str = "other"
+
+    def value(self) -> model.Description:
+        """As the service takes it."""
+        return model.Description(
+            self.titleZh, self.titleEn, self.description, self.grade, self.category
+        )
+
+
+class PurposeDemands(BaseModel):
+    """What a use for one purpose demands."""
+
+    model_config = ConfigDict(extra="forbid")
+    consent: bool = True
+    """Whether the subject's consent is needed."""
+
+
+class PublishBody(BaseModel):
+    """A publication."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "name": "employment-records",
+                "source": "records",
+                "description": {
+                    "titleZh": "从业信息",
+                    "titleEn": "Employment records",
+                    "description": "Seniority and occupation of insured persons",
+                    "grade": 3,
+                    "category": "social-security",
+                },
+                "masking": {"Seniority": "keep", "Age": "range:10"},
+                "purposes": {"credit-assessment": {}, "statistics": {"consent": False}},
+                "dataItem": "employment",
+            }
+        },
+    )
+    name: str
+    source: str
+    description: Description
+    masking: dict[str, str]
+    purposes: dict[str, PurposeDemands] = {}
+    """At least one; the network's list is in the protocol page."""
+    types: dict[str, str] = {}
+    """Column types (text, integer, decimal, boolean) instead of the ones guessed from the cells."""
+    dataItem: str = ""
+    parents: list[str] = []
+
+
+class ChangesBody(BaseModel):
+    """What is to differ from the latest version besides its rows; what is left out
+    stays as it is.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"masking": {"Age": "range:5"}}}
+    )
+    masking: dict[str, str] = {}
+    types: dict[str, str] = {}
+    purposes: dict[str, PurposeDemands] | None = None
+
+    def wanted(self) -> model.VersionChanges:
+        """As the service takes it."""
+        return model.VersionChanges(
+            self.masking, self.types, None if self.purposes is None else _consents(self.purposes)
+        )
+
+
+class RepublishBody(ChangesBody):
+    """The changes that were shown, by their fingerprint, and what was asked with them."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"fingerprint": "0x" + "66" * 32}}
+    )
+    fingerprint: str
+
+
+class IncidentRow(BaseModel):
+    """A way in which a source departs from a published version; times in Unix seconds."""
+
+    assetId: str
+    assetVersion: int
+    kind: str
+    columns: list[str] = Field(description="What differs; empty where it is not known")
+    row: int | None = Field(description="The record in the order of publication, from 1")
+    calls: int = Field(description="Calls refused for it")
+    firstAt: int
+    lastAt: int
+
+
+class IncidentList(ListAnswer):
+    """A page of incidents."""
+
+    incidents: list[IncidentRow]
+
+
+class PublicationRow(BaseModel):
+    """A version that this node has published or is publishing."""
+
+    assetId: str
+    assetVersion: int
+    titleZh: str
+    titleEn: str
+    source: str
+    state: str = Field(description="`publishing` or `published`")
+    rows: int = Field(description="Rows committed so far")
+    operation: str | None
+
+
+class PublicationList(ListAnswer):
+    """A page of publications."""
+
+    publications: list[PublicationRow]
+
+
+class PublishedVersion(BaseModel):
+    """The version to be registered, and its contract call."""
+
+    assetId: str
+    assetVersion: int
+    rowCount: int
+    record: Statement = Field(description="`AssetRecord`; see docs/statements.md")
+    metadata: dict[str, Any]
+    operation: str
+
+
+class RowSampleAnswer(BaseModel):
+    """How many rows, and the source's lines of the first ones."""
+
+    count: int
+    lines: list[int]
+
+
+class SourceChangesAnswer(BaseModel):
+    """How the source departs from the latest version."""
+
+    assetId: str
+    latestVersion: int
+    nextVersion: int
+    added: RowSampleAnswer
+    changed: RowSampleAnswer
+    removed: int
+    unchanged: int
+    columnsAdded: list[str]
+    columnsRemoved: list[str]
+    typesChanged: dict[str, dict[str, str]] = Field(description="`from` and `to` by column")
+    repaired: int
+    masking: dict[str, str]
+    purposes: dict[str, bool]
+    fingerprint: str
+
+
+def published_version(own: model.OwnVersion) -> PublishedVersion:
+    """A version that was published now, as the API shows it."""
+    record = own.require_record()
+    return PublishedVersion(
+        assetId="0x" + own.asset_id.hex(),
+        assetVersion=own.asset_version,
+        rowCount=record.row_count,
+        record=record.to_json(),
+        metadata=dict(own.metadata.document),
+        operation=own.operation,
+    )
+
+
+def publication_row(progress: model.PublicationProgress) -> PublicationRow:
+    """A version with its progress, as the API shows it."""
+    own = progress.version
+    return PublicationRow(
+        assetId="0x" + own.asset_id.hex(),
+        assetVersion=own.asset_version,
+        titleZh=own.metadata.title_zh,
+        titleEn=own.metadata.title_en,
+        source=own.source,
+        state=own.state,
+        rows=progress.rows,
+        operation=own.operation or None,
+    )
+
+
+def changes_answer(found: changes.SourceChanges) -> SourceChangesAnswer:
+    """The changes of a source, as the API shows them."""
+    types = found.types_changed.items()
+    return SourceChangesAnswer(
+        assetId="0x" + found.asset_id.hex(),
+        latestVersion=found.latest_version,
+        nextVersion=found.next_version,
+        added=row_sample(found.added),
+        changed=row_sample(found.changed),
+        removed=found.removed,
+        unchanged=found.unchanged,
+        columnsAdded=list(found.columns_added),
+        columnsRemoved=list(found.columns_removed),
+        typesChanged={column: {"from": old, "to": new} for column, (old, new) in types},
+        repaired=found.repaired,
+        masking=dict(found.masking),
+        purposes=dict(found.purposes),
+        fingerprint="0x" + found.fingerprint.hex(),
+    )
+
+
+def row_sample(sample: changes.RowSample) -> RowSampleAnswer:
+    """Rows of one kind, as the API shows them."""
+    return RowSampleAnswer(count=sample.count, lines=sample.lines)
+
+
+def incident_row(incident: model.Incident) -> IncidentRow:
+    """An incident as the API shows it; rows count from 1."""
+    position = incident.position
+    return IncidentRow(
+        assetId="0x" + incident.asset_id.hex(),
+        assetVersion=incident.asset_version,
+        kind=incident.kind,
+        columns=list(incident.columns),
+        row=None if position is None else position + 1,
+        calls=incident.calls,
+        firstAt=incident.first_at,
+        lastAt=incident.last_at,
+    )
+
+
+@router.post(
+    "/v1/assets",
+    status_code=201,
+    summary="Publish an asset from a source",
+    response_model=PublishedVersion,
+)
+async def publish(
+    body: PublishBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> PublishedVersion:
+    wanted = model.Publication(
+        name=body.name,
+        source=body.source,
+        description=body.description.value(),
+        masking=body.masking,
+        data_item=body.dataItem,
+        parents=tuple(hex_bytes(parent) for parent in body.parents),
+        purposes=_consents(body.purposes),
+        types=body.types,
+    )
+    return published_version(await run_in_threadpool(publication.publish, context, wanted))
+
+
+def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:
+    return {code: demands.consent for code, demands in purposes.items()}
+
+
+@router.post(
+    "/v1/assets/{asset_id}/changes",
+    summary="How the source departs from the latest version; nothing is published",
+    response_model=SourceChangesAnswer,
+)
+async def source_changes(
+    asset_id: str,
+    body: ChangesBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> SourceChangesAnswer:
+    found = await run_in_threadpool(changes.compare, context, hex_bytes(asset_id), body.wanted())
+    return changes_answer(found)
+
+
+@router.post(
+    "/v1/assets/{asset_id}/republish",
+    status_code=201,
+    summary="Publish the changed source as the next version",
+    response_model=PublishedVersion,
+)
+async def republish(
+    asset_id: str,
+    body: RepublishBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> PublishedVersion:
+    def run() -> model.OwnVersion:
+        return changes.republish(
+            context, hex_bytes(asset_id), body.wanted(), fingerprint=hex_bytes(body.fingerprint)
+        )
+
+    return published_version(await run_in_threadpool(run))
+
+
+@router.get(
+    "/v1/incidents",
+    summary="Where this node's sources depart from what it published, and the calls refused for it",
+    response_model=IncidentList,
+)
+def source_incidents(
+    asset: str | None = None,
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> IncidentList:
+    asset_id = None if asset is None else hex_bytes(asset)
+    found = incidents.listing(context, page, asset_id=asset_id)
+    return IncidentList(incidents=list(map(incident_row, found.rows)), next=found.next)
+
+
+@router.get(
+    "/v1/publications",
+    summary="What this node has published or is publishing, with the rows committed so far",
+    response_model=PublicationList,
+)
+def publications(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> PublicationList:
+    found = publication.own_versions(context, page)
+    return PublicationList(publications=list(map(publication_row, found.rows)), next=found.next)
