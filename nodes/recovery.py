@@ -160,5 +160,7 @@ def _unmatched(context: Context, found: log.LostEntries | None) -> Counter[str]:
         return Counter()
     with context.database.read() as session:
         return Counter(
-            kind for kind, _ in log.entries_since(session, found.start) if kind not in _SHOWN_AGAIN
+            kind
+            for kind, _ in evidence_log.entries_since(session, found.start)
+            if kind not in _SHOWN_AGAIN
         )

@@ -65,6 +65,7 @@ def load_tables() -> None:
     import registry.assets.store
     import registry.credit.store
     import registry.evidence.store
+    import registry.evidence.witness_store
     import registry.grants.store
     import registry.idempotency
     import registry.members.store

@@ -48,8 +48,7 @@ from exchange.metering.store import (
     voucher_of,
 )
 from registry import fanout
-from registry.evidence.log import append_if_missing
-from registry.evidence.recovery import entries_since
+from registry.evidence.log import append_if_missing, entries_since
 from registry.grants import service as grants
 
 CONTRACT = "TradeSettlement"

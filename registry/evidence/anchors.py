@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -16,10 +15,10 @@ from chain.core.errors import Conflict, QiaolianError
 from chain.ethereum.proved_records import log_record, log_root_record
 from chain.log import checkpoint
 from chain.outbox import Priority, enqueue, next_attempt, outcome, refused
+from registry.evidence import store
 from registry.evidence.checkpoints import require_current
 from registry.evidence.log import LOG_EPOCH, log_id_of
-from registry.evidence.model import AnchorProof
-from registry.evidence.store import LogAnchor, LogHead
+from registry.evidence.model import Anchor, AnchorProof
 
 ANCHOR_SECONDS = 50
 """Leaves 10 s for the transaction, so that an entry is anchored within 60 s."""
@@ -34,24 +33,16 @@ def anchor_if_due(
     """
 
     def change(session: Session) -> bool:
-        head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
-        last = session.scalars(
-            sa.select(LogAnchor).order_by(LogAnchor.size.desc()).limit(1)
-        ).first()
-        if head is None or (
-            last is not None and last.size >= head.size and not refused(session, last.operation)
-        ):
+        head, last = store.latest_head(session), store.latest_anchor(session)
+        if head is None:
             return False
-        if (
-            last is not None
-            and not at_once
-            and context.now() - last.asked_at < min(seconds, ANCHOR_SECONDS)
-        ):
-            return False
+        if last is not None:
+            if last.size >= head.size and not refused(session, last.operation):
+                return False
+            if not at_once and context.now() - last.asked_at < min(seconds, ANCHOR_SECONDS):
+                return False
         operation = next_attempt(session, f"anchor/{LOG_EPOCH}/{head.size}")
-        session.merge(
-            LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=context.now())
-        )
+        store.save_anchor(session, Anchor(head.size, head.root, operation, context.now()))
         enqueue(
             session,
             sender=context.transaction_address,
@@ -73,9 +64,7 @@ def complete_anchors(context: Context) -> int:
     that has ended needs an anchor from before the end.
     """
     with context.database.read() as session:
-        waiting = session.scalars(
-            sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)
-        )
+        waiting = store.waiting_anchors(session)
         outcomes = [(anchor, outcome(session, anchor.operation)) for anchor in waiting]
     head = context.view.head.height
     for anchor, ended in outcomes:
@@ -96,7 +85,7 @@ _OTHER_LOG = ("log_shrinks", "root_conflict")
 """Reverts of an anchor that mean the chain has another history of this log."""
 
 
-def _require_same_log(context: Context, anchor: LogAnchor, code: str) -> None:
+def _require_same_log(context: Context, anchor: Anchor, code: str) -> None:
     """Raise for a refused anchor only if this log lacks the head that the chain provably anchors.
 
     A refusal that only the RPC node reports is not enough: the anchor is queued again.
@@ -113,7 +102,7 @@ def _require_same_log(context: Context, anchor: LogAnchor, code: str) -> None:
 
 
 def _completed(
-    context: Context, reported: Sequence[tuple[LogAnchor, int]]
+    context: Context, reported: Sequence[tuple[Anchor, int]]
 ) -> dict[int, AnchorProof | int]:
     """The proof of each anchor by its size, or the block of one that needs none.
 
@@ -146,31 +135,20 @@ def _prove(context: Context, height: int) -> AnchorProof:
 
 def _store(session: Session, completed: Mapping[int, AnchorProof | int]) -> None:
     for size, proof in completed.items():
-        row = session.get_one(LogAnchor, size)
         if isinstance(proof, AnchorProof):
-            row.height, row.header, row.proof = proof.height, proof.header, proof.to_json()
+            store.complete_anchor(session, size, proof.height, proof)
         else:
-            row.height = proof
+            store.complete_anchor(session, size, proof, None)
 
 
 def has_anchored(context: Context, size: int) -> bool:
     """Return whether a proved anchor includes the log's first ``size`` entries."""
-    query = (
-        sa.select(LogAnchor.size)
-        .where(LogAnchor.header.is_not(None), LogAnchor.size >= size)
-        .limit(1)
-    )
     with context.database.read() as session:
-        return not size or session.scalar(query) is not None
+        return not size or store.is_proved(session, size)
 
 
 def is_anchored_by(context: Context, key: bytes) -> bool:
     """Return whether this key signed the head of the newest proved anchor."""
-    query = (
-        sa.select(LogHead.note)
-        .join(LogAnchor, LogAnchor.size == LogHead.size)
-        .where(LogAnchor.header.is_not(None))
-    )
     with context.database.read() as session:
-        note = session.scalar(query.order_by(LogHead.size.desc()).limit(1))
+        note = store.latest_proved_note(session)
     return note is not None and checkpoint.signed_by(note, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -23,6 +24,7 @@ from registry.access import (
 )
 from registry.evidence import anchors, checkpoints, copies, witness
 from registry.evidence import log as evidence_log
+from registry.evidence.model import Fork
 from registry.openapi import strict_body
 from registry.pages import ListAnswer, PageRequest
 
@@ -99,6 +101,11 @@ class AnchoredSize(BaseModel):
     size: int
 
 
+def fork_row(fork: Fork) -> ForkRow:
+    """A fork as the API shows it."""
+    return ForkRow(origin=fork.origin, first=fork.first, second=fork.second, foundAt=fork.found_at)
+
+
 @router.get(
     "/v1/peer/log/head",
     summary="Newest checkpoint, and anchored ones the caller has not cosigned",
@@ -107,8 +114,15 @@ class AnchoredSize(BaseModel):
 )
 def head(
     context: Context = Depends(get_context), caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
-    return checkpoints.heads_for(context, caller.member)
+) -> LogHeads:
+    heads = checkpoints.heads_for(context, caller.member)
+    anchored = list(heads.anchored)
+    if heads.newest is None:
+        return LogHeads(note=None, anchored=anchored)
+    newest = heads.newest
+    return LogHeads(
+        note=newest.note, cosignatures=newest.cosignatures, size=newest.size, anchored=anchored
+    )
 
 
 @router.get(
@@ -118,8 +132,8 @@ def head(
 )
 def seen(
     context: Context = Depends(get_context), caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
-    return witness.last_witnessed(context, caller.member)
+) -> WitnessedHead:
+    return WitnessedHead(note=witness.last_witnessed(context, caller.member))
 
 
 @router.get(
@@ -132,8 +146,9 @@ def consistency(
     new: NonNegativeInt,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return {"path": ["0x" + value.hex() for value in evidence_log.consistency(context, old, new)]}
+) -> ConsistencyPath:
+    path = evidence_log.consistency(context, old, new)
+    return ConsistencyPath(path=["0x" + value.hex() for value in path])
 
 
 @router.post(
@@ -146,11 +161,11 @@ async def cosignatures(
     request: Request,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
+) -> Taken:
     body = await strict_json(request)
     size, line = field(body, "size", int), field(body, "line", str)
     await run_in_threadpool(checkpoints.store_cosignature, context, caller.member, size, line)
-    return {"taken": True}
+    return Taken(taken=True)
 
 
 @router.get(
@@ -163,12 +178,13 @@ def entries(
     end: NonNegativeInt,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
+) -> LogEntries:
     if "supervisor" not in caller.roles:
         raise Forbidden(
             "log_not_open", "A log's entries are open to supervisors; others see its heads."
         )
-    return {"entries": evidence_log.entries(context, start, end)}
+    leaves = evidence_log.entries(context, start, end)
+    return LogEntries(entries=list(map(json.loads, leaves)))
 
 
 @router.get(
@@ -181,10 +197,10 @@ def copied(
     end: NonNegativeInt,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return copies.copied_leaves(
-        context, log_origin(caller.member, evidence_log.LOG_EPOCH), start, end
-    )
+) -> CopiedEntries:
+    origin = log_origin(caller.member, evidence_log.LOG_EPOCH)
+    found = copies.copied_leaves(context, origin, start, end)
+    return CopiedEntries(size=found.size, entries=list(map(json.loads, found.leaves)))
 
 
 @router.get(
@@ -196,8 +212,9 @@ def forks(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("auditor", "administrator")),
-) -> dict[str, Any]:
-    return witness.forks(context, page).to_json("forks")
+) -> ForkList:
+    found = witness.forks(context, page)
+    return ForkList(forks=list(map(fork_row, found.rows)), next=found.next)
 
 
 @router.get(
@@ -209,19 +226,24 @@ def forks(
 def state(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("auditor", "administrator", "clerk")),
-) -> dict[str, Any]:
-    return {
-        "origin": evidence_log.origin(context),
-        "size": evidence_log.log_size(context),
-        **checkpoints.latest_head(context),
-    }
+) -> LogState:
+    found = checkpoints.summary(context)
+    if found.newest is None:
+        return LogState(origin=found.origin, size=found.size, note=None)
+    newest = found.newest
+    return LogState(
+        origin=found.origin,
+        size=newest.size,
+        note=newest.note,
+        cosignatures=newest.cosignatures,
+    )
 
 
 @router.post("/v1/log/anchor", summary="Checkpoint and anchor now", response_model=AnchoredSize)
 def anchor(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator", "auditor")),
-) -> dict[str, Any]:
+) -> AnchoredSize:
     made = checkpoints.make_checkpoint(context)
     anchors.anchor_if_due(context, at_once=True)
-    return {"size": made.size if made else 0}
+    return AnchoredSize(size=made.size if made else 0)

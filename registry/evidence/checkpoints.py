@@ -7,17 +7,11 @@ database does not have.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.errors import (
-    BadSignature,
-    Conflict,
-    NotFound,
-)
+from chain.core.errors import BadSignature, Conflict, NotFound
 from chain.ethereum.proved_records import (
     ProvedRecords,
     StorageKey,
@@ -26,20 +20,14 @@ from chain.ethereum.proved_records import (
 )
 from chain.log import checkpoint
 from chain.log.checkpoint import Checkpoint
+from registry.evidence import store
 from registry.evidence.keys import log_keys
-from registry.evidence.log import LOG_KEY, append, integrate_pending, log_id_of, origin, size_of
-from registry.evidence.store import (
-    LogAnchor,
-    LogHead,
-)
+from registry.evidence.log import LOG_KEY, append, integrate_pending, log_id_of, origin
+from registry.evidence.model import HeadsToCosign, LogSummary, SignedHead
 
 CHECKPOINT_SECONDS = 5
-
-
 MAX_HEADS = 8
-
-
-_MARK = "— "
+"""Anchored checkpoints of one answer."""
 
 
 @dataclass
@@ -61,33 +49,30 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
         require_current(context)
         comparison.passed = True
 
-    def change(session: Session) -> Checkpoint | None:
-        frontier = integrate_pending(session)
-        size = frontier.size
-        if size == 0:
-            return None
-        head = session.get(LogHead, size)
-        if head is not None and not checkpoint.signed_by(head.note, context.log_signer.public_key):
-            # The log's key was replaced: its first head under the new key extends the last one
-            # under the old key.
-            append(session, kind=LOG_KEY, digest=context.log_signer.public_key, at=context.now())
-            frontier = integrate_pending(session)
-            size, head = frontier.size, None
-        if head is not None:
-            return Checkpoint(origin(context), size, head.root)
-        made = Checkpoint(origin(context), size, frontier.root())
-        session.add(
-            LogHead(
-                size=size,
-                root=made.root,
-                note=checkpoint.sign(made, context.log_signer),
-                cosignatures="",
-                made_at=context.now(),
-            )
-        )
-        return made
+    return context.database.write(lambda session: _sign_head(context, session))
 
-    return context.database.write(change)
+
+def _sign_head(context: Context, session: Session) -> Checkpoint | None:
+    frontier = integrate_pending(session)
+    if frontier.size == 0:
+        return None
+    head = store.find_head(session, frontier.size)
+    if head is not None and not checkpoint.signed_by(head.note, context.log_signer.public_key):
+        # The log's key was replaced: its first head under the new key extends the last one under
+        # the old key.
+        append(session, kind=LOG_KEY, digest=context.log_signer.public_key, at=context.now())
+        frontier, head = integrate_pending(session), None
+    if head is not None:
+        return Checkpoint(origin(context), frontier.size, head.root)
+    made = Checkpoint(origin(context), frontier.size, frontier.root())
+    store.save_head(session, signed_head(context, made))
+    return made
+
+
+def signed_head(context: Context, head: Checkpoint) -> SignedHead:
+    """Sign a head of this log with its current key."""
+    note = checkpoint.sign(head, context.log_signer)
+    return SignedHead(head.size, head.root, note, made_at=context.now())
 
 
 def require_current(context: Context) -> None:
@@ -129,16 +114,8 @@ def cosigned(context: Context) -> tuple[int | None, int | None]:
     Both are in Unix seconds, None where there is none.
     """
     with context.database.read() as session:
-        last = session.scalars(
-            sa.select(LogHead)
-            .where(LogHead.cosignatures != "")
-            .order_by(LogHead.size.desc())
-            .limit(1)
-        ).first()
-        later = sa.select(sa.func.min(LogHead.made_at)).where(
-            LogHead.size > (0 if last is None else last.size)
-        )
-        waiting: int | None = session.scalar(later)
+        last = store.latest_cosigned_head(session)
+        waiting = store.first_head_after(session, 0 if last is None else last.size)
     if last is None:
         return None, waiting
     return checkpoint.cosigned_at(last.cosignatures), waiting
@@ -163,7 +140,7 @@ def signing_key(context: Context, note: str) -> bytes:
 
 def require_own_head(context: Context, size: int, root: bytes, *, code: str, holder: str) -> None:
     with context.database.read() as session:
-        head, own = session.get(LogHead, size), size_of(session)
+        head, own = store.find_head(session, size), store.tree_size(session)
     if head is None or head.root != root:
         raise Conflict(
             code,
@@ -174,16 +151,19 @@ def require_own_head(context: Context, size: int, root: bytes, *, code: str, hol
         )
 
 
-def latest_head(context: Context) -> dict[str, Any]:
-    """Return the newest checkpoint with its cosignatures."""
+def summary(context: Context) -> LogSummary:
+    """Return the state of this node's log."""
     with context.database.read() as session:
-        head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
-        if head is None:
-            return {"note": None}
-        return {"note": head.note, "cosignatures": head.cosignatures, "size": head.size}
+        return LogSummary(origin(context), store.tree_size(session), store.latest_head(session))
 
 
-def heads_for(context: Context, witness: str) -> dict[str, Any]:
+def latest_head(context: Context) -> SignedHead | None:
+    """Return the newest checkpoint with its cosignatures; None while the log is empty."""
+    with context.database.read() as session:
+        return store.latest_head(session)
+
+
+def heads_for(context: Context, witness: str) -> HeadsToCosign:
     """Return the newest checkpoint and the anchored ones that this witness has not cosigned.
 
     Bundles use anchored checkpoints. A node whose database may be older than its log returns no
@@ -191,15 +171,9 @@ def heads_for(context: Context, witness: str) -> dict[str, Any]:
     """
     if context.require_current_database is not None:
         context.require_current_database()
-    query = (
-        sa.select(LogHead.note)
-        .join(LogAnchor, LogAnchor.size == LogHead.size)
-        .where(LogHead.cosignatures.not_like(f"%{_MARK}{witness} %"))
-        .order_by(LogHead.size.desc())
-        .limit(MAX_HEADS)
-    )
     with context.database.read() as session:
-        return {**latest_head(context), "anchored": list(session.scalars(query))}
+        anchored = store.anchored_notes_without(session, witness, limit=MAX_HEADS)
+        return HeadsToCosign(store.latest_head(session), anchored)
 
 
 def store_cosignature(context: Context, witness: str, size: int, line: str) -> None:
@@ -207,10 +181,10 @@ def store_cosignature(context: Context, witness: str, size: int, line: str) -> N
     keys = [key for key, record in log_keys(context, witness).items() if record.live]
 
     def change(session: Session) -> None:
-        head = session.get(LogHead, size)
+        head = store.find_head(session, size)
         if head is None:
             raise NotFound("head_unknown", "There is no such checkpoint.")
-        if f"{_MARK}{witness} " in head.cosignatures:
+        if store.is_cosigned_by(head, witness):
             return
         if line.count("\n") != 1 or not any(
             _is_cosigned(context, head.note, line, witness, key) for key in keys
@@ -218,7 +192,7 @@ def store_cosignature(context: Context, witness: str, size: int, line: str) -> N
             raise BadSignature(
                 "checkpoint_signature", "The line is not the witness' own cosignature."
             )
-        head.cosignatures += line
+        store.add_cosignature(session, size, line)
 
     context.database.write(change)
 

@@ -7,21 +7,16 @@ digests of salted content: a copy shows number and times of entries, and nothing
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core import schema
 from chain.core.canonical import dumps
-from chain.core.database import PreparedStatement
 from chain.core.errors import Conflict, QiaolianError, VerificationError
 from chain.log import merkle
 from chain.log.checkpoint import Checkpoint
-from registry.evidence.store import COPIED, CopiedEntry, CopiedLog
+from registry.evidence import witness_store
+from registry.evidence.model import CopiedLeaves
 
 MAX_COPIED = 1_000
 MAX_LEAF_BYTES = 1_000
@@ -38,7 +33,9 @@ async def copy(context: Context, member: str, head: Checkpoint) -> None:
         Conflict: ``log_copy_differs``; Unavailable: when the member cannot be asked (what was
             copied stays).
     """
-    frontier = await asyncio.to_thread(_frontier, context, head.origin)
+    frontier = await context.database.aread(
+        lambda session: witness_store.copied_frontier(session, head.origin)
+    )
     while frontier.size < head.size:
         start = frontier.size
         end = min(head.size, start + MAX_COPIED)
@@ -50,22 +47,15 @@ async def copy(context: Context, member: str, head: Checkpoint) -> None:
         for leaf in leaves:
             extend(frontier, leaf)
         await _require_under(context, member, frontier, head)
-        rows = [
-            {"origin": head.origin, "entry_index": start + offset, "leaf": leaf}
-            for offset, leaf in enumerate(leaves)
-        ]
-        stored = {"origin": head.origin, "size": frontier.size, "hashes": b"".join(frontier.hashes)}
-
-        def change(
-            session: Session, rows: list[dict[str, Any]] = rows, stored: dict[str, Any] = stored
-        ) -> None:
-            _STORE.execute(session, rows)
-            session.merge(CopiedLog(**stored))
-
-        await context.database.awrite(change)
+        await _store(context, head.origin, leaves, frontier)
 
 
-_STORE = PreparedStatement(sa.insert(COPIED))
+async def _store(
+    context: Context, origin: str, leaves: list[bytes], frontier: merkle.Frontier
+) -> None:
+    await context.database.awrite(
+        lambda session: witness_store.add_copied(session, origin, leaves, frontier)
+    )
 
 
 def leaves_of(answer: Any, start: int, end: int) -> list[bytes]:
@@ -106,33 +96,14 @@ async def _require_under(
         raise _differs() from error
 
 
-def copied_leaves(context: Context, origin: str, start: int, end: int) -> dict[str, Any]:
+def copied_leaves(context: Context, origin: str, start: int, end: int) -> CopiedLeaves:
     """What is held of a log: its size, and the leaves ``start`` to ``end`` (not included), at most
     a thousand.
     """
-    query = sa.select(CopiedEntry.leaf).where(
-        CopiedEntry.origin == origin,
-        CopiedEntry.index >= start,
-        CopiedEntry.index < min(end, start + MAX_COPIED),
-    )
     with context.database.read() as session:
-        stored = session.get(CopiedLog, origin)
-        leaves = session.scalars(query.order_by(CopiedEntry.index))
-        return {
-            "size": 0 if stored is None else stored.size,
-            "entries": [json.loads(leaf) for leaf in leaves],
-        }
-
-
-def _frontier(context: Context, origin: str) -> merkle.Frontier:
-    with context.database.read() as session:
-        stored = session.get(CopiedLog, origin)
-    if stored is None:
-        return merkle.Frontier()
-    return merkle.Frontier(
-        stored.size,
-        [stored.hashes[start : start + 32] for start in range(0, len(stored.hashes), 32)],
-    )
+        size = witness_store.copied_size(session, origin)
+        last = min(end, start + MAX_COPIED)
+        return CopiedLeaves(size, witness_store.copied_leaves(session, origin, start, last))
 
 
 def _differs() -> Conflict:

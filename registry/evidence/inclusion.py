@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Conflict, NotFound
 from chain.log import checkpoint, merkle
-from registry.evidence.log import subtree_hash
-from registry.evidence.model import AnchorProof
-from registry.evidence.store import LogAnchor, LogEntry, LogHead, PendingEntry
+from registry.evidence import store
+from registry.evidence.model import AnchorProof, IndexedLeaf, SignedHead
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,14 @@ class AnchoredEntry:
     anchor: AnchorProof
     key: bytes
     """The log key that signed the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class _UsableAnchor:
+    proof: AnchorProof
+    head: SignedHead
+    key: bytes
+    """The log key that signed the head."""
 
 
 def anchored_entry(context: Context, digest: bytes) -> AnchoredEntry:
@@ -74,7 +80,7 @@ def anchored_entries(
         for size in sizes:
             found = _usable(session, size, keys, before)
             if found is not None:
-                return [_anchored(session, entry, *found) for entry in entries]
+                return [_anchored(session, entry, found) for entry in entries]
     raise Conflict(
         "key_ended",
         "A key ended before an anchor showed what it had signed.",
@@ -85,49 +91,31 @@ def anchored_entries(
 
 def _anchors_after(session: Session, index: int, up_to: int) -> list[int]:
     """Return sizes of proved anchors that include the entry: most cosigned first, then earliest."""
-    query = sa.select(LogAnchor.size, LogHead.cosignatures).join(
-        LogHead, LogHead.size == LogAnchor.size
-    )
-    query = query.where(LogAnchor.header.is_not(None), LogAnchor.size > index)
-    if up_to:
-        query = query.where(LogAnchor.height <= up_to)
-    rows = session.execute(query).all()
-    return [
-        row.size for row in sorted(rows, key=lambda row: (-row.cosignatures.count("\n"), row.size))
-    ]
+    found = store.proved_anchors_after(session, index, up_to=up_to)
+    return [size for size, _ in sorted(found, key=lambda item: (-item[1].count("\n"), item[0]))]
 
 
 def _usable(
     session: Session, size: int, keys: Mapping[bytes, int], before: int
-) -> tuple[LogAnchor, LogHead, bytes] | None:
-    """Return anchor, head and log key if anchored before the height under a key live then."""
-    anchor, head = session.get_one(LogAnchor, size), session.get_one(LogHead, size)
-    anchored_at = _proof_of(anchor).anchored_at
+) -> _UsableAnchor | None:
+    """Return the anchor of a size if it is from before the height, under a key live then."""
+    anchor, head = store.find_anchor(session, size), store.find_head(session, size)
+    if anchor is None or anchor.proof is None or head is None:
+        return None
+    anchored_at = anchor.proof.anchored_at
     if before and anchored_at >= before:
         return None
     for key, end in keys.items():
         if checkpoint.signed_by(head.note, key) and not (end and anchored_at >= end):
-            return anchor, head, key
+            return _UsableAnchor(anchor.proof, head, key)
     return None
 
 
-def _proof_of(anchor: LogAnchor) -> AnchorProof:
-    assert anchor.height is not None
-    assert anchor.header is not None
-    assert anchor.proof is not None
-    return AnchorProof.from_json(anchor.height, anchor.header, anchor.proof)
-
-
-def _entry(session: Session, digest: bytes) -> LogEntry:
-    entry = session.scalars(
-        sa.select(LogEntry).where(LogEntry.digest == digest).order_by(LogEntry.index)
-    ).first()
+def _entry(session: Session, digest: bytes) -> IndexedLeaf:
+    entry = store.find_leaf(session, digest)
     if entry is not None:
         return entry
-    if (
-        session.scalars(sa.select(PendingEntry).where(PendingEntry.digest == digest)).first()
-        is not None
-    ):
+    if store.is_pending(session, digest):
         raise Conflict(
             "entry_not_anchored",
             "The entry is not anchored yet.",
@@ -136,15 +124,14 @@ def _entry(session: Session, digest: bytes) -> LogEntry:
     raise NotFound("entry_unknown", "This node's log has no such entry.")
 
 
-def _anchored(
-    session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHead, key: bytes
-) -> AnchoredEntry:
+def _anchored(session: Session, entry: IndexedLeaf, found: _UsableAnchor) -> AnchoredEntry:
+    head = found.head
     return AnchoredEntry(
         index=entry.index,
         leaf=entry.leaf,
-        path=merkle.inclusion_proof(entry.index, anchor.size, subtree_hash(session)),
-        size=anchor.size,
+        path=merkle.inclusion_proof(entry.index, head.size, store.subtree_hash(session)),
+        size=head.size,
         note=head.note + head.cosignatures,
-        anchor=_proof_of(anchor),
-        key=key,
+        anchor=found.proof,
+        key=found.key,
     )

@@ -9,41 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
-from chain.core.database import PreparedStatement
-from chain.core.errors import (
-    NotFound,
-)
+from chain.core.errors import NotFound
 from chain.ethereum.eip712 import Domain, Statement
 from chain.log import merkle
 from chain.log.checkpoint import log_origin
-from registry.evidence.store import (
-    ENTRIES,
-    PENDING,
-    SUBTREES,
-    LogEntry,
-    PendingEntry,
-)
+from registry.evidence import store
+from registry.evidence.model import IndexedLeaf
 
 LOG_EPOCH = 0
-
-
 MAX_INTEGRATED = 5_000
-
-
+"""Entries of one step of ``integrate_pending``."""
 MAX_LEAVES = 1_000
-
-
+"""Leaves of one answer."""
 LOG_KEY = "LogKey"
 """Kind of the entry from which the log is signed under another key; its digest is the public key.
-
 """
 
 
@@ -52,20 +37,12 @@ def append(session: Session, *, kind: str, digest: bytes, at: int) -> None:
 
     It runs in the caller's transaction, so entry and cause are stored together or not at all.
     """
-    leaf = dumps({"at": at, "digest": "0x" + digest.hex(), "kind": kind})
-    session.execute(sa.insert(PendingEntry).values(digest=digest, leaf=leaf))
+    append_all(session, [(kind, digest)], at=at)
 
 
 def append_all(session: Session, entries: Sequence[tuple[str, bytes]], *, at: int) -> None:
     """Append several entries (kind, digest) in one statement, for busy paths."""
-    rows = [
-        {"digest": digest, "leaf": dumps({"at": at, "digest": "0x" + digest.hex(), "kind": kind})}
-        for kind, digest in entries
-    ]
-    _APPEND.execute(session, rows)
-
-
-_APPEND = PreparedStatement(sa.insert(PENDING))
+    store.add_pending(session, [(digest, _leaf(kind, digest, at)) for kind, digest in entries])
 
 
 def append_statement(session: Session, statement: Statement, domain: Domain, *, at: int) -> None:
@@ -75,56 +52,49 @@ def append_statement(session: Session, statement: Statement, domain: Domain, *, 
 
 def append_if_missing(session: Session, *, kind: str, digest: bytes, at: int) -> None:
     """Append an earlier entry again unless the log has it: a restored log may lack it."""
-    if not any(
-        session.execute(sa.select(table.c.digest).where(table.c.digest == digest).limit(1)).first()
-        for table in (ENTRIES, PENDING)
-    ):
+    if store.find_leaf(session, digest) is None and not store.is_pending(session, digest):
         append(session, kind=kind, digest=digest, at=at)
 
 
 def integrate_pending(session: Session) -> merkle.Frontier:
     """Move pending entries into the tree and return its new frontier."""
-    frontier = stored_frontier(session)
-    while pending := session.connection().execute(_PENDING).all():
-        entries, subtrees = [], []
-        for row in pending:
-            entries.append({"entry_index": frontier.size, "digest": row.digest, "leaf": row.leaf})
-            for level, index, value in frontier.append(merkle.leaf_hash(row.leaf)):
-                subtrees.append({"level": level, "subtree_index": index, "hash": value})
-        _INTEGRATE.execute(session, entries)
-        _GROW.execute(session, subtrees)
-        # By id: another process of this node may have committed a smaller id since.
-        _INTEGRATED.execute(session, [{"entered": row.id} for row in pending])
+    frontier = store.frontier(session)
+    while pending := store.pending(session, limit=MAX_INTEGRATED):
+        leaves: list[IndexedLeaf] = []
+        subtrees: list[tuple[int, int, bytes]] = []
+        for waiting in pending:
+            leaves.append(IndexedLeaf(frontier.size, waiting.digest, waiting.leaf))
+            subtrees += frontier.append(merkle.leaf_hash(waiting.leaf))
+        store.add_leaves(session, leaves, subtrees)
+        store.remove_pending(session, [waiting.id for waiting in pending])
     return frontier
-
-
-_PENDING = sa.select(PENDING).order_by(PENDING.c.id).limit(MAX_INTEGRATED)
-
-
-_INTEGRATE = PreparedStatement(sa.insert(ENTRIES))
-
-
-_GROW = PreparedStatement(sa.insert(SUBTREES))
-
-
-_INTEGRATED = PreparedStatement(sa.delete(PENDING).where(PENDING.c.id == sa.bindparam("entered")))
 
 
 def consistency(context: Context, old: int, new: int) -> list[bytes]:
     """Return the consistency proof between two sizes of the log; ``head_unknown``."""
     with context.database.read() as session:
-        if new > size_of(session):
+        if new > store.tree_size(session):
             raise NotFound("head_unknown", "The log is not that long.")
-        return merkle.consistency_proof(old, new, subtree_hash(session))
+        return merkle.consistency_proof(old, new, store.subtree_hash(session))
 
 
-def entries(context: Context, start: int, end: int) -> list[dict[str, Any]]:
-    """Return the leaves from ``start`` up to but not including ``end``, at most ``MAX_LEAVES``."""
-    query = sa.select(LogEntry).where(
-        LogEntry.index >= start, LogEntry.index < min(end, start + MAX_LEAVES)
-    )
+def entries(context: Context, start: int, end: int) -> list[bytes]:
+    """Return the leaves from ``start`` up to but not including ``end``, at most ``MAX_LEAVES``;
+    each is canonical JSON.
+    """
     with context.database.read() as session:
-        return [json.loads(row.leaf) for row in session.scalars(query.order_by(LogEntry.index))]
+        found = store.leaves(session, start, min(end, start + MAX_LEAVES))
+    return [entry.leaf for entry in found]
+
+
+def entries_since(session: Session, start: int) -> list[tuple[str, bytes]]:
+    """Return kind and digest of the log's entries from an index on."""
+    return [(kind_of(entry.leaf), entry.digest) for entry in store.leaves(session, start)]
+
+
+def kind_of(leaf: bytes) -> str:
+    """Return what a leaf records."""
+    return str(json.loads(leaf)["kind"])
 
 
 def origin(context: Context) -> str:
@@ -140,46 +110,14 @@ def log_id_of(context: Context) -> bytes:
 def log_size(context: Context) -> int:
     """Return the number of entries in the tree."""
     with context.database.read() as session:
-        return size_of(session)
-
-
-def size_of(session: Session) -> int:
-    """Return the number of entries in the tree, read in a session."""
-    last = session.scalar(sa.select(sa.func.max(LogEntry.index)))
-    return 0 if last is None else last + 1
+        return store.tree_size(session)
 
 
 def frontier_of(context: Context) -> merkle.Frontier:
     """Return the stored frontier of the tree."""
     with context.database.read() as session:
-        return stored_frontier(session)
+        return store.frontier(session)
 
 
-def stored_frontier(session: Session) -> merkle.Frontier:
-    size = size_of(session)
-    hashes, start = [], 0
-    subtree = subtree_hash(session)
-    for level in reversed(range(size.bit_length())):
-        if size >> level & 1:
-            hashes.append(subtree(level, start >> level))
-            start += 1 << level
-    return merkle.Frontier(size, hashes)
-
-
-def subtree_hash(session: Session) -> merkle.SubtreeHash:
-    def read(level: int, index: int) -> bytes:
-        found: bytes | None = (
-            session.connection()
-            .execute(_HASH, {"level": level, "index": index})
-            .scalar_one_or_none()
-        )
-        if found is None:
-            raise NotFound("head_unknown", "The log does not reach that far.")
-        return found
-
-    return read
-
-
-_HASH = sa.select(SUBTREES.c.hash).where(
-    SUBTREES.c.level == sa.bindparam("level"), SUBTREES.c.subtree_index == sa.bindparam("index")
-)
+def _leaf(kind: str, digest: bytes, at: int) -> bytes:
+    return dumps({"at": at, "digest": "0x" + digest.hex(), "kind": kind})

@@ -1,8 +1,11 @@
-"""What proves an anchor: the header of its block, and the log's records under it."""
+"""The node's own log, its checkpoints and anchors, and what the node witnessed of others' logs.
+Heights are in blocks, times in Unix seconds.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -41,6 +44,100 @@ class AnchorProof:
         """A stored proof."""
         size, root = (_proof_from(proof) for proof in json.loads(proofs))
         return cls(height, header, size, root)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLeaf:
+    """A leaf that waits for the tree."""
+
+    id: int
+    digest: bytes
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedLeaf:
+    """A leaf of the tree at its index."""
+
+    index: int
+    digest: bytes
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A checkpoint that this log published, with the witnesses' lines that came back."""
+
+    size: int
+    root: bytes
+    note: str
+    """The signed note."""
+    cosignatures: str = ""
+    """One line for each witness."""
+    made_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsToCosign:
+    """The newest checkpoint, and the notes of anchored ones that a witness has not cosigned."""
+
+    newest: SignedHead | None
+    anchored: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """An anchor of the log on the chain."""
+
+    size: int
+    root: bytes
+    operation: str
+    """The contract call."""
+    asked_at: int
+    height: int | None = None
+    """Its block; None until the anchor is complete."""
+    proof: AnchorProof | None = None
+    """None until it is complete, and where a later anchor's proof covers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSummary:
+    """State of this node's own log."""
+
+    origin: str
+    size: int
+    newest: SignedHead | None
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessedCheckpoint:
+    """The last head of another member's log that this node cosigned."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: str
+    cosignature: str
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Two signed heads of one log that contradict each other: evidence for anyone."""
+
+    origin: str
+    first: str
+    """A signed note."""
+    second: str
+    found_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedLeaves:
+    """The size of a copy of another member's log, and some of its leaves."""
+
+    size: int
+    leaves: Sequence[bytes]
 
 
 def _proof_json(proof: StorageProof) -> dict[str, Any]:

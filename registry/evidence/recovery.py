@@ -17,21 +17,18 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.database import PreparedStatement
 from chain.core.errors import Conflict, QiaolianError
-from chain.log import checkpoint, merkle
+from chain.log import merkle
 from chain.log.checkpoint import Checkpoint
-from registry.evidence import checkpoints
+from registry.evidence import checkpoints, store
 from registry.evidence import log as evidence_log
 from registry.evidence import supervisors as evidence_supervisors
 from registry.evidence.copies import MAX_COPIED, extend, leaves_of
-from registry.evidence.store import ENTRIES, PENDING, SUBTREES, LogAnchor, LogHead
+from registry.evidence.model import IndexedLeaf
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,7 @@ async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:
 
 def _is_own(context: Context, head: Checkpoint) -> bool:
     with context.database.read() as session:
-        own = session.get(LogHead, head.size)
+        own = store.find_head(session, head.size)
     return own is not None and own.root == head.root
 
 
@@ -182,69 +179,31 @@ def restore_entries(context: Context, session: Session, found: LostEntries) -> N
     twice; anchors that were under way then can only be refused by a chain that is further, and are
     forgotten: the next one covers them.
     """
-    if evidence_log.size_of(session) != found.start:
+    if store.tree_size(session) != found.start:
         raise Conflict(
             "log_moved",
             "The log has grown since it was compared.",
             hint="Stop the node, then recover again.",
         )
-    leaves = [json.loads(leaf) for leaf in found.leaves]
-    rows = zip(leaves, found.leaves, strict=True)
-    entries = [
-        {
-            "entry_index": found.start + place,
-            "digest": bytes.fromhex(item["digest"][2:]),
-            "leaf": leaf,
-        }
-        for place, (item, leaf) in enumerate(rows)
+    leaves = [
+        IndexedLeaf(found.start + place, _digest_of(leaf), leaf)
+        for place, leaf in enumerate(found.leaves)
     ]
-    _INTEGRATE.execute(session, entries)
-    _GROW.execute(
-        session,
-        [
-            {"level": level, "subtree_index": index, "hash": value}
-            for level, index, value in found.subtrees
-        ],
-    )
+    store.add_leaves(session, leaves, found.subtrees)
     _drop_waiting(session, Counter(found.leaves))
     for head in found.heads:
-        note = checkpoint.sign(head, context.log_signer)
-        session.merge(
-            LogHead(
-                size=head.size, root=head.root, note=note, cosignatures="", made_at=context.now()
-            )
-        )
-    session.execute(
-        sa.delete(LogAnchor).where(LogAnchor.height.is_(None), LogAnchor.size <= found.size)
-    )
+        store.save_head(session, checkpoints.signed_head(context, head))
+    store.delete_waiting_anchors(session, up_to=found.size)
 
 
-_INTEGRATE = PreparedStatement(sa.insert(ENTRIES))
-_GROW = PreparedStatement(sa.insert(SUBTREES))
+def _digest_of(leaf: bytes) -> bytes:
+    return bytes.fromhex(json.loads(leaf)["digest"][2:])
 
 
 def _drop_waiting(session: Session, entered: Counter[bytes]) -> None:
-    for row in session.execute(
-        sa.select(PENDING.c.id, PENDING.c.leaf).order_by(PENDING.c.id)
-    ).all():
-        if entered[row.leaf]:
-            entered[row.leaf] -= 1
-            session.execute(sa.delete(PENDING).where(PENDING.c.id == row.id))
-
-
-def entries_since(session: Session, start: int) -> list[tuple[str, bytes]]:
-    """Return kind and digest of the log's entries from an index on."""
-    query = (
-        sa.select(ENTRIES.c.leaf, ENTRIES.c.digest)
-        .where(ENTRIES.c.entry_index >= start)
-        .order_by(ENTRIES.c.entry_index)
-    )
-    return [(_kind(row.leaf), row.digest) for row in session.execute(query)]
-
-
-def _kind(leaf: bytes) -> str:
-    value: Any = json.loads(leaf)
-    return str(value["kind"])
-
-
-__all__ = ["LostEntries", "entries_since", "find_lost_entries", "restore_entries"]
+    dropped = []
+    for waiting in store.pending(session):
+        if entered[waiting.leaf]:
+            entered[waiting.leaf] -= 1
+            dropped.append(waiting.id)
+    store.remove_pending(session, dropped)

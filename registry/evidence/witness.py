@@ -10,39 +10,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
-
 from chain.context import Context
 from chain.core import schema
-from chain.core.errors import (
-    Conflict,
-    VerificationError,
-)
+from chain.core.errors import Conflict, VerificationError
 from chain.ethereum.records import KeyRecord
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint, log_origin
 from chain.statements.members import Role
-from registry.evidence import copies
+from registry.evidence import copies, witness_store
 from registry.evidence.checkpoints import MAX_HEADS
 from registry.evidence.keys import log_keys
 from registry.evidence.log import LOG_EPOCH
-from registry.evidence.store import (
-    ForkRow,
-    WitnessedHead,
-)
-from registry.pages import Page, PageRequest, page_of
+from registry.evidence.model import Fork, WitnessedCheckpoint
+from registry.pages import Page, PageRequest
 
 MAX_NOTE_CHARACTERS = 10_000
 
 
-def last_witnessed(context: Context, member: str) -> dict[str, Any]:
-    """Return the last head of a member's log that this node witnessed, for the member
+def last_witnessed(context: Context, member: str) -> str | None:
+    """Return the note of the last head of a member's log that this node witnessed, for the member
     to compare.
     """
     with context.database.read() as session:
-        row = session.get(WitnessedHead, log_origin(member, LOG_EPOCH))
-        return {"note": None if row is None else row.note}
+        head = witness_store.find_witnessed(session, log_origin(member, LOG_EPOCH))
+    return None if head is None else head.note
 
 
 async def witness(context: Context, member: str) -> int | None:
@@ -97,7 +88,7 @@ def _is_note(value: Any) -> bool:
 
 
 async def _require_not_shrunk(context: Context, newest: Checkpoint, note: str) -> None:
-    last = await context.database.aread(lambda session: session.get(WitnessedHead, newest.origin))
+    last = await _last_seen(context, newest.origin)
     if last is not None and newest.size < last.size:
         await _refuse_fork(context, last, newest.origin, note)
 
@@ -126,28 +117,30 @@ def _read_head(member: str, note: str, keys: Mapping[bytes, KeyRecord]) -> _Head
 async def _cosign(context: Context, member: str, head: _Head) -> None:
     """Cosign one head. An older head must be a prefix of the last one seen."""
     shown = head.checkpoint
-    last = await context.database.aread(lambda session: session.get(WitnessedHead, shown.origin))
+    last = await _last_seen(context, shown.origin)
     if last is not None:
         await _require_agrees(context, member, last, head)
     if context.roles & Role.SUPERVISOR:
         await copies.copy(context, member, shown)
     line = checkpoint.cosign(head.note, context.member, context.log_signer, timestamp=context.now())
     if last is None or shown.size >= last.size:
-        row = {
-            "origin": shown.origin,
-            "size": shown.size,
-            "root": shown.root,
-            "note": head.note,
-            "cosignature": line,
-            "seen_at": context.now(),
-        }
-        await context.database.awrite(lambda session: session.merge(WitnessedHead(**row)))
+        seen = WitnessedCheckpoint(
+            origin=shown.origin,
+            size=shown.size,
+            root=shown.root,
+            note=head.note,
+            cosignature=line,
+            seen_at=context.now(),
+        )
+        await context.database.awrite(lambda session: witness_store.save_witnessed(session, seen))
     await context.peers.post(
         member, "/v1/peer/log/cosignatures", {"size": shown.size, "line": line}
     )
 
 
-async def _require_agrees(context: Context, member: str, last: WitnessedHead, head: _Head) -> None:
+async def _require_agrees(
+    context: Context, member: str, last: WitnessedCheckpoint, head: _Head
+) -> None:
     shown = head.checkpoint
     if not head.by_live_key and shown.size > last.size:
         raise Conflict(
@@ -181,10 +174,14 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
 
 
 async def _refuse_fork(
-    context: Context, last: WitnessedHead, name: str, note: str, cause: Exception | None = None
+    context: Context,
+    last: WitnessedCheckpoint,
+    name: str,
+    note: str,
+    cause: Exception | None = None,
 ) -> NoReturn:
-    fork = {"origin": name, "first": last.note, "second": note, "found_at": context.now()}
-    await context.database.awrite(lambda session: _store_fork(session, fork))
+    fork = Fork(name, last.note, note, context.now())
+    await context.database.awrite(lambda session: witness_store.add_fork(session, fork))
     raise Conflict(
         "log_forked",
         "A member's log does not extend what it showed before.",
@@ -192,22 +189,13 @@ async def _refuse_fork(
     ) from cause
 
 
-def _store_fork(session: Session, fork: dict[str, Any]) -> None:
-    """Store a pair of contradicting heads once."""
-    known = sa.select(ForkRow.id).where(
-        ForkRow.first == fork["first"], ForkRow.second == fork["second"]
-    )
-    if session.scalars(known).first() is None:
-        session.add(ForkRow(**fork))
+async def _last_seen(context: Context, name: str) -> WitnessedCheckpoint | None:
+    return await context.database.aread(lambda session: witness_store.find_witnessed(session, name))
 
 
-def forks(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+def forks(context: Context, page: PageRequest) -> Page[Fork]:
     """List the forks this witness found, latest first, with both signed notes;
     ``cursor_malformed``.
     """
     with context.database.read() as session:
-        return page_of(session, sa.select(ForkRow), (ForkRow.id,), page).map(_fork)
-
-
-def _fork(row: ForkRow) -> dict[str, Any]:
-    return {"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at}
+        return witness_store.forks_page(session, page)

@@ -39,7 +39,7 @@ from registry.assets.store import CatalogueAsset, OwnAsset
 from registry.credit import disputes, queries
 from registry.credit.store import AnchoredQueryRow, CreditQueryRow, DisputeRow
 from registry.evidence import witness
-from registry.evidence.store import ForkRow
+from registry.evidence.witness_store import ForkRow
 from registry.grants import service as grants
 from registry.grants.store import GrantRow
 from registry.members import service as members
@@ -223,7 +223,7 @@ LISTS = {
     "forks": List(
         witness.forks,
         ForkRow,
-        "foundAt",
+        lambda row: row.found_at,
         lambda number: {"id": number + 100, "found_at": number},
         {"id": 1},
     ),

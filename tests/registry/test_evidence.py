@@ -28,7 +28,7 @@ from chain.log.checkpoint import Checkpoint
 from chain.outbox.store import OutboxCall
 from chain.services import Services
 from chain.statements.members import Algorithm, KeyPurpose
-from registry.evidence import anchors, checkpoints, inclusion, supervisors, witness
+from registry.evidence import anchors, checkpoints, inclusion, store, supervisors, witness
 from registry.evidence import log as evidence_log
 from registry.evidence.store import LogAnchor, LogEntry, LogHead
 from registry.idempotency import nonce_for
@@ -80,7 +80,7 @@ def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Ne
         ]
         assert [entry.index for entry in rows] == sorted(entry.index for entry in rows)
         for row in rows:
-            path = merkle.inclusion_proof(row.index, head.size, evidence_log.subtree_hash(session))
+            path = merkle.inclusion_proof(row.index, head.size, store.subtree_hash(session))
             merkle.require_included(row.leaf, row.index, head.size, head.root, path)
             for wrong in (row.leaf.replace(b"Test", b"Tost"), row.leaf + b" "):
                 with pytest.raises(NotIncluded):
@@ -338,7 +338,7 @@ def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(
     assert watch(network, "registrar") == second.size
     latest = checkpoints.latest_head(node.context)
     signed = checkpoint.verify(
-        latest["note"] + latest["cosignatures"],
+        latest.note + latest.cosignatures,
         log_key=node.log.public_key,
         witnesses={supervisor.member: supervisor.log.public_key},
     )
@@ -416,10 +416,12 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(
         assert code_of(lambda: watch(network, "bank")) == "log_forked"
     kept = witness.forks(network["supervisor"].context, PageRequest(200)).rows
     assert len(kept) == len(known) + 1, "a fork is kept once"
-    for note in (kept[0]["first"], kept[0]["second"]):
+    for note in (kept[0].first, kept[0].second):
         checkpoint.verify(note, log_key=watched.log.public_key, witnesses={})
     listed = network["supervisor"].call("GET", "/v1/log/forks", role="auditor")["forks"]
-    assert listed == kept
+    assert [(fork["first"], fork["second"]) for fork in listed] == [
+        (fork.first, fork.second) for fork in kept
+    ]
 
 
 def test_a_witness_cosigns_no_head_the_log_did_not_sign(
@@ -427,14 +429,14 @@ def test_a_witness_cosigns_no_head_the_log_did_not_sign(
 ) -> None:
     head = checkpoints.latest_head(watched.context)
     forged = checkpoint.sign(
-        Checkpoint(evidence_log.origin(watched.context), head["size"], secrets.token_bytes(32)),
+        Checkpoint(evidence_log.origin(watched.context), head.size, secrets.token_bytes(32)),
         network["tax"].log,
     )
     answering(monkeypatch, network, lambda _: {"note": forged, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
     say(network["tax"])
     head_of(network["tax"])
-    other = checkpoints.latest_head(network["tax"].context)["note"]
+    other = checkpoints.latest_head(network["tax"].context).note
     answering(monkeypatch, network, lambda _: {"note": other, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
     strange = checkpoint.sign(Checkpoint("qiaolian/another/0", 1, bytes(32)), watched.log)
@@ -461,24 +463,24 @@ def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(
         network["supervisor"],
         network["tax"],
     )
-    forged = checkpoint.cosign(head["note"], tax.member, supervisor.log, timestamp=1)
+    forged = checkpoint.cosign(head.note, tax.member, supervisor.log, timestamp=1)
     assert (
         code_of(
-            lambda: checkpoints.store_cosignature(watched.context, tax.member, head["size"], forged)
+            lambda: checkpoints.store_cosignature(watched.context, tax.member, head.size, forged)
         )
         == "checkpoint_signature"
     )
-    right = checkpoint.cosign(head["note"], tax.member, tax.log, timestamp=1)
+    right = checkpoint.cosign(head.note, tax.member, tax.log, timestamp=1)
     assert (
         code_of(
             lambda: checkpoints.store_cosignature(
-                watched.context, tax.member, head["size"] + 1_000, right
+                watched.context, tax.member, head.size + 1_000, right
             )
         )
         == "head_unknown"
     )
-    checkpoints.store_cosignature(watched.context, tax.member, head["size"], right)
-    assert checkpoints.latest_head(watched.context)["cosignatures"].count(tax.member) == 1
+    checkpoints.store_cosignature(watched.context, tax.member, head.size, right)
+    assert checkpoints.latest_head(watched.context).cosignatures.count(tax.member) == 1
 
 
 # --- Another log key ------------------------------------------------------------------------------
@@ -518,7 +520,7 @@ def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(
     size = evidence_log.log_size(node.context)
     assert head_of(node).size == size, "the entry that begins it is made once"
     head = checkpoints.latest_head(node.context)
-    assert checkpoint.signed_by(head["note"], node.context.log_signer.public_key)
+    assert checkpoint.signed_by(head.note, node.context.log_signer.public_key)
     assert watch(network, "agency") == size
     with node.context.database.read() as session:
         heads = list(session.scalars(sa.select(LogHead).order_by(LogHead.size)))

@@ -112,7 +112,7 @@ def test_a_member_whose_head_is_nonsense_does_not_stop_the_witness_for_those_aft
     head = head_of(honest)
     with caplog.at_level(logging.WARNING, "qiaolian.witness"):
         asyncio.run(WitnessWorker(supervisor.context, [liar.member, honest.member]).round())
-    assert witness.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
+    assert witness.last_witnessed(supervisor.context, honest.member).split("\n")[1] == str(
         head.size
     )
     assert [record.peer for record in caplog.records if hasattr(record, "peer")] in (
@@ -130,7 +130,7 @@ def test_a_member_that_never_answers_delays_no_other_members_witness(
     say(honest)
     head = head_of(honest)
     asyncio.run(WitnessWorker(supervisor.context, [silent.member, honest.member]).round())
-    assert witness.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
+    assert witness.last_witnessed(supervisor.context, honest.member).split("\n")[1] == str(
         head.size
     )
 

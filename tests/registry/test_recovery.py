@@ -23,7 +23,8 @@ from chain.log.checkpoint import Checkpoint
 from chain.services import Services
 from registry.evidence import anchors, checkpoints, copies, recovery, supervisors, witness
 from registry.evidence import log as evidence_log
-from registry.evidence.store import CopiedLog, LogAnchor, LogEntry, PendingEntry, WitnessedHead
+from registry.evidence.store import LogAnchor, LogEntry, PendingEntry
+from registry.evidence.witness_store import CopiedLog, WitnessedHead
 from tests.registry.conftest import Network, Node
 
 LOG = "agency"
@@ -127,8 +128,8 @@ def test_the_heads_that_come_back_are_signed_byte_for_byte_as_they_were(
 ) -> None:
     take(lost, search(lost))
     assert (
-        checkpoints.latest_head(lost.context)["note"]
-        == checkpoints.latest_head(network[LOG].context)["note"]
+        checkpoints.latest_head(lost.context).note
+        == checkpoints.latest_head(network[LOG].context).note
     )
 
 
@@ -227,7 +228,7 @@ def test_a_supervisor_that_shows_an_older_head_than_the_chain_anchors_restores_n
     network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = network[LOG]
-    seen = checkpoints.latest_head(node.context)["note"]
+    seen = checkpoints.latest_head(node.context).note
     say(node, 2)
     node.anchor()
     answering(monkeypatch, lost, "/v1/peer/log/seen", lambda _: {"note": seen})
@@ -305,10 +306,10 @@ def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(
         assert witnessed is not None
         assert copy is not None
         assert (witnessed.size, copy.size) == (head.size - 3, head.size - 3)
-    assert checkpoints.latest_head(node.context)["cosignatures"] == ""
+    assert checkpoints.latest_head(node.context).cosignatures == ""
     monkeypatch.undo()
     assert watch(network) == head.size
-    assert supervisor.member in checkpoints.latest_head(node.context)["cosignatures"]
+    assert supervisor.member in checkpoints.latest_head(node.context).cosignatures
 
 
 def test_a_copy_is_made_and_given_back_in_parts(
@@ -349,4 +350,4 @@ def test_a_node_that_does_not_know_its_standing_shows_no_head(network: Network, 
         == "log_behind_chain"
     )
     take(lost, search(lost))
-    assert checkpoints.heads_for(lost.context, network["supervisor"].member)["note"]
+    assert checkpoints.heads_for(lost.context, network["supervisor"].member).newest

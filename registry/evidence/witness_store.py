@@ -1,0 +1,154 @@
+"""Tables of what this node witnessed of other members' logs: heads, forks and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy import LargeBinary
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from chain.core.database import Base, PreparedStatement
+from chain.log import merkle
+from registry.evidence.model import Fork, WitnessedCheckpoint
+from registry.pages import Page, PageRequest, page_of
+
+
+class WitnessedHead(Base):
+    """The last head of another member's log that this node cosigned."""
+
+    __tablename__ = "evidence_witnessed"
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    root: Mapped[bytes] = mapped_column(LargeBinary)
+    note: Mapped[str]
+    cosignature: Mapped[str]
+    seen_at: Mapped[int]
+
+
+class CopiedLog(Base):
+    """How far this supervisor has copied another member's log: the copy's size and its frontier's
+    hashes, end to end.
+    """
+
+    __tablename__ = "evidence_copied_log"
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    hashes: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class CopiedEntry(Base):
+    """A leaf of another member's log, for that member should it lose its own."""
+
+    __tablename__ = "evidence_copied_entry"
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column("entry_index", primary_key=True, autoincrement=False)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ForkRow(Base):
+    """Two signed heads of one log that contradict each other: evidence for anyone."""
+
+    __tablename__ = "evidence_fork"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    origin: Mapped[str]
+    first: Mapped[str]
+    second: Mapped[str]
+    found_at: Mapped[int]
+
+
+COPIED = cast(sa.Table, CopiedEntry.__table__)
+_COPY = PreparedStatement(sa.insert(COPIED))
+
+
+# --- Heads and forks ------------------------------------------------------------------------------
+
+
+def find_witnessed(session: Session, origin: str) -> WitnessedCheckpoint | None:
+    """The last head of a log that this node cosigned, or None."""
+    row = session.get(WitnessedHead, origin)
+    if row is None:
+        return None
+    return WitnessedCheckpoint(
+        origin=row.origin,
+        size=row.size,
+        root=row.root,
+        note=row.note,
+        cosignature=row.cosignature,
+        seen_at=row.seen_at,
+    )
+
+
+def save_witnessed(session: Session, head: WitnessedCheckpoint) -> None:
+    """Store the last head of a log that this node cosigned."""
+    session.merge(
+        WitnessedHead(
+            origin=head.origin,
+            size=head.size,
+            root=head.root,
+            note=head.note,
+            cosignature=head.cosignature,
+            seen_at=head.seen_at,
+        )
+    )
+
+
+def add_fork(session: Session, fork: Fork) -> None:
+    """Store a pair of contradicting heads once."""
+    known = sa.select(ForkRow.id).where(ForkRow.first == fork.first, ForkRow.second == fork.second)
+    if session.scalars(known).first() is None:
+        session.add(
+            ForkRow(
+                origin=fork.origin, first=fork.first, second=fork.second, found_at=fork.found_at
+            )
+        )
+
+
+def forks_page(session: Session, page: PageRequest) -> Page[Fork]:
+    """Forks, latest first; ``cursor_malformed``."""
+    return page_of(session, sa.select(ForkRow), (ForkRow.id,), page).map(_fork)
+
+
+def _fork(row: ForkRow) -> Fork:
+    return Fork(row.origin, row.first, row.second, row.found_at)
+
+
+# --- Copies ---------------------------------------------------------------------------------------
+
+
+def copied_frontier(session: Session, origin: str) -> merkle.Frontier:
+    """The frontier of the copy of a log; empty without one."""
+    row = session.get(CopiedLog, origin)
+    if row is None:
+        return merkle.Frontier()
+    hashes = [row.hashes[start : start + 32] for start in range(0, len(row.hashes), 32)]
+    return merkle.Frontier(row.size, hashes)
+
+
+def add_copied(
+    session: Session, origin: str, leaves: Sequence[bytes], frontier: merkle.Frontier
+) -> None:
+    """Store the next leaves of the copy of a log, which end at a frontier."""
+    start = frontier.size - len(leaves)
+    rows = [
+        {"origin": origin, "entry_index": start + offset, "leaf": leaf}
+        for offset, leaf in enumerate(leaves)
+    ]
+    _COPY.execute(session, rows)
+    hashes = b"".join(frontier.hashes)
+    session.merge(CopiedLog(origin=origin, size=frontier.size, hashes=hashes))
+
+
+def copied_size(session: Session, origin: str) -> int:
+    """How many leaves of a log are copied."""
+    row = session.get(CopiedLog, origin)
+    return 0 if row is None else row.size
+
+
+def copied_leaves(session: Session, origin: str, start: int, end: int) -> list[bytes]:
+    """The copied leaves of a log from one index up to but not including another."""
+    query = sa.select(CopiedEntry.leaf).where(
+        CopiedEntry.origin == origin, CopiedEntry.index >= start, CopiedEntry.index < end
+    )
+    return list(session.scalars(query.order_by(CopiedEntry.index)))
