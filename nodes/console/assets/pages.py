@@ -67,6 +67,6 @@ def export(
 def asset(
     request: Request, asset_id: str, visit: Annotated[Visit, Depends(require_reader)]
 ) -> Response:
-    row = catalogue.catalogue_row(get_context(request), hex_bytes(asset_id))
+    entry = catalogue.find(get_context(request), hex_bytes(asset_id))
     record(request, visit, Act(ActKind.VIEW, "asset", asset_id))
-    return render(request, "assets/detail.html", shown=asset_view(row))
+    return render(request, "assets/detail.html", shown=asset_view(entry))

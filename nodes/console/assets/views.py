@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from nodes.console.i18n import N_
-
-
-class CatalogueRow(Protocol):
-    """A row of the catalogue, as ``registry.assets.catalogue`` gives it."""
-
-    asset_id: bytes
-    holder: str
-    name: str
-    asset_version: int
-    grade: int
-    category: str
-    data_item: str
-    row_count: int
-    registered_at: int
-    cancelled_at: int | None
-    held: bool
+from registry.assets.model import CatalogueEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +26,24 @@ class AssetView:
     """A label of the menu's language: usable, on hold or cancelled."""
 
 
-def asset_view(row: CatalogueRow) -> AssetView:
-    """A catalogue row as the pages show it."""
-    state = N_("usable")
-    if row.cancelled_at is not None:
+def asset_view(entry: CatalogueEntry) -> AssetView:
+    """A catalogue entry as the pages show it."""
+    state, record = N_("usable"), entry.record
+    if entry.cancelled_at is not None:
         state = N_("cancelled")
-    elif row.held:
+    elif entry.held:
         state = N_("on dispute hold")
     return AssetView(
-        id="0x" + row.asset_id.hex(),
-        holder=row.holder,
-        name=row.name,
-        version=row.asset_version,
-        grade=row.grade,
-        category=row.category,
-        data_item=row.data_item,
-        rows=row.row_count,
-        registered_at=row.registered_at,
-        cancelled_at=row.cancelled_at,
+        id="0x" + entry.asset_id.hex(),
+        holder=record.holder,
+        name=record.name,
+        version=record.asset_version,
+        grade=record.grade,
+        category=record.category,
+        data_item=record.data_item,
+        rows=record.row_count,
+        registered_at=entry.registered_at,
+        cancelled_at=entry.cancelled_at,
         state=state,
     )
 
