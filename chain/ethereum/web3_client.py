@@ -69,4 +69,5 @@ def chain_errors(url: str) -> Iterator[None]:
     except Web3RPCError as error:
         detail = (error.rpc_response or {}).get("error")
         message = detail.get("message") if isinstance(detail, dict) else error
-        raise RpcRefused("a request", 0, str(message)[:500]) from error
+        text = str(message)[:500]
+        raise RpcRefused(method="a request", number=0, message=text) from error
