@@ -32,7 +32,7 @@ from nodes.openapi import DescribedApp
 from nodes.rates import RateLimiter
 from nodes.routers import routers
 from nodes.version import VERSION
-from nodes.workers import Worker, Workers
+from nodes.workers import Scheduler, Worker, node_workers
 from nodes.workers.certificate import CertificateWorker
 from nodes.workers.peers import PeerMonitor
 from nodes.workers.status import WorkerMonitor
@@ -74,7 +74,9 @@ def create_app(
             guards.verifier = node.verifier
             guards.context = node.context
             node.start()
-            workers = Workers(node, metrics, monitor, _own_workers(config, certificate, peers))
+            workers = Scheduler(
+                [*node_workers(node), *_own_workers(config, certificate, peers)], metrics, monitor
+            )
             workers.start()
         except Exception as error:  # the command reports whatever it is
             app.state.failure = error

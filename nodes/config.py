@@ -198,7 +198,7 @@ class NodeLimits(_Strict):
 
 
 class Workers(_Strict):
-    """Background work of ``node run`` and how often it is done, in seconds."""
+    """Background work of ``node run``, and the shortest pauses between its rounds in seconds."""
 
     projector: bool = True
     evidence: bool = True

@@ -27,8 +27,10 @@ from chain.core.errors import QiaolianError
 from nodes.answers import HttpAnswer
 
 MAX_RESPONSE_BYTES = 64 << 20
-_IDLE_SECONDS = 30.0
-"""Idle connections older than this are not used again; the servers keep theirs longer."""
+_IDLE_SECONDS = 65.0
+"""Idle connections older than this are not used again; the servers keep theirs longer. It is two
+rounds of ``workers.peer_seconds``, so that these rounds need no new handshakes.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import signal
@@ -12,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.server import ServerState
 
 from chain.core.errors import Conflict
 from chain.core.signals import TERMINATION_SIGNALS, ignore
@@ -43,6 +46,29 @@ class _Site:
     tls: Callable[[], ssl.SSLContext | None]
 
 
+class _DatedState(ServerState):
+    """uvicorn's state, whose answers carry the ``Date`` by the node's clock."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = -1
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer that is made now."""
+        now = self._clock()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._headers = [(b"date", formatdate(now, usegmt=True).encode())]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, value: list[tuple[bytes, bytes]]) -> None:
+        """Set by uvicorn with nothing in it."""
+
+
 class _Server(uvicorn.Server):
     """Serves the API and, where there is one, the console. Ends with exit code 0 on SIGTERM or
     SIGINT instead of dying of the signal again.
@@ -57,7 +83,9 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(api.config)
         self.sites = (api,) if console is None else (api, console)
-        self._clock = clock
+        self.server_state = _DatedState(clock)
+        self._ended = asyncio.Event()
+        self._end: Callable[[], object] = lambda: None
         self._limits = ConnectionLimits(
             handshake_seconds=limits.handshake_seconds,
             head_seconds=limits.head_seconds,
@@ -85,13 +113,17 @@ class _Server(uvicorn.Server):
             protocol=lambda visitor: self._protocol(site.config, visitor),
         )
 
-    async def on_tick(self, counter: int) -> bool:
-        """As uvicorn's own, ten times a second; the ``Date`` of answers is by the node's clock."""
-        ends = await super().on_tick(counter)
-        if counter % 10 == 0:
-            date = formatdate(self._clock(), usegmt=True).encode()
-            self.server_state.default_headers = [(b"date", date), *self.config.encoded_headers]
-        return ends
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own loop looks ten times a second."""
+        loop = asyncio.get_running_loop()
+        self._end = lambda: loop.call_soon_threadsafe(self._ended.set)
+        if not self.should_exit:
+            await self._ended.wait()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn's own; ends the wait."""
+        super().handle_exit(sig, frame)
+        self._end()
 
     def _protocol(self, config: uvicorn.Config, visitor: ClientConnection) -> DeadlineProtocol:
         return DeadlineProtocol(

@@ -45,7 +45,7 @@ class PreparedStatement:
     integers, None, and nothing else.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update | sa.Delete) -> None:
+    def __init__(self, statement: sa.ClauseElement) -> None:
         self._statement = statement
         self._compiled: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {}
 
@@ -69,6 +69,12 @@ class PreparedStatement:
         return found
 
 
+_DATA_VERSION = PreparedStatement(sa.text("PRAGMA data_version"))
+"""Counts the commits of other connections than the one that asks, which makes none
+(sqlite.org/pragma.html#pragma_data_version).
+"""
+
+
 class Database:
     """An open database. ``close`` finishes what was submitted."""
 
@@ -84,6 +90,8 @@ class Database:
         self._reader: sa.PoolProxiedConnection | None = None
         """For prepared queries: kept likewise, apart from the pool, and without transactions."""
         self._asks = threading.Lock()
+        self.commits = 0
+        """Commits of this process so far, the one under way included."""
         self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = (
             queue.SimpleQueue()
         )
@@ -107,16 +115,25 @@ class Database:
         text, made = query.compile(self.engine.dialect, values)
         with self._asks:
             try:
-                if self._reader is None:
-                    self._reader = _dedicated_connection(self.engine)
-                cursor = self._reader.cursor()
+                cursor = self._opened_reader().cursor()
+                self._set_patience(cursor, BUSY_MILLISECONDS)
                 cursor.execute(text, made(values))
                 rows = list(cursor.fetchall())
+                self._set_patience(cursor, 0)
                 cursor.close()
                 return rows
             except self.engine.dialect.loaded_dbapi.Error as error:
                 self._close_reader()
                 raise _unavailable("The node's database does not answer.") from error
+
+    def version(self) -> int | None:
+        """A number that differs once anybody, in whichever process, has committed a change.
+
+        None where that is not known without waiting: on PostgreSQL, while the database is locked,
+        and before the first prepared query.
+        """
+        found = self.fetch_at_once(_DATA_VERSION, {})
+        return None if found is None else int(found[0][0])
 
     async def aread(self, query: Callable[[Session], T]) -> T:
         """Run a query in a thread and return its value; for coroutines, which must not wait for a
@@ -128,6 +145,11 @@ class Database:
         with self.read() as session:
             return query(session)
 
+    def open_reader(self) -> None:
+        """Open the connection for prepared queries, which the first ``fetch`` does otherwise."""
+        with self._asks:
+            self._opened_reader()
+
     async def afetch(self, query: PreparedStatement, values: Mapping[str, Any]) -> list[Any]:
         """``fetch`` for coroutines.
 
@@ -135,13 +157,13 @@ class Database:
         wake, so it is asked at once, and only in a thread where it would wait for a lock. Any other
         database is asked in a thread.
         """
-        found = self._fetch_without_waiting(query, values)
+        found = self.fetch_at_once(query, values)
         return await asyncio.to_thread(self.fetch, query, values) if found is None else found
 
-    def _fetch_without_waiting(
+    def fetch_at_once(
         self, query: PreparedStatement, values: Mapping[str, Any]
     ) -> list[Any] | None:
-        """The rows, or None where the answer would have to be waited for."""
+        """As ``fetch``, or None where the answer would have to be waited for."""
         if self.engine.dialect.name != "sqlite" or not self._asks.acquire(blocking=False):
             return None
         try:
@@ -150,13 +172,11 @@ class Database:
             text, made = query.compile(self.engine.dialect, values)
             cursor = self._reader.cursor()
             try:
-                cursor.execute("PRAGMA busy_timeout=0")
                 cursor.execute(text, made(values))
                 return list(cursor.fetchall())
             except self.engine.dialect.loaded_dbapi.Error:
                 return None
             finally:
-                cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
                 cursor.close()
         finally:
             self._asks.release()
@@ -221,6 +241,7 @@ class Database:
         """
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
+        self.commits += 1
         try:
             with Session(self._connected(), expire_on_commit=False) as session, session.begin():
                 for change, future in batch:
@@ -261,6 +282,17 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _opened_reader(self) -> sa.PoolProxiedConnection:
+        if self._reader is None:
+            self._reader = _dedicated_connection(self.engine)
+            self._set_patience(self._reader.cursor(), 0)
+        return self._reader
+
+    def _set_patience(self, asked: Any, milliseconds: int) -> None:
+        """How long the reader waits for a lock; not at all between two calls of ``fetch``."""
+        if self.engine.dialect.name == "sqlite":
+            asked.execute(f"PRAGMA busy_timeout={milliseconds}")
 
     def _close_reader(self) -> None:
         if self._reader is not None:

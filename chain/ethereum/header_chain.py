@@ -23,6 +23,8 @@ class HeaderChain:
         self._rpc = rpc
         self._rule = rule
         self._stored: dict[int, CheckedHeader] = {}
+        self._latest: tuple[Any, CheckedHeader] | None = None
+        """The last answer for the latest block, and its header once it was checked."""
 
     def stored(self, height: int) -> CheckedHeader | None:
         """The header of a height if it is stored."""
@@ -35,8 +37,11 @@ class HeaderChain:
             del self._stored[next(iter(self._stored))]
 
     def latest(self) -> CheckedHeader:
-        """The chain's latest header, checked."""
-        return self._checked(self._call(self._rule.request(None)), None)
+        """The chain's latest header, checked; the same answer as the last one is checked once."""
+        answer = self._call(self._rule.request(None))
+        if self._latest is None or self._latest[0] != answer:
+            self._latest = answer, self._checked(answer, None)
+        return self._latest[1]
 
     def header(self, height: int, *, head: int) -> CheckedHeader:
         """A checked header at or below ``head``.

@@ -23,13 +23,17 @@ class LogProver:
         self._rule = rule
         self._bloom_bits = [bloom_bits(address) for address in deployment.contracts.values()]
 
+    def may_have(self, header: CheckedHeader) -> bool:
+        """Whether the header's bloom admits a log of the network's contracts."""
+        return may_have_logs(header.logs_bloom, self._bloom_bits)
+
     def logs(self, headers: Sequence[CheckedHeader]) -> ProvedLogs:
         """All logs of the network's contracts in consecutive blocks; at least of the first.
 
         A header's bloom proves that a block has no such log; other blocks are read by all their
         receipts. ``chain_receipts_refused`` when these do not have the header's root.
         """
-        ours = [header for header in headers if may_have_logs(header.logs_bloom, self._bloom_bits)]
+        ours = [header for header in headers if self.may_have(header)]
         blocks: list[BlockLogs] = []
         for header in ours:
             # One block for each exchange: a block's size is bounded, so its receipts fit an answer.

@@ -6,8 +6,12 @@ under it (``storage_prover``), so that the next read is a dictionary look-up. He
 published together, so a value is never older than the head. Permissions rest on these values, never
 on a plain ``eth_call``.
 
-A contract whose storage root did not change keeps its values. An idle chain therefore costs one
-account proof for each contract and block.
+A block with the state root of the one before changed nothing, so every value holds under it too. A
+contract whose storage root did not change keeps its values. A block of an idle chain therefore
+costs its header alone.
+
+On a chain that makes empty blocks the next block is asked for shortly before it is expected, then
+at short intervals until it is there.
 
 A header is refused if it lacks seals, has a wrong hash, does not follow the last header or differs
 from a header already seen at its height; a proof is refused if it does not hold. The head then
@@ -20,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import statistics
 import threading
 import time
 from collections import deque
@@ -49,6 +54,12 @@ MAX_LAGS = 16
 """Blocks whose time the clock is compared with; the smallest difference counts."""
 CLOCK_SECONDS = 5.0
 """A clock further ahead of the blocks' time is reported as the cause of a stale view."""
+EARLY_SECONDS = 0.05
+"""So long before its expected time the next block is first asked for."""
+OVERDUE_SECONDS = 0.1
+"""Until a block that is not there yet is asked for again; twice as long each further time."""
+MAX_INTERVAL_SECONDS = 2.0
+"""Longest pause for which the next block's expected time is trusted."""
 MAX_ATTEMPTS = 5
 """Requests for a proof, each under the chain's latest block, before a refusal is raised."""
 
@@ -126,6 +137,7 @@ class ChainView:
         Args:
             clock: this machine's clock, in Unix seconds.
             rule: ``KaiaIbft(validators)``; in tests on anvil ``UnsealedForTestsOnly()``.
+            poll_seconds: longest pause between two requests for a block that may be there.
             watch_seconds: values read within this time are proved again at each block.
             stall_seconds: without a new block for so long, the view switches to the next node
                 (only on a chain that makes empty blocks).
@@ -145,6 +157,10 @@ class ChainView:
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._lags: deque[float] = deque(maxlen=MAX_LAGS)
+        self._intervals: deque[float] = deque(maxlen=MAX_LAGS)
+        """Seconds a block between the latest heads, by their timestamps."""
+        self._misses = 0
+        """Requests for the latest block since it was last a new one."""
         self._snapshot: _Snapshot | None = None
         self._headers = HeaderChain(self._rpc, rule)
         self._prover = StorageProver(self._rpc, deployment)
@@ -341,6 +357,17 @@ class ChainView:
                     raise
         raise AssertionError("unreachable")
 
+    def quiet_head(self, first: int) -> CheckedHeader | None:
+        """The head, if every block from ``first`` up to it is stored and has, by its bloom, no log
+        of the network's contracts; else None. Asks no node.
+        """
+        head = self._require_snapshot().header
+        for height in range(first, head.height + 1):
+            header = self._headers.stored(height)
+            if header is None or self._logs.may_have(header):
+                return None
+        return head
+
     # --- following --------------------------------------------------------------------------------
 
     def _follow(self) -> None:
@@ -361,8 +388,17 @@ class ChainView:
                 log.exception("view: an answer of the chain node could not be read")
                 self._report(header_refused("What the chain node answered cannot be read."))
                 self._rpc.switch_node()
-            self._wake.wait(self._poll_seconds)
+            self._wake.wait(self._pause())
             self._wake.clear()
+
+    def _pause(self) -> float:
+        """Seconds until the next block is asked for."""
+        if not self._rule.makes_empty_blocks or self._last_error is not None:
+            return self._poll_seconds
+        if self._misses or not self._intervals:
+            return min(self._poll_seconds, OVERDUE_SECONDS * 2.0 ** min(self._misses, 10))
+        expected = min(statistics.median(self._intervals), MAX_INTERVAL_SECONDS) - EARLY_SECONDS
+        return max(expected, min(self._poll_seconds, OVERDUE_SECONDS))
 
     def _is_stalled(self) -> bool:
         """Whether new blocks are overdue: the node may have stopped following and still answer."""
@@ -382,13 +418,18 @@ class ChainView:
             header = self._headers.latest()
             before = self._snapshot
             if before is not None and header.height <= before.header.height:
+                self._misses += 1
                 self._same_or_older(before, header)
                 return
             if before is not None:
                 self._headers.require_linked(before.header, header)
             head = ChainHead(header.height, header.block_hash, header.timestamp, self._clock())
+            self._misses = 0
             if before is not None:
                 self._lags.append(head.seen_at - head.timestamp)
+                self._intervals.append(
+                    (head.timestamp - before.head.timestamp) / (head.height - before.head.height)
+                )
             snapshot = _Snapshot(header, head)
             self._renew(before, snapshot)
             self._publish(snapshot)
@@ -420,18 +461,28 @@ class ChainView:
             self._used = dict(newest)
         watched = [storage_key for storage_key, used in list(self._used.items()) if used >= since]
         self._used = {storage_key: self._used[storage_key] for storage_key in watched}
+        if snapshot.header.state_root == before.header.state_root:
+            self._keep(before, snapshot, watched)
+            return
         groups = by_contract(watched)
         changed = self._contracts_changed(before, snapshot, list(groups))
         for contract, storage_keys in groups.items():
             if contract not in changed:
-                snapshot.values.update(
-                    (storage_key, before.values[storage_key])
-                    for storage_key in storage_keys
-                    if storage_key in before.values
-                )
+                self._keep(before, snapshot, storage_keys)
         self._prove_into(
             snapshot, [storage_key for contract in changed for storage_key in groups[contract]]
         )
+
+    def _keep(
+        self, before: _Snapshot, snapshot: _Snapshot, storage_keys: Iterable[StorageKey]
+    ) -> None:
+        """Take over values whose contract, or whose chain, is in the same state as before."""
+        for storage_key in storage_keys:
+            if storage_key in before.values:
+                snapshot.values[storage_key] = before.values[storage_key]
+                root = before.roots.get(storage_key.contract)
+                if root is not None:
+                    snapshot.roots[storage_key.contract] = root
 
     def _contracts_changed(
         self, before: _Snapshot, snapshot: _Snapshot, names: Sequence[str]

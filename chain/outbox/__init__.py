@@ -20,6 +20,7 @@ from chain.outbox.store import (
     queued,
     refused,
     unfinished,
+    unfinished_mark,
     wait,
     worker_seen_at,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "queued",
     "refused",
     "unfinished",
+    "unfinished_mark",
     "wait",
     "worker_seen_at",
 ]

@@ -80,11 +80,13 @@ class Journal:
 
         return self._database.write(change)
 
+    def version(self) -> int | None:
+        """As ``Database.version``: while it stays the same, nothing was queued."""
+        return self._database.version()
+
     def queued(self, limit: int, bulk_limit: int) -> list[QueuedCall]:
         """The oldest ``limit`` calls of each priority that have no nonce; ``bulk_limit`` where only
         bulk calls wait.
-
-        Asked many times a second, mostly in vain.
         """
         if not self._database.fetch(_QUEUED, {"sender": self._sender, "state": QUEUED})[0][0]:
             return []

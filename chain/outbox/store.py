@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.crypto import require_address
-from chain.core.database import Base, Database
+from chain.core.database import Base, Database, PreparedStatement
 from chain.core.errors import BadInput, Conflict, NotFound, Unavailable
 from chain.ethereum.ledger.abi import Reverted, contract_abi
 from chain.outbox.rules import Priority
@@ -344,6 +344,23 @@ def worker_seen_at(session: Session, sender: str) -> float | None:
     return session.execute(
         sa.select(SENDERS.c.seen_at).where(SENDERS.c.sender == sender)
     ).scalar_one_or_none()
+
+
+_UNFINISHED = PreparedStatement(
+    sa.select(sa.func.count(), sa.func.max(CALLS.c.id)).where(
+        CALLS.c.sender == sa.bindparam("sender"),
+        sa.or_(*(CALLS.c.state == sa.bindparam(state) for state in (QUEUED, SIGNED, SENT))),
+    )
+)
+
+
+def unfinished_mark(database: Database, sender: str) -> object | None:
+    """A value that differs once a call of the sender was queued or became final; None where the
+    answer would have to be waited for.
+    """
+    states = {state: state for state in (QUEUED, SIGNED, SENT)}
+    found = database.fetch_at_once(_UNFINISHED, {"sender": sender, **states})
+    return None if found is None else tuple(found[0])
 
 
 def backlog(session: Session, sender: str) -> Backlog:

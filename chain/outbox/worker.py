@@ -52,9 +52,9 @@ _NONCE_TAKEN = (
 
 IDLE_SECONDS = 0.25
 """How often a worker without work looks for some; it begins with shorter pauses."""
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 5.0
 """How often it looks for blocks while no call is in flight; sending one wakes it."""
-REPORT_SECONDS = 2.0
+REPORT_SECONDS = 5.0
 """Seconds between two reports that the worker runs."""
 
 _USED = ("nonce too low", "nonce is too low", "nonce is lower")
@@ -111,7 +111,10 @@ class OutboxWorker:
             return
         loops = [
             threading.Thread(
-                target=_guard, args=(loop, stop, failures), name=f"outbox-{name}", daemon=True
+                target=self._run_loop,
+                args=(loop, stop, failures),
+                name=f"outbox-{name}",
+                daemon=True,
             )
             for name, loop in (
                 ("sign", self._sign_loop),
@@ -125,6 +128,20 @@ class OutboxWorker:
             thread.join()
         if failures:
             raise failures[0]
+
+    def _run_loop(
+        self,
+        loop: Callable[[threading.Event], None],
+        stop: threading.Event,
+        failures: list[BaseException],
+    ) -> None:
+        """Run one loop; once it ends, the others need not wait out their pauses."""
+        try:
+            _guard(loop, stop, failures)
+        finally:
+            self._queued.set()
+            self._sent.set()
+            self._sending.put([])
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -152,20 +169,28 @@ class OutboxWorker:
 
     def _sign_loop(self, stop: threading.Event) -> None:
         pause = self._poll
+        nothing_at: tuple[int | None, int] | None = None
+        """Database version and calls in flight when nothing could be signed."""
         while not stop.is_set():
             in_flight = len(self._flight)
-            capacity = min(self._batch, self._max_in_flight - in_flight)
-            bulk_capacity = self._max_bulk_in_flight - in_flight
-            queued = self._journal.queued(capacity, bulk_capacity) if capacity > 0 else []
-            waiting = next_calls(
-                queued, nonce=self._nonce, capacity=capacity, bulk_capacity=bulk_capacity
-            )
-            if not waiting:
-                _pause(self._queued, pause)
-                pause = min(pause * 1.25, max(self._poll, IDLE_SECONDS))
+            found_at = (self._journal.version(), in_flight)
+            waiting = []
+            if found_at[0] is None or found_at != nothing_at:
+                waiting = self._next_calls(in_flight)
+                nothing_at = None if waiting else found_at
+            if waiting:
+                pause = self._poll
+                self._sign(waiting)
                 continue
-            pause = self._poll
-            self._sign(waiting)
+            _pause(self._queued, pause)
+            pause = min(pause * 1.25, max(self._poll, IDLE_SECONDS))
+
+    def _next_calls(self, in_flight: int) -> list[QueuedCall]:
+        """The calls that are signed next, while so many are in flight."""
+        capacity = min(self._batch, self._max_in_flight - in_flight)
+        bulk_capacity = self._max_bulk_in_flight - in_flight
+        queued = self._journal.queued(capacity, bulk_capacity) if capacity > 0 else []
+        return next_calls(queued, nonce=self._nonce, capacity=capacity, bulk_capacity=bulk_capacity)
 
     def _sign(self, waiting: Sequence[QueuedCall]) -> None:
         with self._nonce_lock:
@@ -196,10 +221,7 @@ class OutboxWorker:
 
     def _send_loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            try:
-                part = self._sending.get(timeout=0.1)
-            except queue.Empty:
-                continue
+            part = self._sending.get()
             still = [call for call in part if call.tx_hash in self._flight]
             if still:
                 _persist(stop, lambda calls=still: self._send(calls))  # type: ignore[misc]

@@ -110,13 +110,17 @@ class ProposalWorker:
         self._context = context
         self._clock = clock
         self._pauses = Backoff(first=MIN_PAUSE, longest=MAX_PAUSE)
+        self.has_work = False
+        """Whether the last round found proposals that may end or have to be reported."""
 
     async def round(self) -> None:
         """End what has ended, then report it."""
-        chain_time = await asyncio.to_thread(self._end_pending)
+        pending, chain_time = await asyncio.to_thread(self._end_pending)
         now = self._clock()
         by_provider: dict[str, list[AgreementRow]] = {}
-        for row in await asyncio.to_thread(self._unreported):
+        unreported = await asyncio.to_thread(self._unreported)
+        self.has_work = bool(pending or unreported)
+        for row in unreported:
             if self._pauses.is_due(row.provider, now):
                 by_provider.setdefault(row.provider, []).append(row)
         outcomes = await fanout.for_each(
@@ -130,9 +134,9 @@ class ProposalWorker:
 
     # --- ending -----------------------------------------------------------------------------------
 
-    def _end_pending(self) -> int:
-        """Record the end of every pending proposal that cannot open any more; the time of the block
-        it was decided by, in Unix seconds.
+    def _end_pending(self) -> tuple[int, int]:
+        """Record the end of every pending proposal that cannot open any more; how many were
+        pending, and the time of the block it was decided by, in Unix seconds.
         """
         context = self._context
         with context.database.read() as session:
@@ -169,7 +173,7 @@ class ProposalWorker:
                 end = ended(row, records, opened_at=opened_at)
                 if end is not None:
                     self._store(row.agreement_id, end)
-        return records.timestamp
+        return len(pending), records.timestamp
 
     def _store(self, agreement_id: bytes, end: ProposalEnd) -> None:
         def change(session: Session) -> None:

@@ -32,15 +32,15 @@ class ClosingWorker:
         self._context = context
         self._clock = clock
         self._pauses = Backoff(first=FIRST_PAUSE, longest=MAX_PAUSE)
+        self.has_work = False
+        """Whether the last round found proposals without an answer."""
 
     async def round(self) -> None:
         """Send again every proposal whose pause is over."""
         now = self._clock()
-        due = [
-            agreement_id
-            for agreement_id in await asyncio.to_thread(totals.proposed, self._context)
-            if self._pauses.is_due(agreement_id, now)
-        ]
+        proposed = await asyncio.to_thread(totals.proposed, self._context)
+        self.has_work = bool(proposed)
+        due = [agreement_id for agreement_id in proposed if self._pauses.is_due(agreement_id, now)]
         outcomes = await fanout.for_each(due, self._answered, seconds=ROUND_SECONDS)
         for agreement_id, outcome in outcomes.items():
             if isinstance(outcome, QiaolianError):

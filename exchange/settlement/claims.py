@@ -215,6 +215,12 @@ class ClaimMonitor:
             "money claims shows each agreement."
         )
 
+    @property
+    def has_work(self) -> bool:
+        """Whether an agreement is to be looked at now."""
+        now = self._context.now()
+        return any(tracked.next_look <= now for tracked in list(self._tracked.values()))
+
     # --- A round ----------------------------------------------------------------------------------
 
     def round(self) -> None:

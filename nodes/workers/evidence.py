@@ -19,6 +19,8 @@ class EvidenceWorker:
     def __init__(self, context: Context, *, anchor_seconds: float) -> None:
         self._context = context
         self._anchor_seconds = anchor_seconds
+        self.has_work = False
+        """Whether the last round left entries without a proved anchor."""
 
     async def round(self) -> None:
         """One round, off the event loop."""
@@ -29,6 +31,7 @@ class EvidenceWorker:
         if _has_head(self._context):
             anchors.anchor_if_due(self._context, seconds=self._anchor_seconds)
             anchors.complete_anchors(self._context)
+        self.has_work = not anchors.is_complete(self._context)
 
 
 def _has_head(context: Context) -> bool:

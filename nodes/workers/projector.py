@@ -31,8 +31,26 @@ class Projector:
         self._kept_at = 0.0
 
     async def round(self) -> None:
-        """Project every block up to the head."""
-        await asyncio.to_thread(self._catch_up)
+        """Project every block up to the head; blocks without events need no thread."""
+        if not self._pass_quiet_blocks():
+            await asyncio.to_thread(self._catch_up)
+
+    def _pass_quiet_blocks(self) -> bool:
+        """Pass over the blocks up to the head if none has an event; whether that was so."""
+        context = self._context
+        if context.projected_height is None or self._keep_is_due():
+            return False
+        try:
+            quiet = context.view.quiet_head(context.projected_height + 1)
+        except QiaolianError:
+            return False
+        if quiet is not None:
+            context.projected_height = max(context.projected_height, quiet.height)
+        return quiet is not None
+
+    def _keep_is_due(self) -> bool:
+        """Whether the height is stored although nothing happened, so that a restart skips it."""
+        return time.monotonic() - self._kept_at > _KEEP_SECONDS
 
     def _catch_up(self) -> None:
         height = self._height()
@@ -59,7 +77,7 @@ class Projector:
         context = self._context
         found = context.view.logs(first, last)
         events = [event for block in found.blocks for event in context.ledger.decode_logs(block)]
-        if events or time.monotonic() - self._kept_at > _KEEP_SECONDS:
+        if events or self._keep_is_due():
 
             def change(session: Session) -> None:
                 apply_events(session, events, context)

@@ -147,6 +147,13 @@ def has_anchored(context: Context, size: int) -> bool:
         return not size or store.is_proved(session, size)
 
 
+def is_complete(context: Context) -> bool:
+    """Whether a proved anchor includes every entry that has a checkpoint."""
+    with context.database.read() as session:
+        head = store.latest_head(session)
+        return head is None or store.is_proved(session, head.size)
+
+
 def is_anchored_by(context: Context, key: bytes) -> bool:
     """Return whether this key signed the head of the newest proved anchor."""
     with context.database.read() as session:

@@ -48,6 +48,11 @@ class StepDelivery:
         self._pauses = Backoff(first=MIN_PAUSE, longest=MAX_PAUSE)
         self._reported: dict[Hashable, str] = {}
 
+    @property
+    def has_work(self) -> bool:
+        """Whether steps are missing."""
+        return bool(self._missing)
+
     async def round(self) -> None:
         """Find steps recorded since the last round and request each missing one that is due."""
         await asyncio.to_thread(self._look)

@@ -248,6 +248,11 @@ class RegistrationUpdater:
         """Units whose registration was reported and is not taken over yet."""
         self._reported: dict[bytes, str] = {}
 
+    @property
+    def has_work(self) -> bool:
+        """Whether registrations are not taken over yet."""
+        return bool(self._pending)
+
     async def round(self) -> None:
         """Take over what was registered since the last round, and try again what could not be."""
         await asyncio.to_thread(self._work)

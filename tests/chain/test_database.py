@@ -140,3 +140,19 @@ def test_a_query_the_database_cannot_answer_is_told_and_the_next_one_asks_afresh
     )
     assert database.fetch(BY_ID, {"wanted": 1}) == []
     database.close()
+
+
+def test_the_version_differs_after_each_commit_of_whichever_process(database: Database) -> None:
+    assert database.version() is None, "nothing is known before the reader is open"
+    database.open_reader()
+    versions = [database.version()]
+    assert database.version() == versions[0]
+    database.write(lambda session: session.add(Note(id=1)))
+    versions.append(database.version())
+    other = Database(database.url)
+    other.write(lambda session: session.add(Note(id=2)))
+    versions.append(database.version())
+    other.close()
+    assert None not in versions
+    assert len(set(versions)) == 3
+    assert database.commits == 1

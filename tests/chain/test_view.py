@@ -365,6 +365,44 @@ def test_a_proof_overtaken_by_a_block_is_requested_again(
     view.stop()
 
 
+def test_a_block_that_changes_no_state_keeps_every_value_without_a_proof(serve: Any) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record)
+    view.start(wait_seconds=SECONDS)
+    try:
+        member = member_record(record["member"])
+        before = view.proved([member])
+        node.proof = {}
+        node.latest = sealed(11, hash_of(node.latest))
+        view.wait_for_height(11, SECONDS)
+        after = view.proved([member])
+        assert (after.value(member), after.height) == (before.value(member), 11)
+    finally:
+        view.stop()
+
+
+def test_blocks_count_as_quiet_only_where_every_header_is_known_to_be(serve: Any) -> None:
+    node, record = own_chain()
+    silent, loud = "0x" + "00" * 256, "0x" + "ff" * 256
+    node.latest = sealed(10, logsBloom=silent)
+    view = view_of(serve(node), record)
+    view.start(wait_seconds=SECONDS)
+    try:
+        quiet = view.quiet_head(10)
+        assert quiet is not None
+        assert quiet.height == 10
+        assert view.quiet_head(9) is None
+        node.latest = sealed(11, hash_of(node.latest), logsBloom=loud)
+        view.wait_for_height(11, SECONDS)
+        assert view.quiet_head(11) is None
+        node.latest = sealed(12, hash_of(node.latest), logsBloom=silent)
+        view.wait_for_height(12, SECONDS)
+        assert view.quiet_head(11) is None
+        assert view.quiet_head(12) is not None
+    finally:
+        view.stop()
+
+
 # --- a chain that forks, goes back, stops ---------------------------------------------------------
 
 
