@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import segno
 from fastapi import APIRouter, Depends, Form, Request
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from chain.core.errors import QiaolianError
@@ -15,7 +17,7 @@ from nodes.console.access import (
     require,
     require_person,
 )
-from nodes.console.accounts import service
+from nodes.console.accounts import second_factor, service
 from nodes.console.accounts.model import NewSession, PersonRole, Visit
 from nodes.console.accounts.views import ROLE_LABELS, STATE_LABELS
 from nodes.console.acts import service as acts
@@ -47,6 +49,13 @@ class PasswordForm(ConsoleForm):
     password: str
     repeated: str
     current: str = ""
+
+
+class CodeForm(ConsoleForm):
+    """A code of the second factor; with a secret where one is enrolled."""
+
+    code: str
+    secret: str = ""
 
 
 class InviteForm(ConsoleForm):
@@ -92,6 +101,30 @@ def log_in(request: Request, form: Annotated[LoginForm, Form()]) -> Response:
     answer = see_other("/login/code" if opened.needs_second_factor else local_path(form.target))
     _set_session(request, answer, opened.token)
     return answer
+
+
+@router.get("/login/code")
+def code_page(request: Request) -> Response:
+    visit = get_visit(request)
+    if visit is None or visit.verified:
+        return see_other("/" if visit else "/login")
+    return render(request, "accounts/code.html", error=None)
+
+
+@router.post("/login/code")
+def show_code(request: Request, form: Annotated[CodeForm, Form()]) -> Response:
+    visit = get_visit(request)
+    if visit is None:
+        return see_other("/login")
+    try:
+        second_factor.verify(
+            get_context(request), visit, form.code, address=client_address(request)
+        )
+    except QiaolianError as error:
+        record(request, visit, Act(ActKind.LOG_IN_REFUSED, "session"), outcome=error.code)
+        view = error_view(error, request.state.language)
+        return render(request, "accounts/code.html", status=error.status, error=view)
+    return see_other("/")
 
 
 @router.post("/logout")
@@ -158,6 +191,44 @@ def change_password(
     answer = see_other("/login")
     _set_session(request, answer, "", seconds=0)
     return answer
+
+
+@router.get("/account/second-factor")
+def second_factor_page(
+    request: Request, visit: Annotated[Visit, Depends(require_person)]
+) -> Response:
+    return _enrolment(request, visit, second_factor.new_secret())
+
+
+@router.post("/account/second-factor")
+def enrol(
+    request: Request,
+    form: Annotated[CodeForm, Form()],
+    visit: Annotated[Visit, Depends(require_person)],
+) -> Response:
+    """The recovery codes are shown once, in this answer."""
+    second_factor.require_secret(form.secret)
+    record(request, visit, Act(ActKind.CHANGE, "account", visit.account.id))
+    try:
+        codes = second_factor.enrol(get_context(request), visit, form.secret, form.code)
+    except QiaolianError as error:
+        return _enrolment(request, visit, form.secret, error)
+    return render(request, "accounts/recovery.html", codes=codes)
+
+
+@router.post("/account/second-factor/remove")
+async def remove_second_factor(
+    request: Request,
+    form: Annotated[CodeForm, Form()],
+    visit: Annotated[Visit, Depends(require_person)],
+) -> Response:
+    address = client_address(request)
+
+    def work(_key: str) -> str:
+        second_factor.remove(get_context(request), visit, form.code, address=address)
+        return "/account"
+
+    return await submit(request, visit, Act(ActKind.CHANGE, "account", visit.account.id), work)
 
 
 @router.get("/accounts")
@@ -237,6 +308,22 @@ def reset(
     record(request, visit, Act(ActKind.CHANGE, "account", account_id))
     person = service.account(get_context(request), account_id)
     return _show_link(request, person.login, service.reset(get_context(request), account_id))
+
+
+def _enrolment(
+    request: Request, visit: Visit, secret: str, error: QiaolianError | None = None
+) -> HTMLResponse:
+    uri = second_factor.provisioning_uri(
+        secret, login=visit.account.login, organisation=request.app.state.config.name
+    )
+    return render(
+        request,
+        "accounts/second_factor.html",
+        status=200 if error is None else error.status,
+        secret=secret,
+        picture=Markup(segno.make(uri).svg_inline(scale=4)),  # noqa: S704 made of squares alone
+        error=None if error is None else error_view(error, request.state.language),
+    )
 
 
 def _show_link(request: Request, login: str, token: str) -> HTMLResponse:

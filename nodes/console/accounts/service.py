@@ -105,7 +105,7 @@ def reset(context: Records, account_id: str) -> str:
         store.end_sessions(session, account_id)
         store.end_invitations(session, account_id)
         store.end_recovery_codes(session, account_id)
-        _clear_failures(session, row.login)
+        clear_failures(session, row.login)
         _add_invitation(session, account_id, token, context.now())
 
     context.database.write(change)
@@ -209,12 +209,12 @@ def log_in(context: Records, *, login: str, password: str, address: str) -> NewS
         Unauthorised: ``login_refused`` for whatever is wrong; RateLimited: ``login_wait``.
     """
     login = login.strip().lower()[:64]
-    _require_turn(context, login, address)
+    require_turn(context, login, address)
     with context.database.read() as session:
         row = store.account_by_login(session, login)
         stored = row.password_hash if row is not None and row.state == AccountState.ACTIVE else None
     if not passwords.matches(stored, password):
-        _count_failure(context, login, address)
+        count_failure(context, login, address)
         raise _refused()
     assert row is not None
     return open_session(context, row.id)
@@ -243,7 +243,7 @@ def open_session(context: Records, account_id: str) -> NewSession:
             )
         )
         if not found.second_factor:
-            _clear_failures(session, row.login)
+            clear_failures(session, row.login)
         return found
 
     person = context.database.write(change)
@@ -338,7 +338,8 @@ def _failure_keys(login: str, address: str) -> dict[str, int]:
     return {f"account:{hashed}": MAX_ACCOUNT_WAIT, f"address:{address[:64]}": MAX_ADDRESS_WAIT}
 
 
-def _require_turn(context: Records, login: str, address: str) -> None:
+def require_turn(context: Records, login: str, address: str) -> None:
+    """Refuse an attempt during the wait that follows failures; ``login_wait``."""
     now = context.now()
     with context.database.read() as session:
         rows = [session.get(ConsoleFailure, key) for key in _failure_keys(login, address)]
@@ -352,7 +353,8 @@ def _require_turn(context: Records, login: str, address: str) -> None:
         )
 
 
-def _count_failure(context: Records, login: str, address: str) -> None:
+def count_failure(context: Records, login: str, address: str) -> None:
+    """Count a failed attempt of an account and from an address."""
     now = context.now()
 
     def change(session: Session) -> None:
@@ -368,7 +370,8 @@ def _count_failure(context: Records, login: str, address: str) -> None:
     context.database.write(change)
 
 
-def _clear_failures(session: Session, login: str) -> None:
+def clear_failures(session: Session, login: str) -> None:
+    """Forget an account's failures after a success."""
     key = next(iter(_failure_keys(login, "")))
     row = session.get(ConsoleFailure, key)
     if row is not None:

@@ -152,9 +152,20 @@ def end_session(session: Session, digest: bytes) -> None:
     session.execute(sa.delete(ConsoleSession).where(ConsoleSession.digest == digest))
 
 
-def end_sessions(session: Session, account_id: str) -> None:
-    """End every session of an account."""
-    session.execute(sa.delete(ConsoleSession).where(ConsoleSession.account_id == account_id))
+def end_sessions(session: Session, account_id: str, *, but: bytes = b"") -> None:
+    """End every session of an account, except one."""
+    session.execute(
+        sa.delete(ConsoleSession).where(
+            ConsoleSession.account_id == account_id, ConsoleSession.digest != but
+        )
+    )
+
+
+def verify_session(session: Session, digest: bytes) -> None:
+    """Note that a session's second factor was shown."""
+    session.execute(
+        sa.update(ConsoleSession).where(ConsoleSession.digest == digest).values(verified=True)
+    )
 
 
 def end_old_sessions(session: Session, *, seen_before: int, created_before: int) -> None:
