@@ -1,0 +1,13 @@
+/** The answer of `qiaolian verify --json`, from this implementation. */
+import { printable } from "./printable.ts";
+import { render } from "./sentences.ts";
+import type { Result } from "./verify.ts";
+
+export function answer(result: Result): object {
+  if (!result.valid) return { ...result, sentence: printable(result.sentence) };
+  const { profile: story, height, time } = result;
+  const [proved, limits] = [result.proved, result.limits].map((sentences) => {
+    return sentences.map((sentence) => printable(render(sentence, "en")));
+  });
+  return { valid: true, story, height, time, proved, limits };
+}
