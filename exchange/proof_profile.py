@@ -117,7 +117,8 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     last = max(trade.requests, default=0)
     if not last:
         raise Inconsistent("profile_incomplete", "The bundle shows no place of the lane.")
-    if sorted(trade.requests) != list(range(1, last + 1)) or sorted(trade.receipts) != list(
+    # Compared by number first: a range up to a stranger's position would not fit into memory.
+    if len(trade.requests) != last or not trade.requests.keys() == trade.receipts.keys() == set(
         range(1, last + 1)
     ):
         raise Inconsistent(
@@ -612,9 +613,11 @@ def _logged(claims: VerifiedClaims, signed: VerifiedStatement[Any], what: str) -
 
 def _disclosed(claims: VerifiedClaims, request: UsageRequest, receipt: UsageReceipt) -> list[str]:
     sentences = []
-    if claims.disclosed_or_none(request.request_commitment, REQUEST_DOMAIN) is not None:
+    if claims.is_disclosed(request.request_commitment, REQUEST_DOMAIN):
+        claims.disclosed(request.request_commitment, REQUEST_DOMAIN)
         sentences.append("What was asked is shown and is what the request committed to.")
-    if claims.disclosed_or_none(receipt.response_commitment, RESPONSE_DOMAIN) is not None:
+    if claims.is_disclosed(receipt.response_commitment, RESPONSE_DOMAIN):
+        claims.disclosed(receipt.response_commitment, RESPONSE_DOMAIN)
         sentences.append("What was answered is shown and is what the receipt committed to.")
     if len(sentences) < 2:
         claims.limits.append(CHAIN_CLOSED)

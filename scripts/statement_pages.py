@@ -17,6 +17,7 @@ from chain.core.crypto import address_of, keccak256, sign_digest
 from chain.ethereum.eip712 import Domain, Statement, Struct, camel
 from chain.statements.catalogue import STATEMENTS, STRUCTS
 from chain.statements.examples import example
+from chain.statements.trade import LaneTotal, Share
 
 PAGE = Path(__file__).parent.parent / "docs" / "statements.md"
 VECTOR_KEY = keccak256(b"qiaolian test vector")
@@ -32,8 +33,24 @@ name `{name}`, version `{version}`, the chain's id and the address of the contra
 type. Signatures are 65 bytes, with low s.
 
 The test vectors use chain id {chain} and contract `{contract}`. They are signed by the key whose
-address is `{signer}` (private key: keccak256 of the text `qiaolian test vector`). In JSON, integers
-up to `uint64` are numbers and wider ones decimal strings. Times are Unix seconds, money is fen.
+address is `{signer}` (private key: keccak256 of the text `qiaolian test vector`). Times are Unix
+seconds, money is fen.
+
+A statement in JSON is an object with exactly the fields of its type:
+
+| form | value |
+|---|---|
+| number | a whole number from 0 to 2^53-1, within its type |
+| decimal text | a whole number within its type, without leading zeros |
+| hex | lowercase, after `0x`; all bytes of the type |
+| code | empty, or 1 to 31 of `a-z`, `0-9`, `.`, `-` and `_`, the first a letter or digit |
+| member id | empty, or 18 of `0-9` and `A-Z` |
+| list | at most 256 items; an item is in the form of its type |
+
+The bytes of a code or member id are its ASCII text, padded with zeros on the right.
+
+`version` is 1 where the field says nothing else. A reader refuses other versions, since it does not
+know what they mean.
 """
 
 
@@ -48,8 +65,17 @@ def page() -> str:
     )
     signed = [_section(statement) for statement in STATEMENTS.values()]
     unsigned = [_section(struct) for struct in STRUCTS.values()]
+    inner = [_section(struct) for struct in (Share, LaneTotal)]
     return "\n".join(
-        [head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned]
+        [
+            head,
+            "## Signed statements",
+            *signed,
+            "\n## Structs whose hash is an id",
+            *unsigned,
+            "\n## Structs within statements",
+            *inner,
+        ]
     )
 
 
@@ -61,8 +87,9 @@ def _description(struct: type[Struct]) -> str:
 def _section(struct: type[Struct]) -> str:
     notes = _field_notes(struct)
     rows = [
-        f"| `{camel(name)}` | `{codec.solidity}` | {notes.get(name, '')} |".replace("  |", " |")
+        f"| `{camel(name)}` | `{codec.solidity}` | {codec.json_form} | {meaning}|"
         for name, codec in struct._codecs()
+        for meaning in [f"{notes[name]} " if name in notes else ""]
     ]
     instance = example(struct)
     vector = [
@@ -78,7 +105,7 @@ def _section(struct: type[Struct]) -> str:
         [
             f"\n### {struct.__name__}{contract}\n",
             _description(struct) + "\n",
-            "| field | type | meaning |\n|---|---|---|",
+            "| field | type | in JSON | meaning |\n|---|---|---|---|",
             *rows,
             "\nVector: the fields below in order.\n",
             "```json\n" + _compact(instance.to_json()) + "\n```\n",

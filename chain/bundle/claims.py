@@ -209,13 +209,9 @@ class VerifiedClaims:
         self.evidence.used.add((commitment, domain))
         return self.evidence.disclosed[commitment, domain]
 
-    def disclosed_or_none(self, commitment: bytes, domain: str) -> Any:
-        """The record if the bundle opens the commitment, else None."""
-        return (
-            self.disclosed(commitment, domain)
-            if (commitment, domain) in self.evidence.disclosed
-            else None
-        )
+    def is_disclosed(self, commitment: bytes, domain: str) -> bool:
+        """Whether the bundle opens a commitment; the record may be any JSON value."""
+        return (commitment, domain) in self.evidence.disclosed
 
     def block(self, height: int) -> str:
         """A block with its time, for sentences.

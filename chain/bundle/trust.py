@@ -165,7 +165,8 @@ def _validator_set(value: Any) -> ValidatorSet:
         and len(validators) > 0
     )
     _require(
-        all(is_address(validator) for validator in validators)
+        isinstance(validators, list)
+        and all(is_address(validator) for validator in validators)
         and len(set(validators)) == len(validators)
     )
     return ValidatorSet(start, end, frozenset(validators))

@@ -58,7 +58,7 @@ from chain.bundle.policies import NETWORK
 from chain.bundle.signatures import check_statements
 from chain.bundle.trust import Trust
 from chain.core import schema
-from chain.core.canonical import MAX_VALUES, loads_canonical
+from chain.core.canonical import MAX_VALUES, loads_canonical, same
 from chain.core.errors import Inconsistent, Malformed, WrongTrust
 from chain.core.printable import quoted
 from chain.statements.catalogue import STRUCTS
@@ -88,7 +88,8 @@ def verify(
     profile, subject = require_form(value)
     if profile not in checkers:
         raise Malformed("profile_unknown", f"This program knows no story called {quoted(profile)}.")
-    if value["chain"] != {"chainId": trust.chain_id, "genesisHash": trust.genesis_hash}:
+    chain = {"chainId": trust.chain_id, "genesisHash": trust.genesis_hash}
+    if not same(value["chain"], chain):
         raise WrongTrust("other_chain", "The bundle is of another chain than the trust file.")
     claims, unused_keys = _check_elements(value, trust, policies)
     proved = checkers[profile](claims, subject)

@@ -54,6 +54,17 @@ def dumps(value: Any) -> bytes:
     return rfc8785.dumps(value) if _NOT_PLAIN.search(text) else text.encode()
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; unlike ``==``, which takes ``true`` for 1.
+
+    A value without a canonical form equals none.
+    """
+    try:
+        return dumps(one) == dumps(other)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        return False
+
+
 def loads(
     data: bytes,
     *,

@@ -37,6 +37,8 @@ class Codec:
     """
 
     solidity: str
+    json_form: str
+    """How ``docs/statements.md`` names the value's form in JSON."""
     encode: Callable[[Any], bytes]
     to_json: Callable[[Any], Any]
     from_json: Callable[[Any], Any]
@@ -69,6 +71,7 @@ def _uint(bits: int) -> Codec:
 
     return Codec(
         solidity=f"uint{bits}",
+        json_form="number" if bits <= 64 else "decimal text",
         encode=lambda value: check(value).to_bytes(32, "big"),
         to_json=(lambda value: value) if bits <= 64 else str,
         from_json=from_json,
@@ -90,6 +93,7 @@ def _bytes_n(size: int) -> Codec:
 
     return Codec(
         solidity=f"bytes{size}",
+        json_form="hex",
         encode=lambda value: check(value).ljust(32, b"\0"),
         to_json=lambda value: "0x" + value.hex(),
         from_json=from_json,
@@ -98,7 +102,7 @@ def _bytes_n(size: int) -> Codec:
     )
 
 
-def _text(size: int, pattern: re.Pattern[str], what: str) -> Codec:
+def _text(size: int, json_form: str, pattern: re.Pattern[str], what: str) -> Codec:
     """Short ASCII text held in a ``bytes<size>``, zero-padded on the right; the empty text is all
     zeros.
     """
@@ -113,6 +117,7 @@ def _text(size: int, pattern: re.Pattern[str], what: str) -> Codec:
 
     return Codec(
         solidity=f"bytes{size}",
+        json_form=json_form,
         encode=lambda value: raw(value).ljust(32, b"\0"),
         to_json=check,
         from_json=check,
@@ -135,6 +140,7 @@ def _check_bool(value: Any) -> bool:
 
 _ADDRESS = Codec(
     solidity="address",
+    json_form="hex",
     encode=lambda value: bytes.fromhex(_check_address(value)[2:]).rjust(32, b"\0"),
     to_json=_check_address,
     from_json=_check_address,
@@ -143,6 +149,7 @@ _ADDRESS = Codec(
 )
 _BOOL = Codec(
     solidity="bool",
+    json_form="boolean",
     encode=lambda value: int(_check_bool(value)).to_bytes(32, "big"),
     to_json=_check_bool,
     from_json=_check_bool,
@@ -160,11 +167,11 @@ Bytes32 = Annotated[bytes, _bytes_n(32)]
 Address = Annotated[str, _ADDRESS]
 Bool = Annotated[bool, _BOOL]
 MemberId = Annotated[
-    str, _text(18, _MEMBER, "A member id (18-character unified social credit code)")
+    str, _text(18, "member id", _MEMBER, "A member id (18-character unified social credit code)")
 ]
 """An organisation's 统一社会信用代码 as text; ``bytes18`` in Solidity. Empty means none."""
 _WHAT_CODE = "A code or name (lowercase letters, digits, dot, dash, underscore; at most 31)"
-Code = Annotated[str, _text(32, _CODE, _WHAT_CODE)]
+Code = Annotated[str, _text(32, "code", _CODE, _WHAT_CODE)]
 """A short public code such as a purpose; right-padded ``bytes32`` in Solidity. Empty means none."""
 
 ZERO32 = b"\0" * 32
@@ -172,12 +179,12 @@ ZERO32 = b"\0" * 32
 
 def encode_code(value: str) -> bytes:
     """A code's ``bytes32`` form, for contract calls that take one outside a struct."""
-    return _text(32, _CODE, _WHAT_CODE).to_contract(value)  # type: ignore[no-any-return]
+    return _text(32, "code", _CODE, _WHAT_CODE).to_contract(value)  # type: ignore[no-any-return]
 
 
 def encode_member(value: str) -> bytes:
     """A member id's ``bytes18`` form."""
-    return _text(18, _MEMBER, "A member id").to_contract(value)  # type: ignore[no-any-return]
+    return _text(18, "member id", _MEMBER, "A member id").to_contract(value)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +337,7 @@ def _codec_of(annotation: Any) -> Codec:
 def _nested(struct: type[Struct]) -> Codec:
     return Codec(
         solidity=struct.__name__,
+        json_form="object",
         encode=lambda value: value.struct_hash(),
         to_json=lambda value: value.to_json(),
         from_json=struct.from_json,
@@ -346,6 +354,7 @@ def _array(item: Codec) -> Codec:
 
     return Codec(
         solidity=item.solidity + "[]",
+        json_form="list",
         encode=lambda value: keccak256(b"".join(item.encode(entry) for entry in value)),
         to_json=lambda value: [item.to_json(entry) for entry in value],
         from_json=from_json,

@@ -40,6 +40,12 @@ def _verify() -> CommandParser:
     return verify
 
 
+def _verifier() -> CommandParser:
+    from nodes.cli import verifier
+
+    return verifier
+
+
 def _trust() -> CommandParser:
     from nodes.cli import trust
 
@@ -193,6 +199,7 @@ def _bench() -> CommandParser:
 GROUPS: dict[str, dict[str, CommandEntry]] = {
     "verify": {
         "verify": CommandEntry("check a bundle offline, with your own trust file", _verify),
+        "verifier": CommandEntry("write the verifier as one HTML file for a browser", _verifier),
         "trust": CommandEntry("a verifier's trust file: make, change, show", _trust),
     },
     "data and its use": {

@@ -29,6 +29,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chain.bundle.claims import VerifiedClaims, VerifiedStatement
+from chain.core.canonical import same
 from chain.core.errors import Inconsistent
 from chain.core.printable import utc
 from chain.ethereum.records import AgreementRecord, ConsentRecord, DisputeRecord
@@ -147,7 +148,7 @@ def _consent(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> st
         bool(named), "not_disclosed", "The bundle does not open the consent that the query names."
     )
     _require(
-        claims.disclosed(named[0], CONSENT_DOMAIN) == consent.to_json(),
+        same(claims.disclosed(named[0], CONSENT_DOMAIN), consent.to_json()),
         "consent_differs",
         "The consent is not the one the query names.",
     )

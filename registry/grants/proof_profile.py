@@ -94,12 +94,11 @@ def _request(claims: VerifiedClaims, terms: GrantTerms) -> str:
 
 def _columns(claims: VerifiedClaims, terms: GrantTerms) -> str:
     """The columns of the opened scope; a grantee may have committed to anything."""
-    scope = claims.disclosed_or_none(terms.scope, SCOPE_DOMAIN)
-    if scope is None:
+    if not claims.is_disclosed(terms.scope, SCOPE_DOMAIN):
         claims.limits.append(SCOPE_NOT_DISCLOSED)
         return ""
     try:
-        columns = schema.scope(scope)
+        columns = schema.scope(claims.disclosed(terms.scope, SCOPE_DOMAIN))
     except ValueError as error:
         raise Inconsistent(
             "scope_malformed", "The opened scope is not a list of columns."

@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from chain.core.canonical import same
 from chain.core.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
 from chain.ethereum.proved_records import (
     ProvedRecords,
@@ -397,7 +398,7 @@ def require_record(
     given = dict(record)
     if step is StepKind.TAX:
         facts = require_content(content)
-        if given != compute(facts, rules_name=str(given.get("rules"))).to_json():
+        if not same(given, compute(facts, rules_name=str(given.get("rules"))).to_json()):
             raise BadInput("tax_differs", "The tax sheet is not what the rules give for this deal.")
         return given
     if step is StepKind.MORTGAGE:

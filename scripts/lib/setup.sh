@@ -225,6 +225,7 @@ setup_tests() {
   ensure_node
   install_node_packages contracts "the contracts' compilers"
   install_node_packages tests/console "what the console is checked with"
+  install_node_packages chain/bundle/browser "the browser verifier's compiler and libraries"
   install_real_parts
   release_folders
 }

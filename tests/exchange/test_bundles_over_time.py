@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from chain.bundle.claims import Report
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import new_private_key
 from chain.core.errors import Conflict, Unavailable, VerificationError
@@ -43,6 +42,7 @@ from registry.grants.rules import SCOPE_DOMAIN
 from registry.grants.store import GrantRow
 from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import Subject, ask
+from tests.support.two_verifiers import verify
 
 CHECKERS = {
     "trade": check_trade,

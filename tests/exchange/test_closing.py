@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict, QiaolianError, Unavailable
 from chain.statements.trade import FinalSettlement, UsageRequest, Voucher
@@ -37,6 +36,7 @@ from exchange.settlement import bundles
 from exchange.settlement import service as settlement
 from registry.evidence.store import ENTRIES, PENDING
 from tests.exchange.conftest import Market, Node
+from tests.support.two_verifiers import verify
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from chain.bundle.claims import Report
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import address_of, new_private_key
 from chain.core.errors import QiaolianError, VerificationError
@@ -38,6 +37,7 @@ from registry.evidence import anchors, checkpoints
 from registry.evidence import log as evidence_log
 from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
+from tests.support.two_verifiers import verify
 
 PURPOSE = "credit-assessment"
 PURPOSES = {"credit-assessment": True, "statistics": False}

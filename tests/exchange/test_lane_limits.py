@@ -13,7 +13,6 @@ import coincurve
 import pytest
 
 from chain.bundle.claims import Report
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
@@ -24,6 +23,7 @@ from exchange.proof_profile import MAX_VIEW_LAG, check_lane
 from scripts.benches import made_chain
 from scripts.benches.made_chain import FIRST_BLOCK_TIME
 from scripts.benches.made_lane import ANCHORED_AT, HEAD_AT, VIEW_AT, MadeLane, viewed_at
+from tests.support.two_verifiers import verify
 
 PROVIDER = Secp256k1Signer(keccak256(b"provider"))
 

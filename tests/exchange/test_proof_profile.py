@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.errors import VerificationError
 from exchange.closing import notice
 from exchange.proof_profile import check_lane, check_trade
 from exchange.settlement import bundles
 from tests.exchange.conftest import Market
+from tests.support.two_verifiers import verify
 
 CHECKERS = {"trade": check_trade, "lane": check_lane}
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.bundle.verifier import verify
 from chain.core.errors import Forbidden, QiaolianError
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import UsageReceipt, UsageRequest, Voucher
@@ -34,6 +33,7 @@ from registry.evidence import checkpoints, witness
 from registry.evidence import recovery as log
 from registry.grants import service as grants
 from tests.exchange.conftest import Market, Node
+from tests.support.two_verifiers import verify
 
 
 @pytest.fixture(scope="module")

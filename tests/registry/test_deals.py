@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import new_private_key
 from chain.core.errors import QiaolianError
@@ -40,6 +39,7 @@ from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
 from registry.property.store import DealRow, StepRow
 from tests.registry.conftest import Network, Node
 from tests.support.sealing import trust_for
+from tests.support.two_verifiers import verify
 
 DAY = 86_400
 PARTIES = ("agency", "tax", "bank", "registrar")

@@ -11,7 +11,6 @@ import pytest
 
 from chain.bundle.builder import BundleBuilder
 from chain.bundle.claims import Report
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
@@ -31,6 +30,7 @@ from scripts.benches.made_chain import (
     MadeChain,
     MadeLog,
 )
+from tests.support.two_verifiers import verify
 
 OWNER, GRANTEE = "11440703QL0000004W", "11440703QL0000002N"
 OFFICER = Secp256k1Signer(keccak256(b"officer"))

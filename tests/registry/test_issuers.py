@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import new_private_key
 from chain.core.errors import QiaolianError, VerificationError
@@ -24,6 +23,7 @@ from registry.property import deals, proof_profile, register, titles
 from tests.registry.conftest import Network
 from tests.registry.test_consents import dispute_of, use
 from tests.registry.test_deals import SIGNERS, StepKind, owner, put_up
+from tests.support.two_verifiers import verify
 
 COLUMNS = ("key", "identity", "certificate", "signature")
 Certified = tuple[SubjectKeyCertificate, bytes]

@@ -25,7 +25,7 @@ import { verify } from "../../chain/bundle/browser/src/verify.ts";
 
 type Question =
   | { kind: "bundle"; bundle: string; trust: string; maxBytes?: number }
-  | { kind: "vector"; type: string; message: string; chainId: number; contract: string; signature?: string };
+  | { kind: "vector"; type: string; message: string; chainId: number; contract: string; signature: string | null };
 
 const RECORD_DOMAIN = "qiaolian.test.v1";
 
@@ -70,7 +70,7 @@ function vector(question: Question & { kind: "vector" }): object {
   const message = readJson(decode(question.message), 1_000_000);
   const hash = type.hash(type.read(message));
   const hashes = { typeHash: toHex(type.typeHash()), structHash: toHex(hash) };
-  if (question.signature === undefined) return hashes;
+  if (question.signature === null) return hashes;
   const signed = digest(BigInt(question.chainId), question.contract, hash);
   const signer = recover(signed, fromHex(question.signature)!);
   return { ...hashes, digest: toHex(signed), signer, canonical: canonical(message) };

@@ -132,11 +132,11 @@ const TEXTS = {
     zh: "每张回执都在提供方已锚定的日志中，并与前一张衔接。",
   },
   acknowledgedUpTo: {
-    en: "The buyer acknowledged every place up to {last}.",
+    en: "The buyer acknowledged every position up to {last}.",
     zh: "买方确认了截至第 {last} 个序号的全部调用。",
   },
   acknowledgedButLast: {
-    en: "The buyer acknowledged every place up to {last}, the last one not.",
+    en: "The buyer acknowledged every position up to {last}, the last one not.",
     zh: "买方确认了截至第 {last} 个序号的全部调用，最后一个未确认。",
   },
   laneClaimed: {
