@@ -63,7 +63,7 @@ def _script() -> str:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "page.js"
         command = [
-            BROWSER / "node_modules" / ".bin" / "esbuild",
+            str(BROWSER / "node_modules" / ".bin" / "esbuild"),
             "src/page/page.ts",
             "--bundle",
             "--format=iife",
