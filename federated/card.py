@@ -197,12 +197,12 @@ def _bars(
 ) -> list[dict[str, Any]]:
     """Return stacked bars of equal width, later sequences on top of earlier ones."""
     count, bars = len(stacked[0]), []
-    for place, values in enumerate(zip(*stacked, strict=True)):
+    for index, values in enumerate(zip(*stacked, strict=True)):
         below = 0.0
         for value, kind in zip(values, kinds, strict=True):
             (left, top), (right, bottom) = (
-                _place(place / count, (below + value) / tallest),
-                _place((place + 1) / count, below / tallest),
+                _place(index / count, (below + value) / tallest),
+                _place((index + 1) / count, below / tallest),
             )
             numbers = {"x": left + 1, "y": top, "width": right - left - 2, "height": bottom - top}
             bars.append(

@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _place_in_a_parallel_run(item: pytest.Item) -> int:
     return next(
-        (place for place, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)
+        (index for index, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)
     )
 
 

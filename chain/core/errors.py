@@ -47,9 +47,9 @@ class RefusedBy:
     def __str__(self) -> str:
         """For people: ``peer 9144…12 at 10.0.0.5:8443``."""
         before = "before " if self.kind is Refuser.PROXY else ""
-        place = f"at {self.address}" if self.address else ""
+        index = f"at {self.address}" if self.address else ""
         whose = f"{before}{self.member}" if self.member else ""
-        return " ".join(filter(None, (str(self.kind), whose, place)))
+        return " ".join(filter(None, (str(self.kind), whose, index)))
 
 
 class QiaolianError(Exception):

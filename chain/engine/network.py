@@ -58,12 +58,12 @@ class Network:
         self.validators = list(validators)
         self._homes = [
             ValidatorHome(
-                directory / f"validator-{place + 1}",
+                directory / f"validator-{index + 1}",
                 validator,
                 chain_id=chain_id,
                 genesis=directory / "genesis.json",
             )
-            for place, validator in enumerate(self.validators)
+            for index, validator in enumerate(self.validators)
         ]
         self._rpcs: dict[int, Rpc] = {}
 
@@ -84,8 +84,8 @@ class Network:
         keys = [new_private_key() for _ in organisations]
         ports = free_ports(2 * len(organisations))
         validators = [
-            Validator(organisation, address_of(key), ports[2 * place], ports[2 * place + 1])
-            for place, (organisation, key) in enumerate(zip(organisations, keys, strict=True))
+            Validator(organisation, address_of(key), ports[2 * index], ports[2 * index + 1])
+            for index, (organisation, key) in enumerate(zip(organisations, keys, strict=True))
         ]
         with disk_full_translated("making a network"):
             shutil.rmtree(partial, ignore_errors=True)
@@ -99,11 +99,11 @@ class Network:
                 peer_url(key, validator.peer_port)
                 for key, validator in zip(keys, validators, strict=True)
             ]
-            for place, key in enumerate(keys):
+            for index, key in enumerate(keys):
                 _create_home(
-                    partial / f"validator-{place + 1}",
+                    partial / f"validator-{index + 1}",
                     key,
-                    [url for n, url in enumerate(urls) if n != place],
+                    [url for n, url in enumerate(urls) if n != index],
                 )
             cls(partial, chain_id=chain_id, genesis_hash="", validators=validators)._save()
             partial.rename(directory)
@@ -163,7 +163,7 @@ class Network:
             down = [home for home in self._homes if home.process() is None]
             try:
                 self._launch(down, say=say)
-                head = max(self.height(place) or 0 for place in range(len(self.validators)))
+                head = max(self.height(index) or 0 for index in range(len(self.validators)))
                 everyone = range(len(self.validators))
                 self.wait_for_height(
                     head + 1,
@@ -228,30 +228,30 @@ class Network:
             hint="See: qiaolian network status",
         )
 
-    def start_one(self, place: int) -> None:
+    def start_one(self, index: int) -> None:
         """Start one validator unless it runs, and connect it with the others; it does not wait for
         blocks.
         """
         with disk_full_translated("starting a validator"), exclusive_lock(self.directory / "lock"):
-            if self.process(place) is None:
-                self._launch([self._homes[place]], say=_silent)
+            if self.process(index) is None:
+                self._launch([self._homes[index]], say=_silent)
 
     def stop(self) -> None:
         """Ask every validator to end, then make it."""
         _end(self._homes)
 
-    def kill(self, place: int) -> None:
+    def kill(self, index: int) -> None:
         """End one validator with SIGKILL, as a power cut would."""
-        self._homes[place].kill()
+        self._homes[index].kill()
 
     def destroy(self) -> None:
         """Stop everything and remove the directory with all its data."""
         self.stop()
         shutil.rmtree(self.directory)
 
-    def process(self, place: int) -> psutil.Process | None:
+    def process(self, index: int) -> psutil.Process | None:
         """A validator's process, if it runs and is the one we started."""
-        return self._homes[place].process()
+        return self._homes[index].process()
 
     def pids(self) -> Iterator[int]:
         """The pids of the running validators."""
@@ -260,26 +260,26 @@ class Network:
             if process is not None:
                 yield process.pid
 
-    def height(self, place: int = 0) -> int | None:
+    def height(self, index: int = 0) -> int | None:
         """A validator's latest block, or None when it does not answer.
 
         Raises:
             Unavailable: ``chain_wrong_id`` when another chain answers in its place.
         """
         try:
-            return int(self._rpc(place).call("eth_blockNumber"), 16)
+            return int(self._rpc(index).call("eth_blockNumber"), 16)
         except QiaolianError as error:
             if error.code == "chain_wrong_id":
                 raise
             return None
 
-    def block_hash(self, height: int, place: int = 0) -> str:
+    def block_hash(self, height: int, index: int = 0) -> str:
         """The hash of a block as one validator has it.
 
         Raises:
             NotFound: ``block_missing``.
         """
-        block = self._rpc(place).call("eth_getBlockByNumber", hex(height), False)
+        block = self._rpc(index).call("eth_getBlockByNumber", hex(height), False)
         if block is None:
             raise NotFound("block_missing", f"The validator has no block {height}.")
         return str(block["hash"])
@@ -301,9 +301,9 @@ class Network:
         """
         started = reported_at = time.monotonic()
         if places is None:
-            places = [place for place, home in enumerate(self._homes) if home.process() is not None]
+            places = [index for index, home in enumerate(self._homes) if home.process() is not None]
         while True:
-            heights = [self.height(place) for place in places]
+            heights = [self.height(index) for index in places]
             if heights and all(number is not None and number >= height for number in heights):
                 return
             self._require_running(places)
@@ -336,8 +336,8 @@ class Network:
         """The first block that the present council seals, as a running validator says; None when
         none answers.
         """
-        for place, home in enumerate(self._homes):
-            top = self.height(place) if home.process() is not None else None
+        for index, home in enumerate(self._homes):
+            top = self.height(index) if home.process() is not None else None
             if top is not None:
                 with contextlib.suppress(Unavailable):
                     return first_of_council(home.council, top)
@@ -346,14 +346,14 @@ class Network:
     def status(self) -> list[dict[str, Any]]:
         """For each validator: organisation, address, pid, height (None when down), RPC address."""
         rows = []
-        for place, (home, validator) in enumerate(zip(self._homes, self.validators, strict=True)):
+        for index, (home, validator) in enumerate(zip(self._homes, self.validators, strict=True)):
             process = home.process()
             rows.append(
                 {
                     "organisation": validator.organisation,
                     "address": validator.address,
                     "pid": process.pid if process else None,
-                    "height": self.height(place) if process else None,
+                    "height": self.height(index) if process else None,
                     "rpc": validator.rpc_url,
                 }
             )
@@ -376,8 +376,8 @@ class Network:
             home.start()
         # One that ended at once must be missed, so those just started are named.
         started = [
-            place
-            for place, home in enumerate(self._homes)
+            index
+            for index, home in enumerate(self._homes)
             if home in down or home.process() is not None
         ]
         self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say, places=started)
@@ -434,11 +434,11 @@ class Network:
         """Pairs of running validators without a connection, as who may dial which address."""
         running = {home.validator.address for home in self._homes if home.process() is not None}
         pairs = []
-        for place, home in enumerate(self._homes):
+        for index, home in enumerate(self._homes):
             if home.validator.address in running:
                 known = home.peers()
                 # An attempt to add a validator that was broken off leaves one address more.
-                others = zip(self.validators[place + 1 :], home.peer_urls[place:], strict=False)
+                others = zip(self.validators[index + 1 :], home.peer_urls[index:], strict=False)
                 pairs += [
                     (home, url)
                     for validator, url in others
@@ -447,8 +447,8 @@ class Network:
         return pairs
 
     def _require_running(self, places: Sequence[int]) -> None:
-        for place in places:
-            home = self._homes[place]
+        for index in places:
+            home = self._homes[index]
             if home.process() is None:
                 raise Unavailable(
                     "validator_ended",
@@ -456,19 +456,19 @@ class Network:
                     hint=f"See {home.log}: {home.last_log_line()}",
                 )
 
-    def _rpc(self, place: int) -> Rpc:
+    def _rpc(self, index: int) -> Rpc:
         """A connection that refuses another chain's answers: some other program may have taken the
         port.
         """
-        if place not in self._rpcs:
+        if index not in self._rpcs:
             known = bytes.fromhex(self.genesis_hash[2:]) if self.genesis_hash else None
-            self._rpcs[place] = Rpc(
-                [self.validators[place].rpc_url],
+            self._rpcs[index] = Rpc(
+                [self.validators[index].rpc_url],
                 chain_id=self.chain_id,
                 genesis_hash=known,
                 timeout=3,
             )
-        return self._rpcs[place]
+        return self._rpcs[index]
 
     def _save(self) -> None:
         homes = zip(self.validators, self._homes, strict=True)

@@ -29,9 +29,9 @@ _VALID_FROM = 208
 _TIME = (1 << 40) - 1
 
 
-def _height(word: int, place: int) -> int:
+def _height(word: int, index: int) -> int:
     """The 48-bit height at bit ``48 * place``."""
-    return word >> 48 * place & _HEIGHT
+    return word >> 48 * index & _HEIGHT
 
 
 def _since(height: int, now: int) -> bool:
@@ -250,7 +250,7 @@ class GrantRecord:
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(*(_height(word, place) for place in range(4)))
+        return cls(*(_height(word, index) for index in range(4)))
 
     @property
     def live(self) -> bool:
@@ -403,7 +403,7 @@ class AgreementRecord:
         """From the three storage words in slot order."""
         first, second, third = words
         money = (first & _HALF, first >> 128, second & _HALF, second >> 128)
-        return cls(*money, *(_height(third, place) for place in range(4)))
+        return cls(*money, *(_height(third, index) for index in range(4)))
 
     @property
     def locked(self) -> int:

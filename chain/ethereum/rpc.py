@@ -105,8 +105,8 @@ class Rpc:
         failure: QiaolianError | None = None
         start = self._current
         for step in range(len(self.urls)):
-            place = (start + step) % len(self.urls)
-            url = self.urls[place]
+            index = (start + step) % len(self.urls)
+            url = self.urls[index]
             try:
                 self._check(url)
                 answers = self._exchange(url, calls)
@@ -120,7 +120,7 @@ class Rpc:
                 if len(self.urls) > 1:
                     log.warning("chain node %s: %s (%s)", shown(url), error.sentence, error.code)
                 continue
-            self._current = place
+            self._current = index
             return answers
         assert failure is not None
         raise failure

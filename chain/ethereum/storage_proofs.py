@@ -44,10 +44,10 @@ class StorageProof:
         return value
 
     @classmethod
-    def from_rpc(cls, answer: dict[str, Any], place: int = 0) -> StorageProof:
+    def from_rpc(cls, answer: dict[str, Any], index: int = 0) -> StorageProof:
         """Read one slot of an ``eth_getProof`` answer."""
         try:
-            item = answer["storageProof"][place]
+            item = answer["storageProof"][index]
             return cls(
                 address=answer["address"].lower(),
                 slot=int(item["key"], 16).to_bytes(32, "big"),

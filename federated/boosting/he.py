@@ -156,11 +156,11 @@ class PublicKey:
         whole array.
         """
         count = len(ciphertexts)
-        place = np.arange(count)
-        first = np.maximum.accumulate(np.where(starts, place, 0)) if count else place
+        index = np.arange(count)
+        first = np.maximum.accumulate(np.where(starts, index, 0)) if count else index
         current, step = self.load(np.concatenate([ciphertexts, self.identity])), 1
-        while count and step <= int((place - first).max()):
-            source = np.where(place - step >= first, place - step, count)
+        while count and step <= int((index - first).max()):
+            source = np.where(index - step >= first, index - step, count)
             current = self._evaluator.add(current, current[[*source.tolist(), count]])
             step *= 2
         return self.dump(current)[:count]
@@ -229,9 +229,9 @@ class PublicKey:
         data, width = memoryview(array.serialize()), self.scheme.width
         out = bytearray(array.size * width)
         at = _elements_at(data)
-        for place in range(0, len(out), width):
+        for index in range(0, len(out), width):
             at, number = _element(data, at)
-            out[place : place + len(number)] = number
+            out[index : index + len(number)] = number
         return np.frombuffer(out, np.uint8).reshape(-1, width)
 
     def _whole(self, pieces: list[Ciphertexts]) -> Ciphertexts:

@@ -45,7 +45,7 @@ class ForestPart:
     @classmethod
     def of(cls, model: str, salt: str, cuts: SplitCandidates, splits: Sequence[int]) -> ForestPart:
         """Build it from the cuts that a training used."""
-        places = {bins.column: place for place, bins in enumerate(cuts.bins)}
+        places = {bins.column: index for index, bins in enumerate(cuts.bins)}
         described = [cuts.describe(split) for split in splits]
         return cls(
             model,
@@ -61,7 +61,7 @@ class ForestPart:
         rows without a bin go right, as in training.
         """
         sides = np.zeros((count, len(self.splits)), np.bool_)
-        for place, bins in enumerate(self.bins):
+        for index, bins in enumerate(self.bins):
             if bins.column not in columns:
                 raise BadInput(
                     "column_missing",
@@ -69,7 +69,7 @@ class ForestPart:
                 )
             codes = bins.codes(with_dtype_of(columns[bins.column], bins))
             for number, (column, code) in enumerate(self.splits):
-                if column == place:
+                if column == index:
                     sides[:, number] = (
                         (codes >= 0) & (codes <= code) if bins.numeric else codes == code
                     )
@@ -78,8 +78,8 @@ class ForestPart:
     def to_json(self) -> dict[str, Any]:
         """Return the form in the file; ``left`` is for people."""
         splits = [
-            {"column": self.bins[place].column, "code": code, "left": _left(self.bins[place], code)}
-            for place, code in self.splits
+            {"column": self.bins[index].column, "code": code, "left": _left(self.bins[index], code)}
+            for index, code in self.splits
         ]
         columns = [asdict(column) for column in self.bins]
         return {
@@ -106,10 +106,10 @@ class ForestPart:
             )
             for column in value["columns"]
         )
-        places = {column.column: place for place, column in enumerate(bins)}
+        places = {column.column: index for index, column in enumerate(bins)}
         splits = tuple((places[split["column"]], split["code"]) for split in value["splits"])
         if not all(
-            type(code) is int and 0 <= code < len(bins[place].names) for place, code in splits
+            type(code) is int and 0 <= code < len(bins[index].names) for index, code in splits
         ):
             raise ValueError("a split refers to an unknown bin")
         return cls(str(value["model"]), str(value["salt"]), bins, splits)
@@ -142,8 +142,8 @@ class LabelForestPart:
         total = np.full(count, self.base)
         for nodes in self.trees:
             at, added = np.zeros(count, np.int64), np.zeros(count)
-            for place, node in enumerate(nodes):  # children stand behind their parents
-                here = at == place
+            for index, node in enumerate(nodes):  # children stand behind their parents
+                here = at == index
                 if node.party is None:
                     added[here] = node.weight
                 else:
@@ -177,9 +177,9 @@ class LabelForestPart:
         trees = tuple(tuple(TreeNode(**node) for node in nodes) for nodes in value["trees"])
         forest = cls(own, party, features, float(value["base"]), trees, {})
         if not all(
-            _is_valid(node, place, len(nodes), (party, *features))
+            _is_valid(node, index, len(nodes), (party, *features))
             for nodes in trees
-            for place, node in enumerate(nodes)
+            for index, node in enumerate(nodes)
         ):
             raise ValueError("a tree is malformed")
         if forest.splits(party) > len(own.splits):
@@ -228,12 +228,12 @@ def _node(node: TreeNode) -> dict[str, Any]:
     }
 
 
-def _is_valid(node: TreeNode, place: int, count: int, parties: Sequence[str]) -> bool:
+def _is_valid(node: TreeNode, index: int, count: int, parties: Sequence[str]) -> bool:
     if node.party is None:
         return type(node.weight) in (int, float)
     split, left, right = node.split, node.left, node.right
     if type(split) is not int or type(left) is not int or type(right) is not int:
         return False
     return (
-        node.party in parties and split >= 0 and all(place < way < count for way in (left, right))
+        node.party in parties and split >= 0 and all(index < way < count for way in (left, right))
     )

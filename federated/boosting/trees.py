@@ -226,11 +226,11 @@ class GrowingTree:
         self.level += 1
         self._numbers = self._open(self.frontier)
         children = iter(self._numbers)
-        for place, owner in enumerate(owners):
+        for index, owner in enumerate(owners):
             if owner is not None:
-                node = self.nodes[before[place]]
+                node = self.nodes[before[index]]
                 node.party, node.split = owner
-                node.gain = float(self._gains[place])
+                node.gain = float(self._gains[index])
                 node.left, node.right = next(children), next(children)
         self._sums = self.sums[split]
 

@@ -115,20 +115,20 @@ def _gateway(world: World, screen: Screen, state: DemoState, caller: CallingClie
 
 
 def _validator(world: World, screen: Screen, state: DemoState, caller: CallingClient) -> None:
-    place = len(world.network.validators) - 1
+    index = len(world.network.validators) - 1
     before = world.network.height(0) or 0
-    world.network.kill(place)
+    world.network.kill(index)
     caller.wait_more(1)
-    world.network.start_one(place)
+    world.network.start_one(index)
     wait_for(
-        lambda: min(world.network.height(number) or 0 for number in range(place + 1)) > before + 2,
+        lambda: min(world.network.height(number) or 0 for number in range(index + 1)) > before + 2,
         "the validator to catch up",
         seconds=120,
     )
-    same = len({world.network.block_hash(before, number) for number in range(place + 1)}) == 1
+    same = len({world.network.block_hash(before, number) for number in range(index + 1)}) == 1
     caller.wait_more(CALLS_BETWEEN)
     if same:
-        state.killed.append(f"validator of {world.network.validators[place].organisation}")
+        state.killed.append(f"validator of {world.network.validators[index].organisation}")
     screen.line(
         "one of four validators is killed with -9; the others go "
         "on, it comes back with the same blocks"

@@ -125,8 +125,8 @@ commitment.
 """
 
 
-def _with_a_byte_changed(data: bytes, place: Callable[[bytes], int]) -> bytes:
-    at = place(data)
+def _with_a_byte_changed(data: bytes, index: Callable[[bytes], int]) -> bytes:
+    at = index(data)
     return data[:at] + (b"1" if data[at : at + 1] == b"0" else b"0") + data[at + 1 :]
 
 

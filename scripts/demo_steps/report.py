@@ -84,8 +84,8 @@ def _network(members: list[dict[str, str]]) -> dict[str, Any]:
     ]
     chain_y = 30 + len(rows) * 80
     validators = [
-        {"x": 60 + place * 225, "name": member["english"]}
-        for place, member in enumerate([item for item in members if item["validator"]])
+        {"x": 60 + index * 225, "name": member["english"]}
+        for index, member in enumerate([item for item in members if item["validator"]])
     ]
     return {"nodes": nodes, "validators": validators, "chain_y": chain_y, "height": chain_y + 110}
 

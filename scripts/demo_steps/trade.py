@@ -179,7 +179,7 @@ def _is_open(client: NodeClient, agreement_id: str) -> bool:
 
 def _metered(world: World, screen: Screen, state: DemoState, calls: int) -> None:
     """Call through the bank's own node in batches, three departments at once."""
-    shares = [calls // len(PRICES) + (place < calls % len(PRICES)) for place in range(len(PRICES))]
+    shares = [calls // len(PRICES) + (index < calls % len(PRICES)) for index in range(len(PRICES))]
     started = time.monotonic()
     with ThreadPoolExecutor(len(PRICES)) as pool:
         jobs = [
@@ -245,8 +245,8 @@ def record_answer(state: DemoState, deal: DemoAgreement, answer: dict[str, Any])
         deal.refused += 1
         state.refused_units += int(answer.get("units") or 0)
     if answer["outcome"] in ("served", "refused"):
-        place = {"agreementId": deal.agreement_id, "lane": answer["lane"], "seq": answer["seq"]}
-        state.acknowledged.append({**place, "provider": deal.key, "buyer": deal.buyer})
+        index = {"agreementId": deal.agreement_id, "lane": answer["lane"], "seq": answer["seq"]}
+        state.acknowledged.append({**index, "provider": deal.key, "buyer": deal.buyer})
 
 
 def _refusals(world: World, screen: Screen, state: DemoState) -> None:
@@ -522,9 +522,9 @@ def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[s
         for key, places in by_node.items():
             held = _places(world, key, table)
             missing += [
-                f"{key}:{place['agreementId']}/{place['lane']}/{place['seq']}"
-                for place in places
-                if (bytes.fromhex(place["agreementId"][2:]), place["lane"], place["seq"])
+                f"{key}:{index['agreementId']}/{index['lane']}/{index['seq']}"
+                for index in places
+                if (bytes.fromhex(index["agreementId"][2:]), index["lane"], index["seq"])
                 not in held
             ]
     return missing

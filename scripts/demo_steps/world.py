@@ -124,10 +124,10 @@ class World:
         """A client of an organisation's node under a local role; None as a stranger. For the main
         thread.
         """
-        place = (key, role)
-        if place not in self._clients:
-            self._clients[place] = self.organisations[key].client(role)
-        return self._clients[place]
+        index = (key, role)
+        if index not in self._clients:
+            self._clients[index] = self.organisations[key].client(role)
+        return self._clients[index]
 
     def pids(self) -> Iterator[int]:
         """Process ids of the whole network."""

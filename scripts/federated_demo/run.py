@@ -476,8 +476,8 @@ class FederatedDemo:
         joined: dict[str, Any] = {}
         for party in self._held:
             table = sources.read(parties.source(party, SOURCE), key=KEY, columns=self._own(party))
-            place = {code.decode(): row for row, code in enumerate(table.ids.tolist())}
-            rows = np.array([place[code] for code in codes])
+            index = {code.decode(): row for row, code in enumerate(table.ids.tolist())}
+            rows = np.array([index[code] for code in codes])
             joined |= {name: values[rows] for name, values in table.columns.items()}
         return joined
 

@@ -43,9 +43,11 @@ def common(held: Mapping[str, Mapping[str, pa.Table]]) -> list[str]:
 
 
 def _table(party: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> pa.Table:
-    place = DEPARTMENTS.index(party) if party in DEPARTMENTS else None
+    position = DEPARTMENTS.index(party) if party in DEPARTMENTS else None
     kept = [
-        row for number, row in enumerate(rows) if place is None or number % _MISSING_OF != place
+        row
+        for number, row in enumerate(rows)
+        if position is None or number % _MISSING_OF != position
     ]
     order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(kept))
     ordered = [kept[subject] for subject in order]

@@ -41,7 +41,7 @@ ROLES = (
 def with_check_character(base: str) -> str:
     """GB 32100-2015, worked out again here."""
     total = sum(
-        ALPHABET.index(character) * pow(3, place, 31) for place, character in enumerate(base)
+        ALPHABET.index(character) * pow(3, position, 31) for position, character in enumerate(base)
     )
     return base + ALPHABET[-total % 31]
 
@@ -123,21 +123,21 @@ def throw_away(directory: Path) -> Iterator[Throwaway]:
     try:
         organisations = [
             Organisation(
-                with_check_character(f"11440700MB2C1A{place:03d}"),
+                with_check_character(f"11440700MB2C1A{index:03d}"),
                 Secp256k1Signer(new_private_key()),
                 Secp256k1Signer(new_private_key()),
             )
-            for place in range(4)
+            for index in range(4)
         ]
         governors = [
             Governor(
                 organisation.member,
-                f"organisation {place}",
+                f"organisation {index}",
                 roles,
                 organisation.admin.address,
                 organisation.transaction.address,
             )
-            for place, (organisation, roles) in enumerate(zip(organisations, ROLES, strict=True))
+            for index, (organisation, roles) in enumerate(zip(organisations, ROLES, strict=True))
         ]
         deployment = deploy(url, new_private_key(), governors)
         ledger = Ledger(url, deployment)

@@ -123,8 +123,8 @@ def check(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     ):
         raise Inconsistent("record_other", "The record is another.")
     return [
-        f"voucher {signed.statement.seq} stands at {place.index}"
-        for signed, place in zip(vouchers, places, strict=True)
+        f"voucher {signed.statement.seq} stands at {position.index}"
+        for signed, position in zip(vouchers, places, strict=True)
     ]
 
 
@@ -294,12 +294,12 @@ class World:
         for leaf in self.leaves:
             stored.update(
                 {
-                    (level, place): value
-                    for level, place, value in frontier.append(merkle.leaf_hash(leaf))
+                    (level, position): value
+                    for level, position, value in frontier.append(merkle.leaf_hash(leaf))
                 }
             )
         path = merkle.inclusion_proof(
-            index, len(self.leaves), lambda level, place: stored[level, place]
+            index, len(self.leaves), lambda level, position: stored[level, position]
         )
         return {
             "index": index,
@@ -393,8 +393,8 @@ class World:
         return len(value["storage"]) - 1
 
     def add_key(self, value: Value, fingerprint: bytes, height: int = 0) -> None:
-        place = self.add_word(value, "MemberDirectory", "keys", fingerprint, height)
-        value["keys"].append({"fingerprint": "0x" + fingerprint.hex(), "storage": place})
+        index = self.add_word(value, "MemberDirectory", "keys", fingerprint, height)
+        value["keys"].append({"fingerprint": "0x" + fingerprint.hex(), "storage": index})
 
     def add_voucher(
         self,
@@ -489,10 +489,10 @@ def refusal(
     return type(caught.value), caught.value.code
 
 
-def flipped(text: str, place: int = -1) -> str:
+def flipped(text: str, index: int = -1) -> str:
     """With another hexadecimal digit at a place."""
-    other = "1" if text[place] == "0" else "0"
-    return text[:place] + other + (text[place + 1 :] if place != -1 else "")
+    other = "1" if text[index] == "0" else "0"
+    return text[:index] + other + (text[index + 1 :] if index != -1 else "")
 
 
 # --- The complete proof ---------------------------------------------------------------------------
@@ -903,10 +903,10 @@ def test_two_different_certificates_of_one_key_are_refused(world: World) -> None
     office = world.office.statement
     for changes in ({"subject": b"\x07" * 32}, {"purpose": "dispute"}, {"not_after": 2**41}):
         second = world.sign(replace(CERTIFICATE, **changes), office)
-        for place in (0, 2, 3):
+        for index in (0, 2, 3):
             assert refusal(
                 world,
-                lambda value, second=second, place=place: value["statements"].insert(place, second),  # type: ignore[misc]
+                lambda value, second=second, index=index: value["statements"].insert(index, second),  # type: ignore[misc]
             ) == (Inconsistent, "certificate_twice")
 
 
@@ -1048,16 +1048,16 @@ def test_a_storage_value_that_the_header_does_not_prove_is_refused(
 
 def test_a_storage_value_the_profile_needs_must_be_proved(world: World) -> None:
     def other_member(value: Value) -> None:
-        place = world.add_word(value, "MemberDirectory", "members", BANK)
-        value["storage"][0] = value["storage"].pop(place)
+        index = world.add_word(value, "MemberDirectory", "members", BANK)
+        value["storage"][0] = value["storage"].pop(index)
 
     assert refusal(world, other_member) == (NotAnchored, "state_not_proved")
 
 
 def test_a_state_under_an_older_header_than_the_bundles_newest_is_refused(world: World) -> None:
     def older(value: Value) -> None:
-        place = world.add_word(value, "MemberDirectory", "members", OFFICE, world.anchored_at)
-        value["storage"][0] = value["storage"].pop(place)
+        index = world.add_word(value, "MemberDirectory", "members", OFFICE, world.anchored_at)
+        value["storage"][0] = value["storage"].pop(index)
 
     assert refusal(world, older) == (Inconsistent, "state_at_two_heights")
 
@@ -1067,8 +1067,8 @@ def test_an_anchors_size_and_root_are_of_one_block(world: World) -> None:
 
     def mix(value: Value) -> None:
         log_id = keccak256(checkpoint.log_origin(OFFICE, 0).encode())
-        place = world.add_word(value, "EvidenceLog", "roots", log_id, world.anchored_at)
-        value["storage"][value["logs"][0]["root"]] = value["storage"].pop(place)
+        index = world.add_word(value, "EvidenceLog", "roots", log_id, world.anchored_at)
+        value["storage"][value["logs"][0]["root"]] = value["storage"].pop(index)
 
     assert refusal(world, mix) == (NotAnchored, "anchor_not_proved")
 
@@ -1080,9 +1080,9 @@ def test_a_key_the_directory_does_not_show_is_refused(world: World) -> None:
 
     assert refusal(world, strangers_key) == (NotAnchored, "key_not_proved")
     # Another key's record, and another variable altogether, in place of the key's own.
-    for place in (2, 0):
+    for index in (2, 0):
         assert refusal(
-            world, lambda value, place=place: value["keys"][0].update(storage=place)
+            world, lambda value, index=index: value["keys"][0].update(storage=index)
         ) == (NotAnchored, "key_not_proved")  # type: ignore[misc]
 
 
@@ -1215,8 +1215,8 @@ def test_each_header_is_checked_against_the_validators_of_its_height(world: Worl
     def two_headers(value: Value) -> None:
         log_id = keccak256(checkpoint.log_origin(OFFICE, 0).encode())
         for variable, part in (("logs", "size"), ("roots", "root")):
-            place = world.add_word(value, "EvidenceLog", variable, log_id, world.anchored_at)
-            value["storage"][value["logs"][0][part]] = value["storage"].pop(place)
+            index = world.add_word(value, "EvidenceLog", variable, log_id, world.anchored_at)
+            value["storage"][value["logs"][0][part]] = value["storage"].pop(index)
 
     assert world.anchored_at < world.head
     assert world.verify(two_headers).height == world.head

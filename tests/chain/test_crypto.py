@@ -227,9 +227,9 @@ def test_half_the_order_is_the_highest_s() -> None:
 
 
 @given(st.integers(0, 63), st.integers(0, 7))
-def test_a_signature_with_a_bit_turned_is_no_longer_its_signers(place: int, bit: int) -> None:
+def test_a_signature_with_a_bit_turned_is_no_longer_its_signers(index: int, bit: int) -> None:
     signature = bytearray(sign_digest(KEY, DIGEST))
-    signature[place] ^= 1 << bit
+    signature[index] ^= 1 << bit
     assert signer_or_nobody(DIGEST, bytes(signature)) != address_of(KEY)
 
 

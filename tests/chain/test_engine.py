@@ -70,8 +70,8 @@ def refusal(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
     return done.returncode, found.group(1)
 
 
-def node_key(directory: Path, place: int = 1) -> bytes:
-    return bytes.fromhex((directory / f"validator-{place}" / "nodekey").read_text())
+def node_key(directory: Path, index: int = 1) -> bytes:
+    return bytes.fromhex((directory / f"validator-{index}" / "nodekey").read_text())
 
 
 # --- The command ----------------------------------------------------------------------------------
@@ -392,7 +392,7 @@ def test_a_network_is_made_whole_beside_its_place_and_never_over_another(tmp_pat
         "d",
         "e",
     ]
-    assert made.addresses == [address_of(node_key(directory, place)) for place in range(1, 6)]
+    assert made.addresses == [address_of(node_key(directory, index)) for index in range(1, 6)]
     assert (
         len(
             {
@@ -403,10 +403,10 @@ def test_a_network_is_made_whole_beside_its_place_and_never_over_another(tmp_pat
         )
         == 10
     )
-    for place in range(1, 6):
-        assert stat.S_IMODE((directory / f"validator-{place}" / "nodekey").stat().st_mode) == 0o600
+    for index in range(1, 6):
+        assert stat.S_IMODE((directory / f"validator-{index}" / "nodekey").stat().st_mode) == 0o600
         peers = json.loads(
-            (directory / f"validator-{place}" / "data" / "static-nodes.json").read_text()
+            (directory / f"validator-{index}" / "data" / "static-nodes.json").read_text()
         )
         assert len(peers) == 4
         assert all("@127.0.0.1:" in peer for peer in peers)
@@ -423,7 +423,7 @@ def test_a_network_is_made_whole_beside_its_place_and_never_over_another(tmp_pat
 
 
 def test_a_genesis_names_its_validators_gives_nobody_anything_and_leaves_no_vote_to_one() -> None:
-    addresses = ["0x" + f"{place:02x}" * 20 for place in (9, 3, 5, 7)]
+    addresses = ["0x" + f"{index:02x}" * 20 for index in (9, 3, 5, 7)]
     content = genesis(chain_id=1907, validators=addresses, timestamp=1_800_000_000)
     extra = bytes.fromhex(content["extraData"][2:])
     assert rlp.decode(extra[32:]) == [
@@ -528,8 +528,8 @@ def test_a_build_that_fails_says_why_and_leaves_no_program(
 # --- Blocks that are final stay -------------------------------------------------------------------
 
 
-def hashes(network: Network, place: int, top: int) -> list[str]:
-    return [network.block_hash(height, place) for height in range(top + 1)]
+def hashes(network: Network, index: int, top: int) -> list[str]:
+    return [network.block_hash(height, index) for height in range(top + 1)]
 
 
 def kill_all(network: Network) -> None:
@@ -590,24 +590,24 @@ def test_a_validator_that_ends_while_it_is_waited_for_is_named(kcn_network: Netw
 
 def test_four_validators_seal_each_block_by_at_least_three(kcn_network4: Network) -> None:
     kcn_network4.wait_for_height(3)
-    for place, url in enumerate(kcn_network4.rpc_urls):
+    for index, url in enumerate(kcn_network4.rpc_urls):
         block = Rpc([url]).call("kaia_getBlockByNumber", "0x3", False)
         assert len(require_final(from_rpc(block), kcn_network4.addresses)) >= 3
-        assert kcn_network4.block_hash(3, place) == kcn_network4.block_hash(3)
+        assert kcn_network4.block_hash(3, index) == kcn_network4.block_hash(3)
 
 
 def test_four_validators_killed_at_once_come_back_with_the_same_blocks_and_go_on(
     kcn_network4: Network,
 ) -> None:
     kcn_network4.wait_for_height(8)
-    top = min(kcn_network4.height(place) or 0 for place in range(4))
+    top = min(kcn_network4.height(index) or 0 for index in range(4))
     known = hashes(kcn_network4, 0, top)
     kill_all(kcn_network4)
     assert [item["pid"] for item in kcn_network4.status()] == [None] * 4
     kcn_network4.start()
     kcn_network4.wait_for_height(top + 3)
-    for place in range(4):
-        assert hashes(kcn_network4, place, top) == known
+    for index in range(4):
+        assert hashes(kcn_network4, index, top) == known
 
 
 def test_a_validator_that_was_away_lags_and_then_has_the_same_blocks(kcn_network4: Network) -> None:
@@ -622,7 +622,7 @@ def test_a_validator_that_was_away_lags_and_then_has_the_same_blocks(kcn_network
     kcn_network4.start_one(3)
     kcn_network4.wait_for_height(before + 3, places=range(4))
     for height in range(before, before + 4):
-        assert len({kcn_network4.block_hash(height, place) for place in range(4)}) == 1
+        assert len({kcn_network4.block_hash(height, index) for index in range(4)}) == 1
 
 
 def test_a_validator_whose_data_is_lost_copies_the_chain_from_the_others(
@@ -644,15 +644,15 @@ def test_validators_that_lost_the_chain_do_not_begin_another_in_its_place(
     kcn_network4.wait_for_height(3)
     known = hashes(kcn_network4, 0, 3)
     kill_all(kcn_network4)
-    for place in range(3):
-        home = kcn_network4.directory / f"validator-{place + 1}"
+    for index in range(3):
+        home = kcn_network4.directory / f"validator-{index + 1}"
         (home / "data").rename(home / "kept")
     with pytest.raises(Unavailable) as caught:
         kcn_network4.start()
     assert caught.value.code == "chain_data_missing"
     assert next(kcn_network4.pids(), None) is None
-    for place in range(3):
-        home = kcn_network4.directory / f"validator-{place + 1}"
+    for index in range(3):
+        home = kcn_network4.directory / f"validator-{index + 1}"
         (home / "kept").rename(home / "data")
     kcn_network4.start()
     assert hashes(kcn_network4, 0, 3) == known

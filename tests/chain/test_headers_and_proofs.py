@@ -54,8 +54,8 @@ def test_a_block_agreed_on_in_a_later_round_hashes_to_its_own_hash_and_is_final(
 
 def test_no_header_with_a_byte_changed_is_final(recorded: dict[str, Any]) -> None:
     raw = from_rpc(recorded["header"]).raw
-    for place in range(len(raw)):
-        changed = raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+    for index in range(len(raw)):
+        changed = raw[:index] + bytes([raw[index] ^ 1]) + raw[index + 1 :]
         with pytest.raises(VerificationError):
             require_final(parse(changed), recorded["validators"])
 
@@ -104,7 +104,7 @@ def test_two_groups_of_enough_seals_always_share_an_honest_validator(n: int, nee
 
 def test_a_recorded_slot_and_an_absent_one_are_proved(recorded: dict[str, Any]) -> None:
     header = from_rpc(recorded["header"])
-    known, absent = (StorageProof.from_rpc(recorded["proof"], place) for place in (0, 1))
+    known, absent = (StorageProof.from_rpc(recorded["proof"], index) for index in (0, 1))
     word = known.verify(header.state_root)
     assert 0 < word & (2**48 - 1) <= header.number
     assert absent.verify(header.state_root) == 0
@@ -112,8 +112,8 @@ def test_a_recorded_slot_and_an_absent_one_are_proved(recorded: dict[str, Any]) 
 
 def test_a_storage_proof_with_any_byte_changed_is_refused(recorded: dict[str, Any]) -> None:
     header = from_rpc(recorded["header"])
-    for place in (0, 1):
-        proof = StorageProof.from_rpc(recorded["proof"], place)
+    for index in (0, 1):
+        proof = StorageProof.from_rpc(recorded["proof"], index)
         for kind in ("account_proof", "storage_proof"):
             nodes = getattr(proof, kind)
             for number, node in enumerate(nodes):

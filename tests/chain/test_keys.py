@@ -79,11 +79,11 @@ def test_a_wrong_passphrase_is_told_from_a_damaged_file() -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(place=st.integers(0, len(SEALED) - 2), mask=st.integers(1, 255))
+@given(index=st.integers(0, len(SEALED) - 2), mask=st.integers(1, 255))
 def test_a_key_file_with_any_byte_changed_is_corrupt_or_still_the_same_key(
-    place: int, mask: int
+    index: int, mask: int
 ) -> None:
-    changed = SEALED[:place] + bytes([SEALED[place] ^ mask]) + SEALED[place + 1 :]
+    changed = SEALED[:index] + bytes([SEALED[index] ^ mask]) + SEALED[index + 1 :]
     try:
         outcome: Any = reopened(changed)
     except BadInput as error:
@@ -193,8 +193,8 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_signature_recovers_to_its_address_is_low_s_and_deterministic() -> None:
     signer: Signer = Secp256k1Signer(PRIVATE)
     assert signer.address == address_of(PRIVATE)
-    for place in range(50):
-        digest = keccak256(bytes([place]))
+    for index in range(50):
+        digest = keccak256(bytes([index]))
         signature = signer.sign_digest(digest)
         assert len(signature) == 65
         assert signature[64] in (27, 28)

@@ -30,10 +30,10 @@ def changed(**fields: Any) -> bytes:
     body = json.loads(FILE)
     for path, value in fields.items():
         *above, last = path.split("__")
-        place = body
+        index = body
         for name in above:
-            place = place[name]
-        place[last] = value
+            index = index[name]
+        index[last] = value
     return json.dumps(body).encode()
 
 

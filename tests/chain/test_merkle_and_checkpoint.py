@@ -122,15 +122,15 @@ def test_no_checkpoint_with_a_byte_changed_is_read_as_cosigned() -> None:
     note = sign(HEAD, LOG)
     own = len(note.encode())
     data = (note + cosign(note, "supervisor", WITNESS, timestamp=1_700_000_000)).encode()
-    for place in range(len(data)):
-        changed = (data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]).decode(
+    for index in range(len(data)):
+        changed = (data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]).decode(
             "utf-8", "replace"
         )
         try:
             read = verify(changed, log_key=LOG.public_key, witnesses=KNOWN)
         except VerificationError:
             continue
-        assert place >= own
+        assert index >= own
         assert (read.checkpoint, read.witnesses, read.ignored) == (HEAD, {}, 1)
 
 

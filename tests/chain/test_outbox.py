@@ -217,7 +217,7 @@ def test_a_claim_overtakes_a_thousand_bulk_calls(throwaway: Any, database: Datab
             bulk = {"operation": f"bulk-{number}", "log": 1_000 + number, "priority": Priority.BULK}
             anchor(session, throwaway, 1, **bulk)
 
-    def place(operation: str) -> int | None:
+    def index(operation: str) -> int | None:
         with database.read() as session:
             found: int | None = session.scalar(
                 sa.select(CALLS.c.nonce).where(CALLS.c.operation_id == operation)
@@ -229,13 +229,13 @@ def test_a_claim_overtakes_a_thousand_bulk_calls(throwaway: Any, database: Datab
     database.write(flood)
     database.write(lambda session: anchor(session, throwaway, 1, priority=Priority.URGENT))
     with working(worker_of(throwaway, database, batch=20, max_bulk_in_flight=40)):
-        wait_until(lambda: place("bulk-39") is not None)
-        assert place("anchor-1") in (start, start + 1), "it was queued last and goes first"
+        wait_until(lambda: index("bulk-39") is not None)
+        assert index("anchor-1") in (start, start + 1), "it was queued last and goes first"
         # No block comes: what is in flight now is all that a second one may have before it.
         database.write(lambda session: anchor(session, throwaway, 2, priority=Priority.URGENT))
-        wait_until(lambda: place("anchor-2") is not None)
-        assert place("anchor-2") <= start + 40 + 1
-        assert place("bulk-1200") is None
+        wait_until(lambda: index("anchor-2") is not None)
+        assert index("anchor-2") <= start + 40 + 1
+        assert index("bulk-1200") is None
 
 
 def test_a_call_does_not_overtake_one_that_the_contract_needs_first(

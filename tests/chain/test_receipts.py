@@ -61,7 +61,7 @@ def test_no_receipt_can_be_changed_left_out_doubled_or_moved(recorded: dict[str,
     for block in recorded["blocks"][1:]:
         receipts, root = block["receipts"], header_of(recorded, block).receipts_root
         forged = [receipts[1:], receipts[:-1], [*receipts, receipts[-1]], receipts[::-1]]
-        for place, receipt in enumerate(receipts):
+        for index, receipt in enumerate(receipts):
             changes: list[dict[str, Any]] = [
                 {"status": "0x1" if receipt["status"] == "0x0" else "0x0", "txError": "0x8"},
                 {"gasUsed": hex(int(receipt["gasUsed"], 16) + 1)},
@@ -81,7 +81,7 @@ def test_no_receipt_can_be_changed_left_out_doubled_or_moved(recorded: dict[str,
                     ]
                     changes.append({"logs": logs})
             forged += [
-                [*receipts[:place], {**receipt, **change}, *receipts[place + 1 :]]
+                [*receipts[:index], {**receipt, **change}, *receipts[index + 1 :]]
                 for change in changes
             ]
         assert all(root_of(receipts) != root for receipts in forged)

@@ -284,8 +284,8 @@ def tampered(record: dict[str, Any], change: Callable[[dict[str, Any]], None]) -
     return node
 
 
-def flip(text: str, place: int) -> str:
-    return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
+def flip(text: str, index: int) -> str:
+    return text[:index] + ("0" if text[index] != "0" else "1") + text[index + 1 :]
 
 
 TAMPERINGS: dict[str, Callable[[dict[str, Any]], None]] = {

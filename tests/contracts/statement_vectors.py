@@ -94,47 +94,49 @@ def _is_struct(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Struct)
 
 
-def _value(hint: Any, codec: Codec, place: str, case: int) -> Any:
+def _value(hint: Any, codec: Codec, position: str, case: int) -> Any:
     if get_origin(hint) is tuple:
         item = get_args(hint)[0]
-        return tuple(_item(item, f"{place}[{index}]", case) for index in range(ARRAY_LENGTHS[case]))
+        return tuple(
+            _item(item, f"{position}[{index}]", case) for index in range(ARRAY_LENGTHS[case])
+        )
     if codec.solidity == "bool":
         return case % 2 == 1
     if codec.solidity.startswith("uint"):
-        return _integer(int(codec.solidity[4:]), place, case)
+        return _integer(int(codec.solidity[4:]), position, case)
     size = 20 if codec.solidity == "address" else int(codec.solidity[5:])
-    raw = b"\xff" * size if case == 1 else _bytes(place, case)[:size] if case else bytes(size)
+    raw = b"\xff" * size if case == 1 else _bytes(position, case)[:size] if case else bytes(size)
     if codec.solidity == "address":
         return _hex(raw)
     if codec.solidity == "bytes18":
-        return _letters(_MEMBER_LETTERS, 18, place, case)
-    return raw if _takes_bytes(codec) else _letters(_CODE_LETTERS, 31, place, case)
+        return _letters(_MEMBER_LETTERS, 18, position, case)
+    return raw if _takes_bytes(codec) else _letters(_CODE_LETTERS, 31, position, case)
 
 
-def _item(hint: Any, place: str, case: int) -> Any:
+def _item(hint: Any, index: str, case: int) -> Any:
     """An array's item: bytes32, or a struct with values of its own for each place."""
     if not _is_struct(hint):
-        return b"\xff" * 32 if case == 1 else _bytes(place, case)
+        return b"\xff" * 32 if case == 1 else _bytes(index, case)
     hints = get_type_hints(hint, include_extras=True)
     return hint(
         **{
-            name: _value(hints[name], codec, f"{place}.{name}", case)
+            name: _value(hints[name], codec, f"{index}.{name}", case)
             for name, codec in hint._codecs()
         }
     )
 
 
-def _integer(bits: int, place: str, case: int) -> int:
+def _integer(bits: int, index: str, case: int) -> int:
     if case < 2:
         return (1 << bits) - 1 if case else 0
-    return int.from_bytes(_bytes(place, case), "big") % (1 << bits)
+    return int.from_bytes(_bytes(index, case), "big") % (1 << bits)
 
 
-def _letters(alphabet: str, longest: int, place: str, case: int) -> str:
+def _letters(alphabet: str, longest: int, index: str, case: int) -> str:
     """Empty, the longest possible, then of any length; a member id has one length."""
     if case == 0:
         return ""
-    digits = _bytes(place, case)
+    digits = _bytes(index, case)
     length = longest if case == 1 or longest == 18 else 1 + digits[31] % longest
     return "".join(alphabet[digit % len(alphabet)] for digit in digits[:length])
 
@@ -143,8 +145,8 @@ def _takes_bytes(codec: Codec) -> bool:
     return isinstance(codec.from_contract(bytes(32)), bytes)
 
 
-def _bytes(place: str, case: int) -> bytes:
-    return hashlib.sha256(f"{place} {case}".encode()).digest()
+def _bytes(index: str, case: int) -> bytes:
+    return hashlib.sha256(f"{index} {case}".encode()).digest()
 
 
 def _hex(value: bytes) -> str:

@@ -343,8 +343,8 @@ def market(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) 
     nodes: dict[str, Node] = {}
     try:
         organisations = {
-            role: Organisation.make(role, with_check_character(f"11440700MB2X0C{place:03d}"), roles)
-            for place, (role, roles) in enumerate(ROLES.items())
+            role: Organisation.make(role, with_check_character(f"11440700MB2X0C{index:03d}"), roles)
+            for index, (role, roles) in enumerate(ROLES.items())
         }
         founders = [organisations[role] for role in FOUNDERS]
         deployment = deploy(

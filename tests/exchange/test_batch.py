@@ -91,7 +91,7 @@ def test_each_call_of_a_batch_ends_on_its_own_and_in_its_place(
         ("refused", "purpose_not_granted"),
         ("served", ""),
     ]
-    assert [results[place]["record"] for place in (0, 7)] == [{"seniority": 3}, {"seniority": 4}]
+    assert [results[index]["record"] for index in (0, 7)] == [{"seniority": 3}, {"seniority": 4}]
     assert owed(market, agreement_id) == before + 2 * 50
 
 

@@ -134,7 +134,7 @@ UNSPEAKABLE = [
 @pytest.mark.parametrize(
     "value",
     UNSPEAKABLE,
-    ids=[type(item).__name__ + str(place) for place, item in enumerate(UNSPEAKABLE)],
+    ids=[type(item).__name__ + str(index) for index, item in enumerate(UNSPEAKABLE)],
 )
 def test_a_value_that_json_cannot_hold_is_refused_and_breaks_no_neighbour(
     market: Market, agreement_id: bytes, value: Any, monkeypatch: pytest.MonkeyPatch
@@ -215,7 +215,7 @@ def test_unknown_subjects_are_limited_by_grant_also_over_agreements_and_a_restar
     grant_id, other = market.grant(), market.grant()
     first, second, elsewhere = market.open(grant_id), market.open(grant_id), market.open(other)
     asked = [
-        market.call(value, 900 + place).reason for place, value in enumerate((first, second, first))
+        market.call(value, 900 + index).reason for index, value in enumerate((first, second, first))
     ]
     assert asked == ["subject_unknown"] * 3
     refused = [market.call(first, 1), market.call(second, 999)]

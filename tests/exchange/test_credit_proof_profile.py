@@ -135,9 +135,9 @@ def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(
     market: Market, reported: dict[str, Any]
 ) -> None:
     for section in ("statements", "storage", "keys"):
-        for place in range(len(json.loads(reported["bundle"])[section])):
+        for index in range(len(json.loads(reported["bundle"])[section])):
             value = json.loads(reported["bundle"])
-            del value[section][place]
+            del value[section][index]
             with pytest.raises(VerificationError):
                 checked(market, dumps(value))
 

@@ -135,8 +135,8 @@ def test_a_lane_with_a_hole_is_refused(market: Market, traded: tuple[bytes, byte
 
 def test_no_changed_byte_passes(market: Market, traded: tuple[bytes, bytes]) -> None:
     data = traded[0]
-    for place in range(0, len(data), max(1, len(data) // 97)):
+    for index in range(0, len(data), max(1, len(data) // 97)):
         changed = bytearray(data)
-        changed[place] ^= 1
+        changed[index] ^= 1
         with pytest.raises(VerificationError):
             verify(bytes(changed), market.trust, CHECKERS)

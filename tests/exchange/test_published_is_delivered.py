@@ -47,12 +47,12 @@ def rows() -> list[dict[str, str]]:
     return [
         {
             KEY: code,
-            "age": str(20 + place),
-            "city": f"城{place}",
-            "income": f"{1000 + place}.50",
-            "member": "true" if place % 2 else "false",
+            "age": str(20 + index),
+            "city": f"城{index}",
+            "income": f"{1000 + index}.50",
+            "member": "true" if index % 2 else "false",
         }
-        for place, code in enumerate(SUBJECTS)
+        for index, code in enumerate(SUBJECTS)
     ]
 
 
@@ -169,14 +169,14 @@ def _whole(shop: Shop) -> Iterator[None]:
     shop.forget()
 
 
-def served(place: int) -> dict[str, Any]:
+def served(index: int) -> dict[str, Any]:
     """What an untouched record is delivered as."""
-    low, income = (20 + place) // 10 * 10, (1000 + place) // 100 * 100
+    low, income = (20 + index) // 10 * 10, (1000 + index) // 100 * 100
     return {
         "age": f"{low}-{low + 9}",
-        "city": f"城{place}",
+        "city": f"城{index}",
         "income": str(income),
-        "member": place % 2 == 1,
+        "member": index % 2 == 1,
     }
 
 
@@ -358,7 +358,7 @@ def test_a_drifted_record_leaves_the_others_of_its_exchange_alone(shop: Shop) ->
     results = shop.ask(*SUBJECTS[:8])
     assert [result.reason for result in results] == ["", "", "", "source_drift", "", "", "", ""]
     assert [result.content["record"] for result in results if result.content] == [
-        served(place) for place in range(8) if place != 3
+        served(index) for index in range(8) if index != 3
     ]
 
 
@@ -459,19 +459,19 @@ def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(
     for _ in range(rounds):
         table, originals, places = rows(), rows(), chance.sample(range(len(SUBJECTS)), 12)
         touched = places[:10]
-        for place in touched:
+        for index in touched:
             column = chance.choice(COLUMNS)
             others = [
                 value
                 for value in (*ODD, originals[chance.choice(places[10:])][column])
-                if value != originals[place][column]
+                if value != originals[index][column]
             ]
-            table[place][column] = chance.choice(others)
+            table[index][column] = chance.choice(others)
         chance.shuffle(table)
         write(shop.path, table)
-        results = shop.ask(*(SUBJECTS[place] for place in places))
-        for place, result in zip(places, results, strict=True):
-            if place in touched:
+        results = shop.ask(*(SUBJECTS[index] for index in places))
+        for index, result in zip(places, results, strict=True):
+            if index in touched:
                 assert (result.status, result.reason, result.amount, result.content) == (
                     CallStatus.REFUSED,
                     "source_drift",
@@ -480,7 +480,7 @@ def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(
                 )
                 altered_calls += 1
             else:
-                assert result.content == {"record": served(place)}
+                assert result.content == {"record": served(index)}
                 untouched += 1
     assert (altered_calls, untouched) == (10 * rounds, 2 * rounds)
     assert incidents.total(shop.context) - before == 10 * rounds

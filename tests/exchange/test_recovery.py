@@ -401,14 +401,14 @@ def test_a_side_that_hides_the_last_places_is_told_by_the_log(
 
 
 def edited(
-    market: Market, place: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any
+    market: Market, index: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any
 ) -> None:
     """One field of a place changed and signed again by that node."""
-    statement = kind.from_json({**place[name]["statement"], **changes})
+    statement = kind.from_json({**index[name]["statement"], **changes})
     signature = signer.context.signers[KeyPurpose.STATEMENT].sign_digest(
         statement.digest(signer.context.domain("TradeSettlement"))
     )
-    place[name] = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
+    index[name] = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
 
 
 def request(market: Market, places: list[Any], at: int, **changes: Any) -> None:
@@ -543,10 +543,10 @@ def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(
     under_way(market, agreement_id, key="second")
 
     def lie(answer: Any) -> Any:
-        for place in answer.get("positions", [])[:1]:
-            request(market, [place], 0, expiry=2**40)
-            asked = UsageRequest.from_json(place["request"]["statement"])
-            receipt(market, [place], 0, request="0x" + asked.struct_hash().hex())
+        for index in answer.get("positions", [])[:1]:
+            request(market, [index], 0, expiry=2**40)
+            asked = UsageRequest.from_json(index["request"]["statement"])
+            receipt(market, [index], 0, request="0x" + asked.struct_hash().hex())
         return answer
 
     market.bank.peers.altered = lie

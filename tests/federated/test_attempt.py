@@ -134,18 +134,18 @@ class Line:
         self.count = 0
 
     async def send(self, frame: Sequence[Buffer]) -> None:
-        whole, place = b"".join(frame), self.count
+        whole, index = b"".join(frame), self.count
         self.count += 1
         if self._held:
             await self._wire.send([whole])
             whole, self._held = self._held, b""
-        elif place == self._at and self._swap:
+        elif index == self._at and self._swap:
             self._held = whole
             asyncio.get_running_loop().call_later(
                 0.3, lambda: asyncio.ensure_future(self._release())
             )
             return
-        elif place == self._at:
+        elif index == self._at:
             altered = self._act(whole)
             if altered is None:
                 await self.close()

@@ -63,7 +63,7 @@ def homes(tmp_path: Path, common: list[str]) -> dict[str, Path]:
         (home / "peers").mkdir()
         (home / "peers" / "it.pem").write_bytes((homes[other] / "certificate.pem").read_bytes())
         (home / "rows.csv").write_text(
-            "code\n" + "\n".join([*common, *(f"{name}-{place}" for place in range(500))]) + "\n"
+            "code\n" + "\n".join([*common, *(f"{name}-{index}" for index in range(500))]) + "\n"
         )
         with (home / "party.toml").open("a") as file:
             file.write(
@@ -270,7 +270,7 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(
     few = {name: (homes[name] / "rows.csv").read_bytes() for name in PARTIES}
     for name in PARTIES:
         with (homes[name] / "rows.csv").open("a") as file:
-            file.writelines(f"{name}{place:015d}\n" for place in range(200_000))
+            file.writelines(f"{name}{index:015d}\n" for index in range(200_000))
     approve(homes, spec)
     tax = start("run", spec, "--party", config(homes, "tax"))
     bank = start("run", spec, "--party", config(homes, "bank"))

@@ -67,7 +67,7 @@ class Street:
 
     async def fill(self, name: str) -> list[TlsWire]:
         """All of a peer's places, with connections that stand."""
-        wires = [await self.knock(name, f"job-{place}") for place in range(MAX_PENDING)]
+        wires = [await self.knock(name, f"job-{index}") for index in range(MAX_PENDING)]
         return [wire for wire in wires if wire is not None]
 
     @contextlib.asynccontextmanager

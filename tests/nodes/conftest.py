@@ -58,8 +58,8 @@ class TestNetwork:
         )
 
 
-def member_id(place: int) -> str:
-    return with_check_character(f"11440700MB2N0D{place:03d}")
+def member_id(index: int) -> str:
+    return with_check_character(f"11440700MB2N0D{index:03d}")
 
 
 SOURCE = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'

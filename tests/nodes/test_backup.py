@@ -87,7 +87,7 @@ def writers(config: NodeConfig) -> Iterator[threading.Event]:
             number += 3
             begun.set()
 
-    threads = [threading.Thread(target=write, args=(1_000 + place,)) for place in range(3)]
+    threads = [threading.Thread(target=write, args=(1_000 + index,)) for index in range(3)]
     for thread in threads:
         thread.start()
     try:
@@ -169,8 +169,8 @@ def test_each_byte_changed_anywhere_keeps_a_backup_from_being_restored(
     file = tmp_path / "node.backup"
     backups.backup(node, file, [key[1]], quiet)
     data = file.read_bytes()
-    for place in (0, 30, len(data) // 3, len(data) // 2, len(data) - 1):
-        file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    for index in (0, 30, len(data) // 3, len(data) // 2, len(data) - 1):
+        file.write_bytes(data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :])
         _refused(file, key[0], tmp_path, "backup_malformed", "backup_key_wrong")
     for size in (0, 1, len(data) // 2, len(data) - 1):
         file.write_bytes(data[:size])

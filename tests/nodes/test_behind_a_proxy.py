@@ -227,9 +227,9 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def example(place: int, changes: dict[str, str]) -> str:
+def example(index: int, changes: dict[str, str]) -> str:
     """A configuration of the page with its names and addresses replaced by the test's."""
-    block = re.findall(r"```nginx\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[place]
+    block = re.findall(r"```nginx\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[index]
     for old, new in changes.items():
         assert old in block, old
         block = block.replace(old, new)

@@ -56,7 +56,7 @@ def test_an_unknown_key_is_named(
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "key"),
+    ("index", "value", "key"),
     [
         (("roles",), ["departement"], "roles"),
         (("member",), "short", "member"),
@@ -84,12 +84,12 @@ def test_an_unknown_key_is_named(
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(
-    minimal: dict[str, Any], place: tuple[str, ...], value: Any, key: str
+    minimal: dict[str, Any], index: tuple[str, ...], value: Any, key: str
 ) -> None:
     target = minimal
-    for part in place[:-1]:
+    for part in index[:-1]:
         target = target[part]
-    target[place[-1]] = value
+    target[index[-1]] = value
     error = refusal_of(minimal)
     assert error.code == "config_invalid"
     assert str(error.context["key"]).startswith(key)

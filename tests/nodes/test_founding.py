@@ -26,11 +26,11 @@ ROLES = (("operator",), ("supervisor",), ("department",), ("bank", "subject"))
 def organisations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four laid-out nodes: ``1`` to ``4``, their administrators' keys beside them."""
     root = tmp_path_factory.mktemp("founders")
-    for place, roles in enumerate(ROLES, start=1):
+    for index, roles in enumerate(ROLES, start=1):
         plan = NodePlan(
-            root / str(place),
-            with_check_character(f"11440700MB2F0D{place:03d}"),
-            f"Organisation {place}",
+            root / str(index),
+            with_check_character(f"11440700MB2F0D{index:03d}"),
+            f"Organisation {index}",
             roles,
         )
         initialise(
@@ -39,18 +39,18 @@ def organisations(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 plan.member,
                 plan.name,
                 roles,
-                admin_key=root / f"admin-{place}.json",
+                admin_key=root / f"admin-{index}.json",
             )
         )
     return root
 
 
 def admissions(root: Path, *places: int) -> list[Admission]:
-    return [Admission.load(root / str(place) / "admission.json") for place in places]
+    return [Admission.load(root / str(index) / "admission.json") for index in places]
 
 
 def keys(root: Path, *places: int) -> list[Secp256k1Signer]:
-    return [open_person_key(root / f"admin-{place}.json") for place in places]
+    return [open_person_key(root / f"admin-{index}.json") for index in places]
 
 
 def lacking(url: str, deployment: Deployment, wanted: Sequence[Admission]) -> list[Any]:
@@ -77,10 +77,10 @@ def test_the_command_founds_a_network_and_again_changes_nothing(
 ) -> None:
     out = tmp_path / "deployment.json"
     arguments = ["found", "--rpc", anvil, "--out", str(out)]
-    for place in (1, 2, 3, 4):
-        arguments += ["--admission", str(organisations / str(place) / "admission.json")]
-    for place in (1, 3):
-        arguments += ["--admin-key", str(organisations / f"admin-{place}.json")]
+    for index in (1, 2, 3, 4):
+        arguments += ["--admission", str(organisations / str(index) / "admission.json")]
+    for index in (1, 3):
+        arguments += ["--admin-key", str(organisations / f"admin-{index}.json")]
     assert main(arguments) == 0
     assert lacking(anvil, Deployment.load(out), admissions(organisations, 1, 2, 3, 4)) == []
     assert Deployment.load(out).min_close_window == CloseWindow(86_400, 86_400), (
@@ -116,10 +116,10 @@ def test_the_shortest_closing_window_is_what_the_founders_say(
 ) -> None:
     out = tmp_path / "deployment.json"
     arguments = ["found", "--rpc", anvil, "--out", str(out)]
-    for place in (1, 2, 3):
-        arguments += ["--admission", str(organisations / str(place) / "admission.json")]
-    for place in (1, 2):
-        arguments += ["--admin-key", str(organisations / f"admin-{place}.json")]
+    for index in (1, 2, 3):
+        arguments += ["--admission", str(organisations / str(index) / "admission.json")]
+    for index in (1, 2):
+        arguments += ["--admin-key", str(organisations / f"admin-{index}.json")]
     assert main([*arguments, "--min-window-seconds", "7776001"]) == 2
     assert not out.exists(), "nothing was put on the chain"
     assert main([*arguments, "--min-window-seconds", "60", "--min-window-blocks", "5"]) == 0

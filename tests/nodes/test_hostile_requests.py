@@ -203,13 +203,13 @@ def test_nothing_in_a_body_makes_a_node_fail(caller: Caller) -> None:
         if body is None:
             continue
         role = caller.role(method, path)
-        for place in places(body):
+        for index in places(body):
             for value in VALUES:
                 status, said = caller.send(
-                    method, filled(path), json.dumps(put(body, place, value)).encode(), role=role
+                    method, filled(path), json.dumps(put(body, index, value)).encode(), role=role
                 )
                 if not sound(status, said):
-                    failed.append((method, path, place, repr(value)[:40], status, said))
+                    failed.append((method, path, index, repr(value)[:40], status, said))
     assert failed == []
 
 

@@ -56,16 +56,16 @@ def laid_out(network: TestNetwork, tmp_path: Path) -> Iterator[Node]:
     made: list[Organisation] = []
 
     def make(
-        place: int, *, workers: dict[str, Any] | None = None, **changed_urls: str
+        index: int, *, workers: dict[str, Any] | None = None, **changed_urls: str
     ) -> Organisation:
         peers = {
             other.member: peer_entry(other.admission, changed_urls.get(other.plan.name, other.url))
             for other in network.organisations
         }
-        member = with_check_character(f"11440700MB2N0H{place:03d}")
+        member = with_check_character(f"11440700MB2N0H{index:03d}")
         wanted = OrganisationPlan(
             member,
-            f"newcomer {place}",
+            f"newcomer {index}",
             ("department",),
             extra_tables={"workers": {**QUICK, **(workers or {})}, "peers": peers},
         )
@@ -288,11 +288,11 @@ def test_a_certificate_that_ends_soon_and_is_not_renewed_is_a_warning(
 # --- Clocks -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("place", "shift", "side"), [(6, SHIFT, "ahead"), (7, -SHIFT, "behind")])
+@pytest.mark.parametrize(("index", "shift", "side"), [(6, SHIFT, "ahead"), (7, -SHIFT, "behind")])
 def test_a_clock_that_is_off_is_named_by_its_node_and_by_who_refuses_its_requests(
-    network: TestNetwork, laid_out: Node, place: int, shift: float, side: str
+    network: TestNetwork, laid_out: Node, index: int, shift: float, side: str
 ) -> None:
-    node = laid_out(place)
+    node = laid_out(index)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [
         sys.executable,

@@ -200,8 +200,8 @@ def copied(source: Path, target: Path) -> None:
         now.backup(copy)
 
 
-def member_of(place: int) -> str:
-    return with_check_character(f"11440700MB2N0E{place:03d}")
+def member_of(index: int) -> str:
+    return with_check_character(f"11440700MB2N0E{index:03d}")
 
 
 def test_the_api_process_never_opens_the_transaction_key(department: Organisation) -> None:
@@ -234,8 +234,8 @@ def test_what_was_acknowledged_outlives_kill_9(
 ) -> None:
     clerk = department.client("clerk")
     kept = []
-    for place in range(3):
-        kept.append(clerk.post("/v1/assets", publication(f"people-kill-{place}"))["assetId"])
+    for index in range(3):
+        kept.append(clerk.post("/v1/assets", publication(f"people-kill-{index}"))["assetId"])
         department.node.kill()
         department.node.kill_outbox()
         clerk.close()

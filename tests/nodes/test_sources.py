@@ -140,7 +140,7 @@ def test_a_large_csv_is_read_in_bounded_memory(tmp_path: Path) -> None:
     with (tmp_path / "big.csv").open("w") as file:
         file.write("id,a,b\n")
         padding = "x" * 980
-        file.writelines(f"id-{place:09d},{place},{padding}\n" for place in range(rows))
+        file.writelines(f"id-{index:09d},{index},{padding}\n" for index in range(rows))
     assert (tmp_path / "big.csv").stat().st_size > 198_000_000
     # A process of its own, so that what other tests held does not count.
     command = [sys.executable, "-c", READER, str(tmp_path / "big.csv")]
@@ -155,7 +155,7 @@ def test_a_large_csv_is_read_in_bounded_memory(tmp_path: Path) -> None:
 def test_parquet_gives_the_same_records(tmp_path: Path) -> None:
     table = pa.table(
         {
-            "id": pa.array([f"k{place}" for place in range(10_000)]),
+            "id": pa.array([f"k{index}" for index in range(10_000)]),
             "n": pa.array(range(10_000), pa.int64()),
             "f": pa.array([0.5] * 10_000),
             "d": pa.array([datetime.date(2024, 1, 2)] * 10_000),
@@ -193,18 +193,18 @@ def test_a_damaged_parquet_file_is_refused_by_code_wherever_the_damage_lies(tmp_
     whole = tmp_path / "whole.parquet"
     pq.write_table(
         pa.table(
-            {"id": [f"k{place}" for place in range(50)], "a": [f"值{place}" for place in range(50)]}
+            {"id": [f"k{index}" for index in range(50)], "a": [f"值{index}" for index in range(50)]}
         ),
         whole,
     )
     raw = whole.read_bytes()
     codes = set()
-    for place in range(0, len(raw), 3):
+    for index in range(0, len(raw), 3):
         (tmp_path / "a.parquet").write_bytes(
-            raw[:place] + bytes([raw[place] ^ 0x91]) + raw[place + 1 :]
+            raw[:index] + bytes([raw[index] ^ 0x91]) + raw[index + 1 :]
         )
         entry = SourceEntry(url=f"parquet://{tmp_path}/a.parquet", key="id")
-        source = open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i" / str(place))
+        source = open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i" / str(index))
         for read in (
             source.schema,
             lambda source=source: list(source.rows()),
@@ -246,8 +246,8 @@ def database(tmp_path: Path) -> str:
         )
         connection.execute(sa.text("CREATE TABLE twice (id TEXT, n INTEGER)"))
         connection.execute(sa.text("CREATE TABLE numbered (id INTEGER, n INTEGER)"))
-        for place in range(2_500):
-            values = {"i": f"k{place:05d}", "n": place}
+        for index in range(2_500):
+            values = {"i": f"k{index:05d}", "n": index}
             connection.execute(sa.text("INSERT INTO people VALUES (:i, :n, 1.5, 1)"), values)
         connection.execute(sa.text("INSERT INTO twice VALUES ('a', 1), ('a', 2)"))
         connection.execute(sa.text("INSERT INTO numbered VALUES (7, 1)"))

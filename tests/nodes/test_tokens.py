@@ -269,11 +269,11 @@ def test_a_token_from_before_the_machine_booted_is_refused(tmp_path: Path) -> No
 def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_other_out_of_step(
     tmp_path: Path,
 ) -> None:
-    path, nonces = tmp_path / "nonces", [bytes([place]) * 16 for place in range(5)]
+    path, nonces = tmp_path / "nonces", [bytes([index]) * 16 for index in range(5)]
     kept = NonceLog(path, clock=lambda: 100.0, booted_at=0.0)
 
-    def use(log: NonceLog, place: int) -> bool:
-        return log.use(nonces[place], 150, issued_at=100, now=100)
+    def use(log: NonceLog, index: int) -> bool:
+        return log.use(nonces[index], 150, issued_at=100, now=100)
 
     assert use(kept, 0)
     assert use(kept, 1)
@@ -289,14 +289,14 @@ def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_
     assert use(kept, 3)
     kept.close()
     again = NonceLog(path, clock=lambda: 101.0, booted_at=0.0)
-    assert [use(again, place) for place in (0, 1, 3)] == [False] * 3
+    assert [use(again, index) for index in (0, 1, 3)] == [False] * 3
     assert use(again, 2), "what was refused was not used"
 
 
 def test_a_full_disk_during_pruning_is_reported_and_recovers(tmp_path: Path) -> None:
     now = [100.0]
     kept = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0.0)
-    assert all(kept.use(bytes([place]) * 16, 10_000, issued_at=100, now=100) for place in range(3))
+    assert all(kept.use(bytes([index]) * 16, 10_000, issued_at=100, now=100) for index in range(3))
     now[0] = 1_000.0
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))

@@ -372,8 +372,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     nodes: dict[str, Node] = {}
     try:
         organisations = {
-            name: Organisation.make(name, with_check_character(f"11440703QL{place:07d}"), roles)
-            for place, (name, roles) in enumerate(ORGANISATIONS.items())
+            name: Organisation.make(name, with_check_character(f"11440703QL{index:07d}"), roles)
+            for index, (name, roles) in enumerate(ORGANISATIONS.items())
         }
         founders = [organisations[name] for name in GOVERNORS]
         deployment = deploy(url, new_private_key(), [founder.governor() for founder in founders])

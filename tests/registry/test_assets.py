@@ -31,7 +31,7 @@ from tests.support.node import sources_of
 
 PURPOSES = {"credit-assessment": True}
 RECORDS = [
-    {"subject": f"S{place:05d}", "Age": 20 + place % 50, "Job": "fixed"} for place in range(50)
+    {"subject": f"S{index:05d}", "Age": 20 + index % 50, "Job": "fixed"} for index in range(50)
 ]
 
 
@@ -76,8 +76,8 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
             return _rows(network, RECORDS).schema()
 
         def rows(self) -> Iterator[dict[str, Any]]:
-            for place, item in enumerate(RECORDS):
-                if self.broken and place == 30:
+            for index, item in enumerate(RECORDS):
+                if self.broken and index == 30:
                     raise BadInput("source_row_broken", "Line 31 of the source is broken.")
                 yield item
 
@@ -121,8 +121,8 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
             self.schema = _rows(network, self._rows).schema
 
         def rows(self) -> Iterator[dict[str, Any]]:
-            for place, row in enumerate(self._rows):
-                if place in (5, len(self._rows) - 1):
+            for index, row in enumerate(self._rows):
+                if index in (5, len(self._rows) - 1):
                     seen.append(own())
                     with pytest.raises(
                         Conflict, check=lambda error: error.code == "publication_running"
@@ -241,8 +241,8 @@ def test_a_strangers_hold_is_refused_by_the_chain(network: Network) -> None:
 
 def test_a_publication_of_4454_rows_is_counted_whole(network: Network) -> None:
     records = [
-        {"subject": f"S{place:05d}", "Age": place % 90, "Job": "fixed", "Assets": place * 7}
-        for place in range(4454)
+        {"subject": f"S{index:05d}", "Age": index % 90, "Job": "fixed", "Assets": index * 7}
+        for index in range(4454)
     ]
     asset_id = network.publish("tax", records)
     assert (
@@ -345,12 +345,12 @@ def test_a_value_its_rule_does_not_fit_is_an_error_and_never_hidden_silently(
 
 
 @given(st.text(ALPHABET, min_size=17, max_size=17), st.integers(0, 17), st.integers(1, 30))
-def test_one_wrong_letter_never_passes(first17: str, place: int, shift: int) -> None:
+def test_one_wrong_letter_never_passes(first17: str, position: int, shift: int) -> None:
     code = with_check_character(first17)
     assert require_valid(code) == code
-    wrong = ALPHABET[(ALPHABET.index(code[place]) + shift) % 31]
+    wrong = ALPHABET[(ALPHABET.index(code[position]) + shift) % 31]
     with pytest.raises(BadInput):
-        require_valid(code[:place] + wrong + code[place + 1 :])
+        require_valid(code[:position] + wrong + code[position + 1 :])
 
 
 @pytest.mark.parametrize("code", ["", "1" * 17, "91440703MA00000I0O", None, 5])

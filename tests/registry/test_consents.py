@@ -33,7 +33,7 @@ from registry.grants import service as grants
 from registry.pages import PageRequest
 from tests.registry.conftest import Network
 
-RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for place in range(5)]
+RECORDS = [{"subject": f"C{index:03d}", "Seniority": index, "Job": "fixed"} for index in range(5)]
 
 
 def use(network: Network, package: Any, commitment: bytes, subject: str, **changed: Any) -> None:

@@ -115,7 +115,7 @@ def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "")
         builder.add_statement(statement, OFFICER.sign(statement, domain))
     size, root = (chain.proof("EvidenceLog", name, log.log_id) for name in ("logs", "roots"))
     for index, leaf in enumerate(log.leaves):
-        place = {
+        position = {
             "member": OWNER,
             "log_epoch": 0,
             "key": log.key.public_key,
@@ -123,7 +123,7 @@ def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "")
             "size": size,
             "root": root,
         }
-        builder.add_log_entry(**place, index=index, leaf=leaf, path=log.path(index))
+        builder.add_log_entry(**position, index=index, leaf=leaf, path=log.path(index))
     builder.add_disclosure(commitment, salt=SALT, domain=proof_profile.SCOPE_DOMAIN, record=scope)
     return builder.build()
 

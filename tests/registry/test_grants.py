@@ -34,7 +34,7 @@ from tests.registry.conftest import Network
 from tests.support.two_verifiers import verify
 
 RECORDS = [
-    {"subject": f"G{place:03d}", "Income": 1000 + place, "Debt": place} for place in range(5)
+    {"subject": f"G{index:03d}", "Income": 1000 + index, "Debt": index} for index in range(5)
 ]
 
 

@@ -31,7 +31,7 @@ from registry.grants.model import GrantRequest
 from tests.registry.conftest import Network, Node
 from tests.registry.test_consents import dispute_of
 
-RECORDS = [{"subject": f"P{place:03d}", "Income": 100 + place} for place in range(3)]
+RECORDS = [{"subject": f"P{index:03d}", "Income": 100 + index} for index in range(3)]
 
 
 def ended(node: Node, operation: str) -> str:

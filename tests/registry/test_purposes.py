@@ -15,7 +15,7 @@ from registry.purposes import KNOWN_PURPOSES, listed_in, require_purposes
 from tests.registry.conftest import Network
 from tests.support.node import sources_of
 
-RECORDS = [{"subject": f"P{place:03d}", "Income": 1000 + place} for place in range(4)]
+RECORDS = [{"subject": f"P{index:03d}", "Income": 1000 + index} for index in range(4)]
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,7 @@ def test_a_trust_file_can_name_the_own_node_as_witness(tmp_path: Path) -> None:
         tmp_path / "node", member, "Supervisor", ("supervisor",), finality=("0x" + "ab" * 20,)
     )
     log = initialise(plan).key(KeyPurpose.LOG)
-    contracts = {name: "0x" + f"{place:02x}" * 20 for place, name in enumerate(NAMES, start=1)}
+    contracts = {name: "0x" + f"{index:02x}" * 20 for index, name in enumerate(NAMES, start=1)}
     Deployment(1907, b"\x01" * 32, contracts, 3, CloseWindow(5, 60)).save(
         tmp_path / "node" / "deployment.json"
     )

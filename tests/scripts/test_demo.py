@@ -217,7 +217,7 @@ def test_its_bundles_hold_once_the_network_is_gone(finished: Finished, story: st
 
 def test_a_receipt_missing_from_a_database_is_found(finished: Finished) -> None:
     assert finished.lost
-    assert all(place.startswith("tax:") for place in finished.lost)
+    assert all(index.startswith("tax:") for index in finished.lost)
     assert not finished.counters_agree
 
 
@@ -233,7 +233,7 @@ def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(
     shutil.copytree(finished.out, out)
     damaged = out / "bundles" / "grant.json"
     damaged.write_bytes(damaged.read_bytes().replace(b'"signature":"0x', b'"signature":"0X', 1))
-    monkeypatch.setattr(proof, "_with_a_byte_changed", lambda data, place: data)
+    monkeypatch.setattr(proof, "_with_a_byte_changed", lambda data, index: data)
     bundles: list[dict[str, Any]] = [
         {"name": story, "story": story, "file": f"bundles/{story}.json"}
         for story in ("grant", "property")

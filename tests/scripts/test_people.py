@@ -127,13 +127,13 @@ def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
     }
     wanted = [
         OrganisationPlan(
-            with_check_character(f"11440703MB2T0W{place:03d}"),
+            with_check_character(f"11440703MB2T0W{index:03d}"),
             name,
             held,
             officer=True,
             extra_tables={**workers, **source},
         )
-        for place, (name, held) in enumerate(roles.items(), 1)
+        for index, (name, held) in enumerate(roles.items(), 1)
     ]
     deployment = root / "deployment.json"
     made = provision.create_organisations(

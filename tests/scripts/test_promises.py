@@ -48,10 +48,10 @@ HELD: dict[str, Any] = {
 def changed(path: str, value: Any) -> dict[str, Any]:
     report = copy.deepcopy(HELD)
     *groups, name = path.split(".")
-    place = report
+    index = report
     for group in groups:
-        place = place[group]
-    place[name] = value
+        index = index[group]
+    index[name] = value
     return report
 
 

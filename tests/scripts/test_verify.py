@@ -324,9 +324,9 @@ def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
     data = BYTES[story]
 
     @settings(max_examples=60, deadline=None)
-    @given(place=st.integers(0, len(data) - 1), mask=st.integers(1, 255))
-    def changed_is_refused(place: int, mask: int) -> None:
-        changed = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
+    @given(index=st.integers(0, len(data) - 1), mask=st.integers(1, 255))
+    def changed_is_refused(index: int, mask: int) -> None:
+        changed = data[:index] + bytes([data[index] ^ mask]) + data[index + 1 :]
         with pytest.raises(VerificationError) as refused:
             verify_bundle(changed, HELD, CHECKERS)
         assert refused.value.exit_code in range(10, 17)
@@ -356,10 +356,10 @@ def texts(value: Any, shape: str = "", path: Place = ()) -> Iterator[tuple[str, 
         if isinstance(value, list)
         else ()
     )
-    for place, item in items:
+    for index, item in items:
         inner, within = (
-            f"{shape}.{place}" if isinstance(value, dict) else f"{shape}[]",
-            (*path, place),
+            f"{shape}.{index}" if isinstance(value, dict) else f"{shape}[]",
+            (*path, index),
         )
         if isinstance(value, dict):
             yield f"{inner}@", within
@@ -473,14 +473,14 @@ the opened scope of a grant.
 @pytest.mark.parametrize("story", CHECKERS)
 def test_no_element_of_a_bundle_can_be_left_out(story: str) -> None:
     for section in SECTIONS:
-        for place, element in enumerate(json.loads(BYTES[story])[section]):
+        for index, element in enumerate(json.loads(BYTES[story])[section]):
             if (
                 isinstance(element, dict)
                 and (story, element.get("type", element.get("domain"))) in OPTIONAL
             ):
                 continue
             value = json.loads(BYTES[story])
-            del value[section][place]
+            del value[section][index]
             with pytest.raises(VerificationError):
                 verify_bundle(dumps(value), HELD, CHECKERS)
 
@@ -488,8 +488,8 @@ def test_no_element_of_a_bundle_can_be_left_out(story: str) -> None:
 @pytest.mark.parametrize("story", CHECKERS)
 def test_no_element_of_a_bundle_may_be_repeated(story: str) -> None:
     for section in SECTIONS:
-        for place in range(len(json.loads(BYTES[story])[section])):
+        for index in range(len(json.loads(BYTES[story])[section])):
             value = json.loads(BYTES[story])
-            value[section].insert(place, value[section][place])
+            value[section].insert(index, value[section][index])
             with pytest.raises(Malformed):
                 verify_bundle(dumps(value), HELD, CHECKERS)

@@ -201,8 +201,8 @@ def _known_revert(selector: bytes, rest: bytes, abis: Sequence[ContractAbi]) -> 
         if item is not None:
             values = decode([abi_type(source) for source in item["inputs"]], rest)
             context = {
-                entry["name"] or str(place): _from_abi(entry, value)
-                for place, (entry, value) in enumerate(zip(item["inputs"], values, strict=True))
+                entry["name"] or str(index): _from_abi(entry, value)
+                for index, (entry, value) in enumerate(zip(item["inputs"], values, strict=True))
             }
             sentence = f"{abi.contract} refused: {snake_case(item['name']).replace('_', ' ')}."
             return Reverted.of(snake_case(item["name"]), sentence, {"by": abi.contract, **context})

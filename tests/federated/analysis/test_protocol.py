@@ -254,9 +254,9 @@ def released_of_the_income(office: Office, cell: str) -> tuple[int, int]:
             places = sorted(
                 {low + (high - low) * number // 13 for number in range(1, 13)} - {low, high},
             )
-            cells = ", ".join(f"{cell.format(k=place)} AS c{place}" for place in places)
+            cells = ", ".join(f"{cell.format(k=index)} AS c{index}" for index in places)
             ((_, *values),) = office.result(f"SELECT count(*), {cells} FROM records")
-            lacking = [place for place, value in zip(places, values, strict=True) if value is None]
+            lacking = [index for index, value in zip(places, values, strict=True) if value is None]
             low, high = max([low, *lacking]), min([high, *(set(places) - set(lacking))])
     except QiaolianError as error:
         if error.code not in ("policy_malformed", "use_not_allowed", "analysis_refused"):

@@ -85,8 +85,8 @@ def atoms(sets: Sequence[NDArray[np.int64]], within: NDArray[np.bool_]) -> list[
     rows in none are no class.
     """
     marks = np.zeros((len(within), len(sets)), np.bool_)
-    for place, asked in enumerate(sets):
-        marks[asked, place] = True
+    for index, asked in enumerate(sets):
+        marks[asked, index] = True
     marks = marks[within & marks.any(axis=1)] if sets else marks[:0]
     return [] if not len(marks) else np.unique(marks, axis=0, return_counts=True)[1].tolist()
 
@@ -110,8 +110,8 @@ def test_every_atom_of_what_was_released_is_large_enough(
     holds = ALL.copy()
     holds[sorted(missing)] = False
     released, given = Released(), {ROWS: list[Any](), "Income": list[Any]()}
-    for place, asked in enumerate(sets):
-        column = "Income" if place % 2 else None
+    for index, asked in enumerate(sets):
+        column = "Income" if index % 2 else None
         if released.release(rows(sorted(asked)), column, {ROWS: ALL, "Income": holds}, LEAST):
             given[ROWS].append(rows(sorted(asked)))
             if column:

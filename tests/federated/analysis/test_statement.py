@@ -106,8 +106,8 @@ def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     scaled = {name: bounded(TABLE.columns[name], RULES[name]) for name in ("Income",)}
-    for place in range(len(TABLE)):
-        row = {name: column[place] for name, column in TABLE.columns.items()} | {"place": place}
+    for index in range(len(TABLE)):
+        row = {name: column[index] for name, column in TABLE.columns.items()} | {"place": index}
         if analysis.where is None or value_of(analysis.where, row) is True:
             groups[tuple(value_of(key.expression, row) for key in analysis.keys)].append(row)
     out = {}
@@ -124,7 +124,7 @@ def _cell(cell: Cell, rows: list[dict[str, Any]], scaled: dict[str, Any]) -> tup
     if cell.column is None:
         return len(selected), 0
     values, missing = scaled[cell.column]
-    held = [int(values[place]) for place in selected if not missing[place]]
+    held = [int(values[index]) for index in selected if not missing[index]]
     return len(held), sum(held)
 
 
@@ -196,12 +196,12 @@ NUMBER, TEXT, TRUTH = shapes(2)
 @st.composite
 def analyses(draw: Any) -> Analysis:
     keys = tuple(
-        Key(f"k{place}", expression)
-        for place, expression in enumerate(draw(st.lists(NUMBER | TEXT, max_size=2, unique=True)))
+        Key(f"k{index}", expression)
+        for index, expression in enumerate(draw(st.lists(NUMBER | TEXT, max_size=2, unique=True)))
     )
     cells = tuple(
-        Cell(f"v{place}", function, column, only)
-        for place, ((function, column), only) in enumerate(
+        Cell(f"v{index}", function, column, only)
+        for index, ((function, column), only) in enumerate(
             draw(
                 st.lists(
                     st.tuples(
@@ -259,8 +259,8 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
     ]
     got = {
         keys: [
-            (int(computed.sizes[group, place]), int(computed.sums[group, place]))
-            for place in places
+            (int(computed.sizes[group, index]), int(computed.sums[group, index]))
+            for index in places
         ]
         for group, keys in enumerate(computed.keys)
     }

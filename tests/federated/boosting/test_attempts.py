@@ -107,8 +107,8 @@ def test_both_sides_repeat_and_one_flipped_byte_is_found(
     for name, end in ends.items():
         recorded = end["folder"] / "received"
         whole = recorded.read_bytes()
-        for place in (40, len(whole) // 2, len(whole) - 1):
-            recorded.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for index in (40, len(whole) // 2, len(whole) - 1):
+            recorded.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
             with pytest.raises(
                 QiaolianError,
                 check=lambda error: error.code in ("recording_altered", "recording_missing"),

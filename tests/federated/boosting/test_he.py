@@ -218,8 +218,8 @@ def test_malformed_keys_are_refused(scheme: Scheme) -> None:
     modulus = public.numbers[0]
     too_large = (1 << (8 * width)) - 1
 
-    def with_number(place: int, value: int) -> bytes:
-        return good[: place * width] + value.to_bytes(width, "little") + good[(place + 1) * width :]
+    def with_number(index: int, value: int) -> bytes:
+        return good[: index * width] + value.to_bytes(width, "little") + good[(index + 1) * width :]
 
     wrong = [
         good[:-1],

@@ -73,11 +73,11 @@ def isolated(curious: Curious, cuts: SplitCandidates) -> tuple[int, int]:
     between two cuts of a column."""
     named = right = 0
     for frontier, pairs, sums in curious.seen:
-        for place, node in enumerate(frontier.summed()):
+        for index, node in enumerate(frontier.summed()):
             inside = np.flatnonzero(frontier.training == node)
             once = {pair: row for row, pair in zip(inside, map(tuple, pairs[inside]), strict=True)}
             many = Counter(map(tuple, pairs[inside]))
-            disclosed = {tuple(pair) for pair in sums[place].tolist()} | {(0, 0)}
+            disclosed = {tuple(pair) for pair in sums[index].tolist()} | {(0, 0)}
             differences = {(a[0] - b[0], a[1] - b[1]) for a, b in permutations(disclosed, 2)}
             found = {once[difference] for difference in differences if many.get(difference) == 1}
             named += len(found)

@@ -64,8 +64,8 @@ def nested(
 ) -> list[Any]:
     """Every tree with the questions of all parties filled in."""
 
-    def tree(nodes: Any, place: int) -> Any:
-        node = nodes[place]
+    def tree(nodes: Any, index: int) -> Any:
+        node = nodes[index]
         if node.party is None:
             return node.rows, node.weight
         said = cuts[node.party].describe(splits[node.party][node.split])
@@ -235,7 +235,7 @@ def test_the_largest_sums_fit_their_slots(rows: int) -> None:
         )
         whole = packing.packed(extremes[: packing.slots])
         joined = sum(
-            int(plaintext) << packing.slot_bits * place for place, plaintext in enumerate(whole)
+            int(plaintext) << packing.slot_bits * index for index, plaintext in enumerate(whole)
         )
         assert abs(joined) < 1 << scheme.plaintext_bits
         assert (packing.opened([joined], packing.slots) == extremes[: packing.slots]).all()

@@ -31,7 +31,7 @@ def table(rows: int, columns: int, seed: int) -> tuple[dict[str, NDArray[Any]], 
     log_odds = (
         values[:, 0] - 0.7 * values[:, 1] * values[:, 2] + 0.5 * np.sin(3 * values[:, -1]) - 0.8
     )
-    return {f"c{place}": values[:, place] for place in range(columns)}, source.random(rows) < 1 / (
+    return {f"c{index}": values[:, index] for index in range(columns)}, source.random(rows) < 1 / (
         1 + np.exp(-log_odds)
     )
 
@@ -82,8 +82,8 @@ def theirs(node: dict[str, Any]) -> Any:
     )
 
 
-def ours(nodes: list[TreeNode], splits: list[int], cuts: SplitCandidates, place: int = 0) -> Any:
-    node = nodes[place]
+def ours(nodes: list[TreeNode], splits: list[int], cuts: SplitCandidates, index: int = 0) -> Any:
+    node = nodes[index]
     if node.split is None or node.left is None or node.right is None:
         return node.weight
     said = cuts.describe(splits[node.split])
@@ -212,11 +212,11 @@ def test_rows_to_test_with_walk_along_and_weigh_nothing() -> None:
     walked = np.full(1000, base_score(bad[:train]))
     for nodes in grown:
         for row in range(1000):
-            place = 0
-            while (node := nodes[place]).split is not None:
+            index = 0
+            while (node := nodes[index]).split is not None:
                 assert node.left is not None
                 assert node.right is not None
-                place = node.left if cuts.left(splits[node.split])[row] else node.right
+                index = node.left if cuts.left(splits[node.split])[row] else node.right
             walked[row] += node.weight
     assert np.abs(walked - scores).max() < 1e-12
 
@@ -293,5 +293,5 @@ def test_groups_hold_each_row_once_for_each_column() -> None:
     assert sorted(row for group in groups for row in group) == sorted(
         3 * np.flatnonzero(node >= 0).tolist()
     )
-    for place, group in zip(places.tolist(), groups, strict=True):
-        assert {place // cuts.width} == set(node[group].tolist())
+    for index, group in zip(places.tolist(), groups, strict=True):
+        assert {index // cuts.width} == set(node[group].tolist())

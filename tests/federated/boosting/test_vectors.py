@@ -22,7 +22,7 @@ def test_gradients_packing_and_leaves() -> None:
     pairs = gradients(np.array([0.0, 0.5, -1.25, 2.0]), np.array([True, False, True, False]))
     packing = Packing.of(4, OU)
     packed = [int(plaintext) for plaintext in packing.packed(pairs)]
-    joined = sum(plaintext << packing.slot_bits * place for place, plaintext in enumerate(packed))
+    joined = sum(plaintext << packing.slot_bits * index for index, plaintext in enumerate(packed))
     assert f"slots of {packing.slot_bits} bits" in PAGE
     for value in (
         pairs.tolist(),

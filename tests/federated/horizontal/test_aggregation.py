@@ -37,7 +37,7 @@ PARAMETERS: dict[str, Any] = {
     "most_rows": 1000,
 }
 PRIVATE = PARAMETERS | {"fraction": 16, "rounds": 2, "privacy": {"clip": 1.0, "noise": 3.0}}
-SEEDS = {name: bytes([place]) * 32 for place, name in enumerate(("server", *MEMBERS))}
+SEEDS = {name: bytes([index]) * 32 for index, name in enumerate(("server", *MEMBERS))}
 
 
 def job_of(parameters: Mapping[str, Any] = PARAMETERS, **parties: Party) -> Job:
@@ -66,7 +66,7 @@ def table_of(seed: int, count: int = 120) -> Table:
     return Table(np.arange(count).astype("S8"), {"income": income, "home": home, "bad": bad})
 
 
-TABLES = {name: table_of(place) for place, name in enumerate(MEMBERS)}
+TABLES = {name: table_of(index) for index, name in enumerate(MEMBERS)}
 
 
 class Gone(Exception):

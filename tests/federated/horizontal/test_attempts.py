@@ -57,8 +57,8 @@ def homes(tmp_path: Path) -> dict[str, PartyConfig]:
         home = made[name].home
         with (home / "rows.csv").open("w", newline="") as file:
             rows = [
-                [f"{place}", float(x), int(x > 0)]
-                for place, x in enumerate(numbers.uniform(-1, 1, 40))
+                [f"{index}", float(x), int(x > 0)]
+                for index, x in enumerate(numbers.uniform(-1, 1, 40))
             ]
             csv.writer(file).writerows([["id", "x", "bad"], *rows])
         Budget.create(home / "budget.json", 10**9)
@@ -73,8 +73,8 @@ def run_all(homes: dict[str, PartyConfig]) -> dict[str, Any]:
     """All parties in this process; for each its receipt and folder, or the error."""
     wires: dict[str, dict[str, QueueWire]] = {name: {} for name in homes}
     names = list(homes)
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
             wires[first][second], wires[second][first] = wire_pair()
 
     async def one(name: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 MEMBERS = ["tax", "health", "housing"]
 PARAMETERS: dict[str, Any] = {
     "label": "bad",
-    "features": {f"x{place}": [-1, 1] for place in range(3)},
+    "features": {f"x{index}": [-1, 1] for index in range(3)},
     "rounds": 1,
     "epochs": 5,
     "batch": 32,

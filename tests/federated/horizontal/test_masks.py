@@ -62,7 +62,7 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
     names, page = ("a", "b", "c"), PAGE.read_text(encoding="utf-8")
     terms = Terms("vector", names, 3, 1000)
     members = {
-        name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(names)
+        name: Member(terms, name, bytes([index + 1]) * 32) for index, name in enumerate(names)
     }
     aggregator = Aggregator(terms)
     roster = aggregator.collect_keys({name: member.advertise() for name, member in members.items()})
@@ -71,8 +71,8 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
         {name: member.share(roster, attested) for name, member in members.items()},
     )
     masked = {
-        name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name])
-        for place, name in enumerate(names)
+        name: members[name].mask(np.array([1, 2, 3]) * 10**index, routed[name])
+        for index, name in enumerate(names)
     }
     survivors = aggregator.add_masked({name: masked[name] for name in "ac"})
     confirmed = aggregator.route_confirmations(

@@ -21,11 +21,11 @@ from federated.session import Session
 NAMES = ("a", "b", "c", "d")
 TERMS = Terms("job/1", NAMES, 1000, 10**6)
 VECTORS = {
-    name: np.random.default_rng(place).integers(-(10**6), 10**6, 1000)
-    for place, name in enumerate(NAMES)
+    name: np.random.default_rng(index).integers(-(10**6), 10**6, 1000)
+    for index, name in enumerate(NAMES)
 }
 KINDS = ("secagg/keys", "secagg/shares", "secagg/masked", "secagg/confirm", "secagg/reveal")
-SEEDS = {name: bytes([place]) * 32 for place, name in enumerate(("server", *NAMES))}
+SEEDS = {name: bytes([index]) * 32 for index, name in enumerate(("server", *NAMES))}
 
 Alter = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 
@@ -191,9 +191,9 @@ def test_a_long_vector_goes_in_pieces() -> None:
     length = (1 << 22) + 5
     terms = Terms("job/long", NAMES[:3], length, 7, 32)
 
-    def member(place: int) -> Callable[[Session], Awaitable[Sum | None]]:
+    def member(index: int) -> Callable[[Session], Awaitable[Sum | None]]:
         async def role(session: Session) -> None:
-            await contribute(session, "server", terms, np.full(length, place + 1))
+            await contribute(session, "server", terms, np.full(length, index + 1))
 
         return role
 
@@ -201,7 +201,7 @@ def test_a_long_vector_goes_in_pieces() -> None:
         return await aggregate(session, terms)
 
     result = run_local(
-        {"server": server, **{name: member(place) for place, name in enumerate(NAMES[:3])}},
+        {"server": server, **{name: member(index) for index, name in enumerate(NAMES[:3])}},
     )["server"]
     assert result is not None
     assert result.total.shape == (length,)

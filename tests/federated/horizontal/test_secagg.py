@@ -58,8 +58,8 @@ def attestations_of(members: Mapping[str, Member]) -> dict[str, bytes]:
 
 def members_of(terms: Terms) -> dict[str, Member]:
     return {
-        name: Member(terms, name, bytes([place + 1]) * 32)
-        for place, name in enumerate(terms.members)
+        name: Member(terms, name, bytes([index + 1]) * 32)
+        for index, name in enumerate(terms.members)
     }
 
 
@@ -544,12 +544,12 @@ def test_the_least_threshold_leaves_two_hidden_vectors_and_one_list(
 # --- Altered and replayed messages ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [0, 40, 81])
-def test_altered_shares_do_not_open(place: int) -> None:
+@pytest.mark.parametrize("index", [0, 40, 81])
+def test_altered_shares_do_not_open(index: int) -> None:
     parties = Parties(terms_of())
     routed = parties.shares()
     altered = bytearray(routed["a"]["b"])
-    altered[place] ^= 1
+    altered[index] ^= 1
     with refused("shares_altered"):
         parties.members["a"].mask(parties.vectors["a"], {**routed["a"], "b": bytes(altered)})
 

@@ -27,7 +27,7 @@ def organisation_check(body: str) -> str:
 def code_of(body: str, region: str = REGION) -> bytes:
     """The whole code of an organisation: 18 signs, the last one a check over the others."""
     front = region + body + organisation_check(body)
-    total = sum(SIGNS.index(sign) * pow(3, place, 31) for place, sign in enumerate(front))
+    total = sum(SIGNS.index(sign) * pow(3, position, 31) for position, sign in enumerate(front))
     return (front + SIGNS[-total % 31]).encode()
 
 

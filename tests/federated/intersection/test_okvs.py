@@ -166,8 +166,8 @@ def dependent_sets(keys: int, third: int) -> float:
     with np.errstate(divide="ignore"):
         weights = np.array(
             [
-                lgamma(third + 1) - lgamma(place + 1) - lgamma(third - place + 1) - third * log(2)
-                for place in places
+                lgamma(third + 1) - lgamma(index + 1) - lgamma(third - index + 1) - third * log(2)
+                for index in places
             ]
         )
         base = np.log(np.abs(1 - 2 * places / third))

@@ -131,20 +131,20 @@ class Run:
             self.sent[name][number].tolist(),
         )
         identifier_of_bin = {
-            place: self.leader[row]
-            for place, row in enumerate(self.row_of_bin.tolist())
+            index: self.leader[row]
+            for index, row in enumerate(self.row_of_bin.tolist())
             if row >= 0
         }
         plain = {
-            (place, ids[row]): values[entry]
-            for entry, (place, row) in enumerate(
+            (index, ids[row]): values[entry]
+            for entry, (index, row) in enumerate(
                 zip(entries.bin.tolist(), entries.row.tolist(), strict=True),
             )
         }
         return {
-            place: plain[place, identifier]
-            for place, identifier in identifier_of_bin.items()
-            if (place, identifier) in plain
+            index: plain[index, identifier]
+            for index, identifier in identifier_of_bin.items()
+            if (index, identifier) in plain
         }
 
     def agrees(self, name: str, number: int = 0) -> int:
@@ -152,7 +152,7 @@ class Run:
         stands anywhere else.
         """
         expected, got = self.expected(name, number), self.got[name][number]
-        assert {place: got[place].tolist() for place in expected} == expected
+        assert {index: got[index].tolist() for index in expected} == expected
         others = np.delete(got, list(expected), axis=0)
         assert not np.isin(others, self.sent[name][number]).any()
         return len(expected)
@@ -485,11 +485,16 @@ def test_parties_that_mean_different_suites_do_not_start() -> None:
 def test_an_altered_bin_is_noise_and_no_other_bin_is_touched() -> None:
     ids = ids_of(range(40))
     row_of_bin = Run(ids, ids).row_of_bin
-    place = int(np.flatnonzero(row_of_bin[: len(row_of_bin) // 3] >= 0)[0])
-    run = Run(ids, ids, bank=lie("intersection/u", flip("rows", place)))
+    position = int(np.flatnonzero(row_of_bin[: len(row_of_bin) // 3] >= 0)[0])
+    run = Run(ids, ids, bank=lie("intersection/u", flip("rows", position)))
     got, expected = run.got["tax"][0], run.expected("tax")
-    assert [index for index in expected if got[index].tolist() != expected[index]] in ([], [place])
-    assert np.isin(got[place], run.sent["tax"][0]).any() == (got[place].tolist() == expected[place])
+    assert [index for index in expected if got[index].tolist() != expected[index]] in (
+        [],
+        [position],
+    )
+    assert np.isin(got[position], run.sent["tax"][0]).any() == (
+        got[position].tolist() == expected[position]
+    )
 
 
 def test_an_altered_slot_alters_those_that_name_it_and_by_that_alone() -> None:

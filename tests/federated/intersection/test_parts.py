@@ -64,10 +64,10 @@ def test_every_item_is_in_one_of_its_bins(count: int, seed: int) -> None:
     bins = cuckoo.bins_of(tags, part)
     row_of_bin = cuckoo.place(bins, part, Randomness(bytes(32)))
     assert row_of_bin is not None
-    number, place = np.nonzero(row_of_bin >= 0)
-    items = row_of_bin[number, place]
+    number, index = np.nonzero(row_of_bin >= 0)
+    items = row_of_bin[number, index]
     assert sorted(items.tolist()) == list(range(count))
-    assert (bins[number, items] == place).all()
+    assert (bins[number, items] == index).all()
 
 
 def test_more_items_than_bins_find_no_place() -> None:

@@ -177,7 +177,7 @@ def test_the_result_is_that_of_an_independent_implementation() -> None:
     response = server.ProcessRequest(
         client.CreateRequest([receiver.decode() for receiver in receivers]),
     )
-    expected = [receivers[place] for place in sorted(client.GetIntersection(setup, response))]
+    expected = [receivers[index] for index in sorted(client.GetIntersection(setup, response))]
     for method in ("kkrt", "ecdh"):
         assert read(run(receivers, senders, method=method)["bank"]) == sorted(expected)
 

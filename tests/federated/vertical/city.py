@@ -69,12 +69,12 @@ def people(seed: int = 7, count: int = 600) -> dict[str, Table]:
         "status": np.array(["bad" if outcome else "good" for outcome in bad], object),
         "late": (np.arange(count) % 4 == 0).astype(np.float64),
     }
-    ids = np.array([b"91440703%08d" % place for place in range(count)])
+    ids = np.array([b"91440703%08d" % index for index in range(count)])
     held = {**DEPARTMENTS, "bank": ("income", "debt", "status", "late")}
     made = {}
-    for place, (party, names) in enumerate(held.items()):
-        rows = np.random.default_rng(seed + place).permutation(
-            np.arange(8 * place, count - 8 * (3 - place))
+    for index, (party, names) in enumerate(held.items()):
+        rows = np.random.default_rng(seed + index).permutation(
+            np.arange(8 * index, count - 8 * (3 - index))
         )
         made[party] = Table(ids[rows], {name: columns[name][rows] for name in names})
     return made
@@ -131,8 +131,8 @@ class Line:
     count: int = 0
 
     async def pass_on(self, send: Any, kind: str, fields: dict[str, Any]) -> None:
-        place, self.count = self.count, self.count + 1
-        if place == self.at or (self.kind and kind == self.kind):
+        index, self.count = self.count, self.count + 1
+        if index == self.at or (self.kind and kind == self.kind):
             self.kind = ""
             self.act(kind, fields)
         await send(kind, **fields)
@@ -154,7 +154,7 @@ class Run:
         """The outcomes by party; the first error that is not about another's is raised."""
         self.protocol.check(self.job)
         seeds = {
-            name: bytes([self.seed, place]) * 16 for place, name in enumerate(self.job.parties)
+            name: bytes([self.seed, index]) * 16 for index, name in enumerate(self.job.parties)
         }
         ended = run_local({name: self._role(name) for name in self.job.parties}, seeds=seeds)
         errors = [error for error in ended.values() if isinstance(error, QiaolianError)]

@@ -54,15 +54,15 @@ def ours(value: Ring64, bits: int, parties: int = 2, seed: int = 0) -> Ring64:
     held = list(zip(shared(value, parties, numbers), shifts, strict=True))
     opened = sum(
         (
-            masked_share(share, shift, adds_public=not place)
-            for place, (share, shift) in enumerate(held)
+            masked_share(share, shift, adds_public=not index)
+            for index, (share, shift) in enumerate(held)
         ),
         np.zeros(len(value), np.uint64),
     )
     return sum(
         (
-            truncated_share(opened, shift, bits, adds_public=not place)
-            for place, (_, shift) in enumerate(held)
+            truncated_share(opened, shift, bits, adds_public=not index)
+            for index, (_, shift) in enumerate(held)
         ),
         np.zeros(len(value), np.uint64),
     )

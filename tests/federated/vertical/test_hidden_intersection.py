@@ -83,7 +83,7 @@ class Watched:
             tables["bank"].ids,
         )
         return np.array(
-            [place >= 0 and ids[place] in common for place in self.opprf.row_of_bin.tolist()]
+            [index >= 0 and ids[index] in common for index in self.opprf.row_of_bin.tolist()]
         )
 
 
@@ -125,8 +125,8 @@ def part_of(outcomes: dict[str, JobResult], party: str) -> ScorecardPart:
 
 
 def columns_at(table: Table, names: Any, people_: list[bytes]) -> dict[str, NDArray[Any]]:
-    place = {person: row for row, person in enumerate(table.ids.tolist())}
-    rows = np.array([place[person] for person in people_])
+    index = {person: row for row, person in enumerate(table.ids.tolist())}
+    rows = np.array([index[person] for person in people_])
     return {name: table.columns[name][rows] for name in names}
 
 
@@ -220,7 +220,7 @@ def with_others(count: int, expenses: float, yes: float) -> dict[str, Table]:
     """
     tables, numbers = people(count=2000), np.random.default_rng(5)
     table = tables["tax"]
-    ids = np.concatenate([table.ids, np.array([b"92660703%08d" % place for place in range(count)])])
+    ids = np.concatenate([table.ids, np.array([b"92660703%08d" % index for index in range(count)])])
     records = np.concatenate(
         [
             table.columns["records"],
@@ -380,7 +380,7 @@ def half_common(first: int) -> dict[str, Table]:
     ``first`` on; the others are nobody else's.
     """
     bank, tax = SMALL["bank"], SMALL["tax"]
-    theirs = np.array([b"92660703%08d" % place for place in range(len(tax))])
+    theirs = np.array([b"92660703%08d" % index for index in range(len(tax))])
     theirs[:400] = np.sort(bank.ids)[first : first + 400]
     return {**SMALL, "tax": Table(theirs, tax.columns)}
 
@@ -535,7 +535,7 @@ def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Ta
 def few_common(count: int) -> dict[str, Table]:
     """As many rows as ever at the tax bureau, of which so many are the bank's too."""
     table = SMALL["tax"]
-    ids = np.array([b"92660703%08d" % place for place in range(len(table))])
+    ids = np.array([b"92660703%08d" % index for index in range(len(table))])
     ids[:count] = sorted(common_ids(SMALL))[:count]
     return {**SMALL, "tax": Table(ids, table.columns)}
 
@@ -546,11 +546,11 @@ def written_after_the_fact() -> dict[str, Table]:
         zip(SMALL["bank"].ids.tolist(), SMALL["bank"].columns["status"] == "bad", strict=True)
     )
     tables = dict(SMALL)
-    for place, (party, name) in enumerate(
+    for index, (party, name) in enumerate(
         (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
     ):
         told = [
-            bad.get(person, False) != (int(person[-3:]) % 10 == place)
+            bad.get(person, False) != (int(person[-3:]) % 10 == index)
             for person in SMALL[party].ids.tolist()
         ]
         tables[party] = Table(
@@ -565,7 +565,7 @@ def unlike() -> dict[str, Table]:
     """
     table, common = SMALL["tax"], common_ids(SMALL)
     ids = np.concatenate(
-        [table.ids, np.array([b"92660703%08d" % place for place in range(30_000)])]
+        [table.ids, np.array([b"92660703%08d" % index for index in range(30_000)])]
     )
     rare = np.array(
         [person in common and int(person[-2:]) % 2 == 0 for person in table.ids.tolist()], object

@@ -178,9 +178,9 @@ def test_distinguished_bins_have_enough_bad_and_good_rows(
     rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
     told = Evidence.of(Layout(min(ordered, len(rows)), rows), bad, min_cases=least)
     for weight in set(told.woe) if len(set(told.woe)) > 1 else ():
-        inside = [place for place, woe in enumerate(told.woe) if woe == weight]
-        bads = sum(bad[place] for place in inside)
-        assert min(bads, sum(rows[place] for place in inside) - bads) >= least
+        inside = [index for index, woe in enumerate(told.woe) if woe == weight]
+        bads = sum(bad[index] for index in inside)
+        assert min(bads, sum(rows[index] for index in inside) - bads) >= least
     assert all(float(woe / STEP).is_integer() for woe in told.rounded().woe)
 
 
@@ -202,7 +202,7 @@ def counted(
     inside: dict[str, NDArray[np.bool_]], bad: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.int64]]:
     owners = list(inside)
-    seeds = {name: bytes([place + 1]) * 32 for place, name in enumerate([*owners, "bank"])}
+    seeds = {name: bytes([index + 1]) * 32 for index, name in enumerate([*owners, "bank"])}
     bins = {name: one_hot.shape[1] for name, one_hot in inside.items()}
 
     async def owner(session: Session) -> Any:
@@ -337,7 +337,7 @@ def trained(
 ) -> NDArray[np.float64]:
     """All parties' weights; the last party has the label."""
     shape = BlockShape(len(bad), {name: columns.shape[1] for name, columns in parts.items()})
-    seeds = {name: bytes([place]) * 32 for place, name in enumerate(parts)}
+    seeds = {name: bytes([index]) * 32 for index, name in enumerate(parts)}
     bits = shift_bits(shape.rows, len(parts))
 
     async def party(session: Session) -> Any:
@@ -365,7 +365,7 @@ def test_training_on_shares_ends_where_plain_training_ends(parties: int) -> None
     numbers = np.random.default_rng(parties)
     rows = 1500
     common = numbers.normal(size=(rows, 1))
-    raw = {f"p{place}": numbers.normal(size=(rows, 2)) + 0.5 * common for place in range(parties)}
+    raw = {f"p{index}": numbers.normal(size=(rows, 2)) + 0.5 * common for index in range(parties)}
     parts = {name: Whitening.of(columns).transform(columns) for name, columns in raw.items()}
     log_odds = np.column_stack(list(parts.values())) @ numbers.normal(size=2 * parties) * 0.6 - 0.7
     bad = numbers.random(rows) < 1 / (1 + np.exp(-log_odds))

@@ -257,8 +257,8 @@ def attempt(
 ) -> dict[str, Any]:
     """One attempt of all parties in this process; each one's receipt or error, with the folder."""
     wires: dict[str, dict[str, Any]] = {name: {} for name in configs}
-    for place, first in enumerate(NAMES):
-        for second in NAMES[place + 1 :]:
+    for index, first in enumerate(NAMES):
+        for second in NAMES[index + 1 :]:
             wires[first][second], wires[second][first] = wire_pair()
     for peer, wire in wires.get(dying, {}).items():
         wires[dying][peer] = BinnedColumns(wire, at)

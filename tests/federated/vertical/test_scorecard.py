@@ -97,8 +97,8 @@ def test_the_model_ranks_as_one_trained_on_all_rows_in_one_place(
 def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
     columns = []
     for name in [*job.with_role("features"), "bank"]:
-        place = {person: row for row, person in enumerate(TABLES[name].ids.tolist())}
-        rows = np.array([place[person] for person in ids])
+        index = {person: row for row, person in enumerate(TABLES[name].ids.tolist())}
+        rows = np.array([index[person] for person in ids])
         for column in part_of(outcomes, name).columns:
             columns.append(
                 np.append(column.woe, 0.0)[
@@ -415,10 +415,10 @@ def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Ta
     return {**TABLES, party: Table(table.ids, {**table.columns, name: change(table.columns[name])})}
 
 
-def put(place: int, value: Any) -> Callable[[Any], Any]:
+def put(index: int, value: Any) -> Callable[[Any], Any]:
     def change(column: Any) -> Any:
         copy = column.copy()
-        copy[place] = value
+        copy[index] = value
         return copy
 
     return change
@@ -437,11 +437,11 @@ def written_after_the_fact() -> dict[str, Table]:
         zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["status"] == "bad", strict=True)
     )
     tables = dict(TABLES)
-    for place, (party, name) in enumerate(
+    for index, (party, name) in enumerate(
         (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
     ):
         told = [
-            bad.get(person, False) != (int(person[-3:]) % 10 == place)
+            bad.get(person, False) != (int(person[-3:]) % 10 == index)
             for person in TABLES[party].ids.tolist()
         ]
         tables[party] = Table(

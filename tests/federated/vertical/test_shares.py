@@ -70,7 +70,9 @@ def names(parties: int) -> list[str]:
 
 def played(parties: int, play: Play, deal_training: Deal, seed: int = 0) -> list[Any]:
     """What each party ends with, in the dealing's order."""
-    seeds = {name: bytes([place + 1, seed % 251]) * 16 for place, name in enumerate(names(parties))}
+    seeds = {
+        name: bytes([position + 1, seed % 251]) * 16 for position, name in enumerate(names(parties))
+    }
 
     async def party(session: Session) -> Any:
         own = Randomness(seeds[session.party])
@@ -134,12 +136,12 @@ def found(words: Ring64, targets: Ring64, seed: int = 0) -> list[Ring64]:
     bins, departments = words.shape
 
     async def play(
-        communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int
+        communicator: Communicator, randomness: PartyRandomness, _: Randomness, index: int
     ) -> Any:
         own = (
             words
             if communicator.is_label
-            else np.where(np.arange(departments) == place, targets, 0).astype(np.uint64)
+            else np.where(np.arange(departments) == index, targets, 0).astype(np.uint64)
         )
         return await membership_shares(communicator, randomness, own)
 
@@ -202,13 +204,13 @@ def test_masked_select_keeps_selected_rows_and_zeroes_others(
     keeps, parts = shared(keep, parties, numbers), blocks(columns, shape, numbers)
 
     async def play(
-        communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int
+        communicator: Communicator, randomness: PartyRandomness, _: Randomness, index: int
     ) -> Any:
         assert (
-            parts[place].shape[1]
+            parts[index].shape[1]
             == held_columns(communicator, shape).stop - held_columns(communicator, shape).start
         )
-        return await masked_select(communicator, randomness, "x", keeps[place], parts[place], shape)
+        return await masked_select(communicator, randomness, "x", keeps[index], parts[index], shape)
 
     assert (
         total(
@@ -235,10 +237,10 @@ def test_rows_are_counted_in_all_bins(parties: int, rows: int, dtype: Any, seed:
     lefts, parts = shared(left, parties, numbers), blocks(columns, shape, numbers)
 
     async def play(
-        communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int
+        communicator: Communicator, randomness: PartyRandomness, _: Randomness, index: int
     ) -> Any:
         return await secret_product(
-            communicator, randomness, "x", lefts[place], parts[place], shape
+            communicator, randomness, "x", lefts[index], parts[index], shape
         )
 
     counts = total(
@@ -261,14 +263,14 @@ def bound(columns: NDArray[np.float64], parties: int, seed: int = 0) -> float:
     parts = shared(encode(columns), parties, numbers)
 
     async def play(
-        communicator: Communicator, randomness: PartyRandomness, own: Randomness, place: int
+        communicator: Communicator, randomness: PartyRandomness, own: Randomness, index: int
     ) -> Any:
         return await largest_eigenvalue(
             communicator,
             randomness,
             own,
             "dealer",
-            await MaskedColumns.shared(communicator, own, parts[place]),
+            await MaskedColumns.shared(communicator, own, parts[index]),
             rows,
         )
 
@@ -351,9 +353,9 @@ def test_training_on_columns_that_all_share_ends_where_owned_ones_end(parties: i
     bits = shift_bits_for_eigenvalue(2.0 * rows)
 
     async def play(
-        communicator: Communicator, _hand: PartyRandomness, own: Randomness, place: int
+        communicator: Communicator, _hand: PartyRandomness, own: Randomness, index: int
     ) -> Any:
-        held_columns = await MaskedColumns.shared(communicator, own, parts[place])
+        held_columns = await MaskedColumns.shared(communicator, own, parts[index])
         return await reveal_own_weights(
             communicator,
             shape,
@@ -390,10 +392,10 @@ def counted(
     parts = shared(encode(score, 2 * FRACTION), parties, numbers)
 
     async def play(
-        communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int
+        communicator: Communicator, randomness: PartyRandomness, _: Randomness, index: int
     ) -> Any:
         return await score_histogram(
-            communicator, randomness, parts[place], bad if communicator.is_label else None, groups
+            communicator, randomness, parts[index], bad if communicator.is_label else None, groups
         )
 
     *others, told = played(
@@ -411,9 +413,9 @@ def test_every_score_is_counted_in_its_bucket_or_the_next(
     numbers, score = np.random.default_rng(seed), np.array(values)
     bad, group = numbers.random(len(score)) < 0.5, numbers.random(len(score)) < 0.5
     told = counted(score, bad, np.stack([group, ~group]), parties, seed)
-    for place, inside in enumerate((group, ~group)):
+    for index, inside in enumerate((group, ~group)):
         for outcome in (False, True):
-            seen = np.repeat(log_odds(), told[place, int(outcome)])
+            seen = np.repeat(log_odds(), told[index, int(outcome)])
             real = np.sort(score[inside & (bad == outcome)])
             assert len(seen) == len(real)
             assert (np.abs(seen - real) <= 1 / BUCKETS_PER_UNIT + 1e-6).all()  # both are in order
@@ -462,13 +464,13 @@ def test_scores_on_shares_are_columns_times_weights(parties: int, seed: int) -> 
     shape = BlockShape(50, {"bank": 4})
 
     async def play(
-        communicator: Communicator, randomness: PartyRandomness, own: Randomness, place: int
+        communicator: Communicator, randomness: PartyRandomness, own: Randomness, index: int
     ) -> Any:
         return await shared_scores(
             communicator,
             randomness,
-            await MaskedColumns.shared(communicator, own, parts[place]),
-            shares[place],
+            await MaskedColumns.shared(communicator, own, parts[index]),
+            shares[index],
         )
 
     async def deal_all(randomness: DealerRandomness, streams: dict[str, Randomness]) -> None:
