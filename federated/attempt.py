@@ -34,7 +34,7 @@ from chain.keys.files import write_private
 from federated import sources
 from federated.channel import Channel, Wire
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, system_failure
-from federated.gate import Gate
+from federated.gate import ApprovalGate
 from federated.inputs import commit_rows
 from federated.job import Job, JobResult, Table
 from federated.party import PartyConfig
@@ -73,7 +73,7 @@ class Attempt:
 
     config: PartyConfig
     job: Job
-    gate: Gate
+    gate: ApprovalGate
     wires: Mapping[str, Wire]
     folder: Path
     progress: Progress

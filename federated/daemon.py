@@ -31,7 +31,7 @@ from federated.errors import (
     Unavailable,
     system_failure,
 )
-from federated.gate import FolderGate, Gate
+from federated.gate import ApprovalGate, FolderGate
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.pending_connections import PendingConnections
@@ -51,7 +51,7 @@ def attempt_name() -> str:
 class Daemon:
     """One party's daemon. Use ``async with Daemon.started(config)``."""
 
-    def __init__(self, config: PartyConfig, gate: Gate | None = None) -> None:
+    def __init__(self, config: PartyConfig, gate: ApprovalGate | None = None) -> None:
         self.config = config
         self.gate = gate or FolderGate(config.home / "approvals")
         self._names = {peer.fingerprint: name for name, peer in config.peers.items()}
@@ -61,7 +61,9 @@ class Daemon:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, config: PartyConfig, gate: Gate | None = None) -> AsyncIterator[Daemon]:
+    async def started(
+        cls, config: PartyConfig, gate: ApprovalGate | None = None
+    ) -> AsyncIterator[Daemon]:
         """Listen for peers until the block ends."""
         daemon = cls(config, gate)
         server = await daemon._listen()

@@ -1,9 +1,9 @@
 """The gate: approval by the data owner before a source is opened.
 
-``Gate`` is the port. In a network the owner's node implements it: it consumes the grant on the
-chain and waits for finality. Here it is a folder of approvals that a data officer writes. One use
-is counted per job, and recorded before the approval is returned. Flower members ask the same folder
-for a plan, by the digest of the plan.
+``ApprovalGate`` is the port. In a network the owner's node implements it: it consumes the grant on
+the chain and waits for finality. Here it is a folder of approvals that a data officer writes. One
+use is counted per job, and recorded before the approval is returned. Flower members ask the same
+folder for a plan, by the digest of the plan.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Approvable(Protocol):
         """SHA-256 of the whole job or plan."""
 
 
-class Gate(Protocol):
+class ApprovalGate(Protocol):
     """Approves a job, or raises ``Forbidden``."""
 
     async def permit(self, job: Job, party: str, *, now: int) -> bytes:

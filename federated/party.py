@@ -37,14 +37,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Listen(_Strict):
+class ListenAddress(_Strict):
     """The address for peers; loopback unless the operator sets another one."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)]
 
 
-class Peer(_Strict):
+class PartyPeer(_Strict):
     """Another party: its address and the key it must prove."""
 
     address: Annotated[str, Field(pattern=r"^[^:\s]+:\d{1,5}$")]
@@ -62,7 +62,7 @@ class Peer(_Strict):
         return int(self.address.rsplit(":", 1)[1])
 
 
-class SourceEntry(_Strict):
+class PartySource(_Strict):
     """A table this party may bring into a job: a CSV or Parquet file, its identifier column, and
     the notation of a CSV file.
     """
@@ -82,7 +82,7 @@ class SourceEntry(_Strict):
         return SourceFormat(self.encoding, self.delimiter, self.missing, self.texts)
 
 
-class Limits(_Strict):
+class PartyTimeouts(_Strict):
     """Timeouts in seconds: for peers to start, for a sign of life, for the next message."""
 
     join: Annotated[float, Field(gt=0, le=86_400)] = 120.0
@@ -94,10 +94,10 @@ class PartyConfig(_Strict):
     """The whole configuration."""
 
     name: Name
-    listen: Listen
-    peers: Mapping[Name, Peer] = {}
-    sources: Mapping[str, SourceEntry] = {}
-    limits: Limits = Limits()
+    listen: ListenAddress
+    peers: Mapping[Name, PartyPeer] = {}
+    sources: Mapping[str, PartySource] = {}
+    limits: PartyTimeouts = PartyTimeouts()
     record: bool = True
     """Store what a replay needs: about as many bytes as a run receives."""
     policy: Path | None = None
@@ -156,7 +156,7 @@ class PartyConfig(_Strict):
             )
         return pem
 
-    def source(self, name: str | None) -> SourceEntry:
+    def source(self, name: str | None) -> PartySource:
         """Return a source by name; ``source_unknown``."""
         if name is None or name not in self.sources:
             raise BadInput(

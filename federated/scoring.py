@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.intersection import Terms, align
+from federated.intersection import PsiTerms, align
 from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 from federated.vertical.plan import MAX_PARTIES, alignment_terms, require_finite
@@ -85,7 +85,7 @@ class ScoringRequest:
     training: str
     models: Mapping[str, str]
     batch: int
-    terms: Terms
+    terms: PsiTerms
 
     @classmethod
     def of(cls, job: Job) -> ScoringRequest:

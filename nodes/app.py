@@ -25,7 +25,7 @@ from nodes.assembly import AssembledNode, assemble
 from nodes.bodies import BodyBudget, BodyLimits
 from nodes.certificate import ServerCertificate
 from nodes.config import NodeConfig
-from nodes.gate import Gate, GateServices
+from nodes.gate import GateServices, RequestGate
 from nodes.metrics import Metrics
 from nodes.migrate import upgrade
 from nodes.openapi import DescribedApp
@@ -95,7 +95,7 @@ def create_app(
     guards.bodies.routes = app.endpoints
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    app.add_middleware(Gate, guards=guards)
+    app.add_middleware(RequestGate, guards=guards)
     return app
 
 

@@ -197,7 +197,7 @@ class NodeLimits(_Strict):
     """``/readyz`` reports the outbox when a call has waited longer for its block."""
 
 
-class Workers(_Strict):
+class WorkerSettings(_Strict):
     """Background work of ``node run``, and the shortest pauses between its rounds in seconds."""
 
     projector: bool = True
@@ -262,7 +262,7 @@ class NodeConfig(_Strict):
     sources: dict[str, SourceEntry] = {}
     access: Access = Access()
     limits: NodeLimits = NodeLimits()
-    workers: Workers = Workers()
+    workers: WorkerSettings = WorkerSettings()
     console: Console | None = None
     home: Path = Field(default=Path("."), exclude=True)
 

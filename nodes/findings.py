@@ -33,7 +33,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """A part's state; unless it is ok, a stable code, one sentence and what to do."""
 
     state: State = State.OK
@@ -42,12 +42,12 @@ class Finding:
     hint: str = ""
 
     @classmethod
-    def failing(cls, error: QiaolianError) -> Finding:
+    def failing(cls, error: QiaolianError) -> HealthFinding:
         """Return the finding of an error."""
         return cls(State.FAILING, error.code, error.sentence, error.hint)
 
     @classmethod
-    def warning(cls, error: QiaolianError) -> Finding:
+    def warning(cls, error: QiaolianError) -> HealthFinding:
         """Return the finding of an error as a warning."""
         return cls(State.WARNING, error.code, error.sentence, error.hint)
 
@@ -93,7 +93,7 @@ class PeerStatus:
     hint: str = ""
 
 
-def of_keys(records: Mapping[KeyPurpose, KeyRecord], member: str) -> Finding:
+def of_keys(records: Mapping[KeyPurpose, KeyRecord], member: str) -> HealthFinding:
     """Whether each of the node's keys is live in the directory."""
     ended = [
         f"{_key(purpose)} ended in block {record.end_height}"
@@ -101,14 +101,14 @@ def of_keys(records: Mapping[KeyPurpose, KeyRecord], member: str) -> Finding:
         if record.end_height
     ]
     if ended:
-        return Finding(
+        return HealthFinding(
             State.FAILING,
             "key_ended",
             f"By the directory, the node's {_listed(ended)}: what it signs is refused.",
             "Replace the key as docs/operations.md says, then restart the node.",
         )
     if records and not any(record.from_height for record in records.values()):
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "not_admitted",
             f"The directory holds no key of this node: {member} is "
@@ -121,24 +121,24 @@ def of_keys(records: Mapping[KeyPurpose, KeyRecord], member: str) -> Finding:
         if not record.live or record.member != member or record.purpose != purpose
     ]
     if missing:
-        return Finding(
+        return HealthFinding(
             State.FAILING,
             "key_not_in_directory",
             f"The directory does not hold the node's {_listed(missing)} as a key of {member}.",
             "Have two governors add it to the directory.",
         )
-    return Finding()
+    return HealthFinding()
 
 
 def _key(purpose: KeyPurpose) -> str:
     return f"{purpose.name} key"
 
 
-def of_certificate(ends_at: float, now: float) -> Finding:
+def of_certificate(ends_at: float, now: float) -> HealthFinding:
     """How long the node's own certificate is valid."""
     days = (ends_at - now) / DAY_SECONDS
     if days <= 0:
-        return Finding(
+        return HealthFinding(
             State.FAILING,
             "certificate_expired",
             "This node's TLS certificate ended at "
@@ -147,7 +147,7 @@ def of_certificate(ends_at: float, now: float) -> Finding:
             "still to come, correct this machine's clock.",
         )
     if days < CERTIFICATE_WARNING_DAYS:
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "certificate_ends_soon",
             f"This node's TLS certificate ends at {local_time(ends_at)}, "
@@ -155,14 +155,14 @@ def of_certificate(ends_at: float, now: float) -> Finding:
             "Run `qiaolian node certificate renew`; the worker "
             "`certificate` says what stands in its way.",
         )
-    return Finding(detail=f"{days:.0f} days left")
+    return HealthFinding(detail=f"{days:.0f} days left")
 
 
-def of_clock(offset: float | None, limit: float) -> Finding:
+def of_clock(offset: float | None, limit: float) -> HealthFinding:
     """This node's clock against the time of the blocks (positive: ahead, in seconds)."""
     if offset is None or abs(offset) <= limit:
-        return Finding()
-    return Finding(
+        return HealthFinding()
+    return HealthFinding(
         State.FAILING,
         "clock_off",
         f"This node's clock is {shown(offset)} of the time of the blocks.",
@@ -170,10 +170,10 @@ def of_clock(offset: float | None, limit: float) -> Finding:
     )
 
 
-def of_peer_clocks(status: ClockStatus) -> Finding:
+def of_peer_clocks(status: ClockStatus) -> HealthFinding:
     """This node's clock against other members'."""
     if status.own is not None and status.own_off:
-        return Finding(
+        return HealthFinding(
             State.FAILING,
             "clock_off",
             f"This node's clock is {shown(status.own)} of most "
@@ -182,7 +182,7 @@ def of_peer_clocks(status: ClockStatus) -> Finding:
         )
     if status.peers:
         named = [f"{member} ({shown(offset)})" for member, offset in status.peers.items()]
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "peer_clock_off",
             f"These members' clocks are off: {_listed(named)}. Requests "
@@ -191,19 +191,19 @@ def of_peer_clocks(status: ClockStatus) -> Finding:
         )
     if status.undecided is not None:
         member, offset = status.undecided
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "clocks_differ",
             f"This node's clock is {shown(offset)} of that of {member}; "
             "nothing shows which of the two is off.",
             "Compare both with a time server.",
         )
-    return Finding()
+    return HealthFinding()
 
 
 def of_peers(
     statuses: Sequence[PeerStatus], certificate_ends: Mapping[str, float], now: float
-) -> Finding:
+) -> HealthFinding:
     """Whether the other members' nodes answer, and how long their certificates are valid."""
     down = [status for status in statuses if status.code]
     if down:
@@ -211,7 +211,7 @@ def of_peers(
             f"{status.member} ({status.code}, for {_age(status.failing_since, now)})"
             for status in down
         ]
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             down[0].code,
             f"These members' nodes do not answer: {_listed(named)}. {down[0].detail}",
@@ -224,31 +224,31 @@ def of_peers(
     }
     if ending:
         named = [f"{member} (at {local_time(ends_at)})" for member, ends_at in ending.items()]
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "peer_certificate_ends_soon",
             f"The TLS certificates of these members' nodes end soon: {_listed(named)}.",
             "Tell their operators: `qiaolian node certificate renew`.",
         )
-    return Finding()
+    return HealthFinding()
 
 
-def of_cosignatures(cosigning: Cosigning, now: float) -> Finding:
+def of_cosignatures(cosigning: Cosigning, now: float) -> HealthFinding:
     """Whether the log is cosigned in time."""
     last = "never" if cosigning.last_at is None else f"{_age(cosigning.last_at, now)} ago"
     since = cosigning.waiting_since
     if since is not None and now - since > COSIGNATURE_SECONDS:
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "cosignature_late",
             "Checkpoints of this node's log have waited "
             f"{_age(since, now)} for a witness; cosigned last: {last}.",
             "Ask the supervisor whether its node runs and reaches this one.",
         )
-    return Finding(detail="" if cosigning.last_at is None else f"cosigned last: {last}")
+    return HealthFinding(detail="" if cosigning.last_at is None else f"cosigned last: {last}")
 
 
-def of_worker(status: WorkerStatus, now: float) -> Finding:
+def of_worker(status: WorkerStatus, now: float) -> HealthFinding:
     """Whether a worker does its work."""
     success = (
         "no success yet"
@@ -258,7 +258,7 @@ def of_worker(status: WorkerStatus, now: float) -> Finding:
     since = status.failing_since
     if since is not None and status.failures >= REPEATED_FAILURES:
         lasting = now - since > FAILING_SECONDS and not status.partial
-        return Finding(
+        return HealthFinding(
             State.FAILING if lasting else State.WARNING,
             status.code,
             f"It has failed {status.failures} times in "
@@ -266,13 +266,13 @@ def of_worker(status: WorkerStatus, now: float) -> Finding:
             status.hint,
         )
     if status.running_since is not None and now - status.running_since > STUCK_SECONDS:
-        return Finding(
+        return HealthFinding(
             State.WARNING,
             "worker_stuck",
             f"Its round has gone on for {_age(status.running_since, now)} ({success}).",
             "If it does not end, restart the node and report it with the node's log.",
         )
-    return Finding(detail=success)
+    return HealthFinding(detail=success)
 
 
 def _age(since: float | None, now: float) -> str:

@@ -100,7 +100,7 @@ class _Authority:
     """Whose connections and rates it counts among."""
 
 
-class Gate:
+class RequestGate:
     """The gate around the application; the module docstring has its rules."""
 
     def __init__(self, app: App, guards: GateServices) -> None:

@@ -32,7 +32,7 @@ from nodes.clocks import LIMIT_SECONDS, ClockStatus, judge
 from nodes.config import NodeLimits
 from nodes.findings import (
     Cosigning,
-    Finding,
+    HealthFinding,
     State,
     of_certificate,
     of_clock,
@@ -163,7 +163,7 @@ def readiness_of(parts: Sequence[Dependency]) -> Readiness:
     )
 
 
-def dependency(name: str, finding: Finding, *, required: bool) -> Dependency:
+def dependency(name: str, finding: HealthFinding, *, required: bool) -> Dependency:
     """A finding as a part of the node."""
     return Dependency(
         name=name,
@@ -231,7 +231,7 @@ class Health:
         self._data = data
         self._limits = limits
         self._written_at = -_HEARTBEAT_SECONDS
-        self._checks: dict[str, Callable[[], Finding | None]] = {
+        self._checks: dict[str, Callable[[], HealthFinding | None]] = {
             "database": self._database,
             "chain": self._chain,
             "projection": self._projection,
@@ -247,7 +247,7 @@ class Health:
             "cosignatures": self._cosignatures,
         }
         self._threads = ThreadPoolExecutor(len(self._checks), "health")
-        self._running: dict[str, asyncio.Future[Finding | None]] = {}
+        self._running: dict[str, asyncio.Future[HealthFinding | None]] = {}
 
     async def readiness(self) -> Readiness:
         """Check every part now, concurrently; a check that does not finish in time fails."""
@@ -262,7 +262,7 @@ class Health:
     async def _dependency(self, name: str) -> Dependency:
         return dependency(name, await self._finding(name), required=CHECKS[name].required)
 
-    async def _finding(self, name: str) -> Finding:
+    async def _finding(self, name: str) -> HealthFinding:
         """Run a check; one that still runs is awaited again and never started twice."""
         running = self._running.get(name)
         if running is None or running.done():
@@ -271,7 +271,7 @@ class Health:
             self._running[name] = running
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                return await asyncio.shield(running) or Finding()
+                return await asyncio.shield(running) or HealthFinding()
         except TimeoutError:
             late = Unavailable(
                 "check_timed_out",
@@ -280,9 +280,9 @@ class Health:
             )
             # Keys are proved by the chain: where it does not answer, `chain` fails.
             fails = CHECKS[name].required and name != "keys"
-            return Finding.failing(late) if fails else Finding.warning(late)
+            return HealthFinding.failing(late) if fails else HealthFinding.warning(late)
         except Exception as error:  # whatever it is, it is what is wrong
-            return Finding.failing(translate_error(error))
+            return HealthFinding.failing(translate_error(error))
 
     def _workers(self) -> list[Dependency]:
         now = self._context.clock()
@@ -468,11 +468,11 @@ class Health:
                 hint="Free some space.",
             )
 
-    def _keys(self) -> Finding:
+    def _keys(self) -> HealthFinding:
         try:
             return of_keys(self._key_records(), self._context.member)
         except Unavailable as error:  # `chain` fails for the same reason
-            return Finding.warning(error)
+            return HealthFinding.warning(error)
 
     def _key_records(self) -> Mapping[KeyPurpose, KeyRecord]:
         """What the directory says of each key, proved."""
@@ -480,26 +480,26 @@ class Health:
         proved = self._context.view.proved(map(key_record, keys.values()))
         return {purpose: proved.key(key) for purpose, key in keys.items()}
 
-    def _certificate(self) -> Finding:
+    def _certificate(self) -> HealthFinding:
         return of_certificate(self._watched.certificate_ends(), self._context.clock())
 
     def _clocks(self) -> ClockStatus:
         return judge(self._context.view.clock_offset, self._watched.peers.clock_offsets())
 
-    def _clock(self) -> Finding:
+    def _clock(self) -> HealthFinding:
         by_blocks = self._context.view.clock_offset
         return of_clock(None if by_blocks is None else self._clocks().own, LIMIT_SECONDS)
 
-    def _peer_clocks(self) -> Finding:
+    def _peer_clocks(self) -> HealthFinding:
         return of_peer_clocks(self._clocks())
 
-    def _peers(self) -> Finding:
+    def _peers(self) -> HealthFinding:
         peers = self._watched.peers
         return of_peers(peers.statuses(), peers.certificate_ends(), self._context.clock())
 
-    def _cosignatures(self) -> Finding:
+    def _cosignatures(self) -> HealthFinding:
         if not supervised(self._context):
-            return Finding(detail="no supervisor among the peers")
+            return HealthFinding(detail="no supervisor among the peers")
         last_at, waiting_since = cosigned(self._context)
         return of_cosignatures(Cosigning(last_at, waiting_since), self._context.clock())
 
@@ -508,7 +508,7 @@ class Health:
             return backlog(session, self._context.transaction_address)
 
 
-def _retrieve(check: asyncio.Future[Finding | None]) -> None:
+def _retrieve(check: asyncio.Future[HealthFinding | None]) -> None:
     """Take the outcome of a check that nobody waits for any more."""
     if not check.cancelled():
         check.exception()

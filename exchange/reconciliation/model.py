@@ -28,7 +28,7 @@ class LaneCount:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReconciliationFinding:
     """A position at which the sources differ."""
 
     kind: str
@@ -114,7 +114,7 @@ class Comparison:
     money: AgreementMoney | None = None
     """None if neither side reported its counts."""
     lanes: dict[int, dict[str, Any]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ReconciliationFinding] = field(default_factory=list)
 
     @property
     def agree(self) -> bool:

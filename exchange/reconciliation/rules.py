@@ -35,8 +35,8 @@ from chain.statements.trade import Agreement, ReceiptVoid, UsageReceipt, UsageRe
 from exchange.reconciliation.model import (
     AgreementMoney,
     Comparison,
-    Finding,
     LaneCount,
+    ReconciliationFinding,
     SharePayment,
 )
 from exchange.settlement.rules import split
@@ -93,23 +93,25 @@ def claimed_lanes(
 
 def read(
     side: str, agreement: Agreement, reported: Mapping[str, Any], domain: Domain
-) -> tuple[dict[int, LaneCount], list[Finding]]:
+) -> tuple[dict[int, LaneCount], list[ReconciliationFinding]]:
     """A side's proved counts by lane, and the findings of the others."""
     counts: dict[int, LaneCount] = {}
-    found: list[Finding] = []
+    found: list[ReconciliationFinding] = []
     foreign = [
         name for name in reported if _LANE.fullmatch(name) is None or int(name) >= agreement.lanes
     ]
     if foreign:
         found.append(
-            Finding("conflict", f"The {side} counts lanes that the agreement does not have.")
+            ReconciliationFinding(
+                "conflict", f"The {side} counts lanes that the agreement does not have."
+            )
         )
     for lane in sorted(int(name) for name in set(reported).difference(foreign)):
         try:
             counts[lane] = count_of(agreement, lane, reported[str(lane)], domain)
         except QiaolianError:
             found.append(
-                Finding(
+                ReconciliationFinding(
                     "conflict",
                     f"The {side}'s count of the lane is not borne out by the signatures it shows.",
                     lane,
@@ -254,7 +256,7 @@ def compare(
     gateway: Mapping[int, LaneCount] | None,
     buyer: Mapping[int, LaneCount] | None,
     chain: Mapping[int, LaneRecord],
-    contradicted: Sequence[Finding] = (),
+    contradicted: Sequence[ReconciliationFinding] = (),
     *,
     closed: bool = False,
     agreed: bool = False,
@@ -270,7 +272,7 @@ def compare(
     for side, counts in (("provider", gateway), ("buyer", buyer)):
         if counts is None:
             found.findings.append(
-                Finding("unreachable", f"The {side}'s node did not tell its counts.")
+                ReconciliationFinding("unreachable", f"The {side}'s node did not tell its counts.")
             )
     lanes = sorted({*(gateway or {}), *(buyer or {}), *chain})
     for lane in (number for number in lanes if number not in refuted):
@@ -292,7 +294,7 @@ def compare(
 
 def _lost(
     lane: int, gateway: LaneCount | None, buyer: LaneCount | None, chain: LaneRecord
-) -> list[Finding]:
+) -> list[ReconciliationFinding]:
     """Money delivered on a lane and not claimed when the agreement closed, by the gateway's count,
     else by the buyer's.
     """
@@ -305,7 +307,7 @@ def _lost(
         f"delivered, {acknowledged} acknowledged, "
         f"and {chain.amount} claimed before the agreement closed."
     )
-    return [Finding("lost", sentence, lane, chain.seq + 1, counts[0].seq)]
+    return [ReconciliationFinding("lost", sentence, lane, chain.seq + 1, counts[0].seq)]
 
 
 def money_of(
@@ -352,12 +354,12 @@ def money_of(
 
 def _lane(
     lane: int, gateway: LaneCount | None, buyer: LaneCount | None, chain: LaneRecord
-) -> list[Finding]:
+) -> list[ReconciliationFinding]:
     found = []
     for side, count in (("gateway", gateway), ("buyer", buyer)):
         if count is not None and count.positions != count.seq:
             found.append(
-                Finding(
+                ReconciliationFinding(
                     "gap",
                     f"The {side} has {count.positions} of {count.seq} positions on record.",
                     lane,
@@ -371,12 +373,14 @@ def _lane(
         found.extend(_claimed(lane, gateway, chain))
     elif buyer is not None and (chain.seq > buyer.seq or chain.amount > buyer.amount):
         found.append(
-            Finding("conflict", "The chain paid for more than the buyer's records have.", lane)
+            ReconciliationFinding(
+                "conflict", "The chain paid for more than the buyer's records have.", lane
+            )
         )
     return found
 
 
-def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Finding]:
+def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[ReconciliationFinding]:
     """Compare both sides of a lane. The gateway may be one position ahead: its answer is in transit
     or was lost.
     """
@@ -389,7 +393,7 @@ def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Finding]:
         if same:
             return []
         return [
-            Finding(
+            ReconciliationFinding(
                 "conflict",
                 "Gateway and buyer have other totals for the same place.",
                 lane,
@@ -399,29 +403,31 @@ def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Finding]:
         ]
     if gateway.seq == buyer.seq + 1 and buyer.outstanding:
         return [
-            Finding(
+            ReconciliationFinding(
                 "gap", "The last answer has not reached the buyer.", lane, gateway.seq, gateway.seq
             )
         ]
     low, high = sorted((gateway.seq, buyer.seq))
     behind = "buyer" if gateway.seq > buyer.seq else "gateway"
     return [
-        Finding("gap", f"The {behind} lacks positions {low + 1} to {high}.", lane, low + 1, high)
+        ReconciliationFinding(
+            "gap", f"The {behind} lacks positions {low + 1} to {high}.", lane, low + 1, high
+        )
     ]
 
 
-def _claimed(lane: int, gateway: LaneCount, chain: LaneRecord) -> list[Finding]:
+def _claimed(lane: int, gateway: LaneCount, chain: LaneRecord) -> list[ReconciliationFinding]:
     """The chain never pays more than was delivered and acknowledged; an unpaid rest is reported."""
     if chain.seq > gateway.seq or chain.amount > gateway.acknowledged_amount:
         return [
-            Finding(
+            ReconciliationFinding(
                 "conflict", "The chain paid for more than the gateway's records acknowledge.", lane
             )
         ]
     if chain.amount < gateway.acknowledged_amount:
         open_ = gateway.acknowledged_amount - chain.amount
         return [
-            Finding(
+            ReconciliationFinding(
                 "unclaimed",
                 f"{open_} fen are acknowledged and not claimed.",
                 lane,

@@ -21,7 +21,7 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.metering.model import CallStatus
 from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, call_at, last_calls
-from exchange.reconciliation.model import Comparison, Finding, LaneCount
+from exchange.reconciliation.model import Comparison, LaneCount, ReconciliationFinding
 from exchange.reconciliation.rules import (
     claimed_lanes,
     compare,
@@ -139,7 +139,7 @@ async def reconcile(
     agreement = (await asyncio.to_thread(agreements.load, context, agreement_id)).agreement
     members = {"provider": agreement.provider, "buyer": agreement.buyer}
 
-    async def counted(side: str) -> tuple[dict[int, LaneCount], list[Finding]]:
+    async def counted(side: str) -> tuple[dict[int, LaneCount], list[ReconciliationFinding]]:
         if members[side] in unheard:
             raise Unavailable("peer_timeout", "The member's node did not answer before.")
         answer = await _ask(context, members[side], agreement_id)
@@ -156,11 +156,13 @@ def _compared(
     context: Context,
     agreement_id: bytes,
     agreement: Agreement,
-    outcomes: Mapping[str, tuple[dict[int, LaneCount], list[Finding]] | QiaolianError],
+    outcomes: Mapping[
+        str, tuple[dict[int, LaneCount], list[ReconciliationFinding]] | QiaolianError
+    ],
 ) -> Comparison:
     """What both sides showed, held against the chain. A side that showed nothing is None."""
     reported: list[dict[int, LaneCount] | None] = []
-    contradicted: list[Finding] = []
+    contradicted: list[ReconciliationFinding] = []
     for side in ("provider", "buyer"):
         outcome = outcomes[side]
         if isinstance(outcome, QiaolianError):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from federated.analysis.confined import Computed
 from federated.analysis.policy import ColumnRule
 from federated.analysis.releases import Released
-from federated.analysis.statement import Statement, Statistic, filters_of
+from federated.analysis.statement import CompiledAnalysis, Statistic, filters_of
 from federated.analysis.syntax import Analysis, Key
 from federated.errors import BadInput
 from federated.horizontal.gaussian import MAX_SIGMA, discrete_gaussian
@@ -41,7 +41,7 @@ given out.
 def permitted(
     released: Released,
     computed: Computed,
-    statement: Statement,
+    statement: CompiledAnalysis,
     holds: Mapping[str, NDArray[np.bool_]],
     count: int,
     least: int,
@@ -79,7 +79,7 @@ def _require(fits: bool) -> None:
 
 def sigmas(
     analysis: Analysis,
-    statement: Statement,
+    statement: CompiledAnalysis,
     rules: Mapping[str, ColumnRule],
     micro_rho: int,
 ) -> list[tuple[int, int]]:
@@ -104,7 +104,7 @@ def sigmas(
 
 def sensitivities(
     analysis: Analysis,
-    statement: Statement,
+    statement: CompiledAnalysis,
     rules: Mapping[str, ColumnRule],
 ) -> list[tuple[int, int]]:
     """Return for each statistic how much one row changes its size and its sum at most.
@@ -154,7 +154,7 @@ def noisy(
 
 def table(
     analysis: Analysis,
-    statement: Statement,
+    statement: CompiledAnalysis,
     rules: Mapping[str, ColumnRule],
     computed: Computed,
     allowed: Permitted,

@@ -27,8 +27,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from federated.analysis import child
-from federated.analysis.policy import ColumnRule, Limits
-from federated.analysis.statement import Statement
+from federated.analysis.policy import AnalysisLimits, ColumnRule
+from federated.analysis.statement import CompiledAnalysis
 from federated.errors import BadInput, Unavailable
 from federated.job import Table
 
@@ -61,7 +61,9 @@ class Computed:
     filters: NDArray[np.bool_]
 
 
-def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRule]) -> pa.Table:
+def encode_rows(
+    table: Table, statement: CompiledAnalysis, rules: Mapping[str, ColumnRule]
+) -> pa.Table:
     """Return the columns that an analysis needs, under generated names.
 
     Plain values for keys and filters, bounded integers for sums.
@@ -110,7 +112,9 @@ def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], 
     return scaled.astype(np.int64), missing
 
 
-def compute(rows: pa.Table, statement: Statement, limits: Limits, *, max_groups: int) -> Computed:
+def compute(
+    rows: pa.Table, statement: CompiledAnalysis, limits: AnalysisLimits, *, max_groups: int
+) -> Computed:
     """Run the statements; Unavailable ``analysis_failed`` for any failure."""
     if len(rows) > limits.rows:
         raise failed("the source has more rows than the policy allows")
@@ -203,14 +207,14 @@ def _drain(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) ->
     return None
 
 
-def _max_answer(rows: int, statement: Statement, max_groups: int) -> int:
+def _max_answer(rows: int, statement: CompiledAnalysis, max_groups: int) -> int:
     """Return more bytes than an answer can have: fixed widths, and keys of any length of text."""
     row_bytes = 16 + 2 * statement.filters
     group_bytes = 64 * len(statement.statistics) + (1 << 12) * len(statement.key_types)
     return (1 << 24) + rows * row_bytes + max_groups * group_bytes
 
 
-def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Computed:
+def _read(answer: bytes, rows: int, statement: CompiledAnalysis, max_groups: int) -> Computed:
     """Parse the answer. Nothing of it is trusted: every number must be possible."""
     source = pa.BufferReader(answer)
     groups, members = pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all()

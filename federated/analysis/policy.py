@@ -121,7 +121,7 @@ class ColumnRule(_Strict):
         return round(value * 10.0**self.places)
 
 
-class Limits(_Strict):
+class AnalysisLimits(_Strict):
     """What one analysis may use: rows of the source, megabytes, seconds."""
 
     rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 2_000_000
@@ -147,7 +147,7 @@ class Policy(_Strict):
     least_rows: Annotated[int, Field(ge=5, le=1_000_000)]
     max_groups: Annotated[int, Field(ge=1, le=10_000, alias="most_groups")] = 1000
     releases: Annotated[int, Field(ge=1, le=1000)]
-    limits: Limits = Limits()
+    limits: AnalysisLimits = AnalysisLimits()
     noise: Noise | None = None
     sources: Mapping[_Name, Mapping[str, ColumnRule]]
 

@@ -33,7 +33,7 @@ from federated.analysis.answer import Permitted, Row
 from federated.analysis.confined import Computed, compute, encode_rows, failed
 from federated.analysis.policy import ColumnRule, Policy
 from federated.analysis.releases import Released, ReleaseFile, digests_of
-from federated.analysis.statement import Statement, write
+from federated.analysis.statement import CompiledAnalysis, write
 from federated.analysis.syntax import Analysis, Key, read
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.horizontal.budget import Budget
@@ -161,7 +161,9 @@ async def analyst(session: Session, table: Table | None, job: Job) -> JobResult:
     return JobResult(metrics, await asyncio.to_thread(_files, rows, analysis))
 
 
-def _prepare(job: Job, policy: Policy) -> tuple[Analysis, Statement, Mapping[str, ColumnRule]]:
+def _prepare(
+    job: Job, policy: Policy
+) -> tuple[Analysis, CompiledAnalysis, Mapping[str, ColumnRule]]:
     analysis = read(job.parameters["sql"])
     rules = policy.permit(analysis, job)
     return (
@@ -192,7 +194,7 @@ def _begin(
 def _release(
     released: Released,
     computed: Computed,
-    statement: Statement,
+    statement: CompiledAnalysis,
     table: Table,
     policy: Policy,
 ) -> Permitted:
@@ -206,7 +208,7 @@ def _release(
 def _owner_record(
     job: Job,
     policy: Policy,
-    statement: Statement,
+    statement: CompiledAnalysis,
     allowed: Permitted,
     given: list[Row],
 ) -> JobResult:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from federated.analysis.policy import ColumnRule
-from federated.analysis.syntax import Analysis, Call, Cell, Column, Expression, Value
+from federated.analysis.syntax import Analysis, Call, Cell, ColumnReference, Expression, Value
 from federated.errors import BadInput
 
 Type = Literal["number", "text", "truth"]
@@ -56,7 +56,7 @@ class Statistic:
 
 
 @dataclass(frozen=True)
-class Statement:
+class CompiledAnalysis:
     """The SQL of an analysis, and how to read its answer.
 
     ``columns``: sent as c0, c1, …; ``values``: columns sent as integers a0, a1, …; ``statistics``:
@@ -93,7 +93,7 @@ def write(
     *,
     least_rows: int,
     max_groups: int,
-) -> Statement:
+) -> CompiledAnalysis:
     """Return the statements of an analysis.
 
     Raises:
@@ -138,7 +138,7 @@ def write(
         or "TRUE"
     )
     member_columns = ", ".join(["r", "g", *(f"f{index}" for index in range(len(filters)))])
-    return Statement(
+    return CompiledAnalysis(
         marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
         parameters=tuple(writer.parameters),
         groups=f"CREATE TEMP TABLE groups AS SELECT {numbered} FROM ({inner}) LIMIT {limit}",  # noqa: S608
@@ -181,7 +181,7 @@ class _Writer:
         return sql
 
     def expression(self, expression: Expression) -> tuple[Type, str]:
-        if isinstance(expression, Column):
+        if isinstance(expression, ColumnReference):
             return self._types[expression.name], f"c{self._columns.index(expression.name)}"
         if isinstance(expression, Value):
             self.parameters.append(expression.value)

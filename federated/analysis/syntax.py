@@ -40,7 +40,7 @@ Use = Literal["group", "filter", "aggregate"]
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnReference:
     """A column of the source."""
 
     name: str
@@ -61,7 +61,7 @@ class Call:
     arguments: tuple[Expression, ...]
 
 
-Expression = Column | Value | Call
+Expression = ColumnReference | Value | Call
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def read(sql: object) -> Analysis:
 
 def columns_of(expression: Expression) -> Iterator[str]:
     """Yield the columns in an expression."""
-    if isinstance(expression, Column):
+    if isinstance(expression, ColumnReference):
         yield expression.name
     elif isinstance(expression, Call):
         for argument in expression.arguments:
@@ -291,7 +291,8 @@ class _Reader:
             raise _refused(inner)
         expression = self.expression(inner)
         return Key(
-            name or (expression.name if isinstance(expression, Column) else f"key_{index}"),
+            name
+            or (expression.name if isinstance(expression, ColumnReference) else f"key_{index}"),
             expression,
         )
 
@@ -301,7 +302,7 @@ class _Reader:
             _parts(argument, ())
             return None
         column = self.expression(argument) if argument is not None else None
-        if not isinstance(column, Column):
+        if not isinstance(column, ColumnReference):
             raise BadInput(
                 "analysis_refused",
                 f"{function} is over a column, not over an expression.",
@@ -321,7 +322,7 @@ class _Reader:
         if isinstance(node, exp.Paren):
             return self.expression(_parts(node, ("this",))["this"], deeper)
         if isinstance(node, exp.Column):
-            return Column(_name(_parts(node, ("this",))["this"]))
+            return ColumnReference(_name(_parts(node, ("this",))["this"]))
         if isinstance(node, exp.Literal):
             return _constant(node)
         if isinstance(node, exp.Is):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.boosting.he import Ciphertexts, PublicKey, Scheme
-from federated.boosting.trees import Frontier
+from federated.boosting.trees import TreeLevel
 from federated.channel import Channel, Message
 from federated.errors import PeerFault
 
@@ -79,7 +79,7 @@ def unpack_bits(message: Message, name: str, count: int) -> NDArray[np.bool_]:
     return unpacked[:count]
 
 
-def rows_of_nodes(frontier: Frontier, nodes: Sequence[int]) -> list[NDArray[np.int64]]:
+def rows_of_nodes(frontier: TreeLevel, nodes: Sequence[int]) -> list[NDArray[np.int64]]:
     """Return the rows of each node, in the order in which their sides are sent."""
     return [np.flatnonzero(frontier.node == node) for node in nodes]
 

@@ -25,7 +25,7 @@ from federated.boosting.messages import (
 from federated.boosting.packing import Packing
 from federated.boosting.split_candidates import SplitCandidates
 from federated.boosting.terms import ForestTerms
-from federated.boosting.trees import Frontier
+from federated.boosting.trees import TreeLevel
 from federated.channel import Message
 from federated.errors import PeerFault
 from federated.session import Session
@@ -37,7 +37,7 @@ class Level:
     ``disclosable`` has a row for each group of siblings.
     """
 
-    frontier: Frontier
+    frontier: TreeLevel
     counts: NDArray[np.int64]
     disclosable: NDArray[np.bool_]
     allowed: NDArray[np.bool_]
@@ -77,7 +77,7 @@ class Passive:
         gradients = await receive_ciphertexts(self._channel, GRADIENTS, self._cuts.train, self._key)
         loaded = await asyncio.to_thread(self._key.load, gradients)
         order = self._session.randomness.child(f"order/{number}").permutation(len(self._cuts))
-        root = Frontier.root(self._rows, self._cuts.train)
+        root = TreeLevel.root(self._rows, self._cuts.train)
         level = await asyncio.to_thread(
             self._level, root, np.ones((1, len(self._cuts)), np.bool_), order
         )
@@ -92,7 +92,7 @@ class Passive:
     # --- Each level -------------------------------------------------------------------------------
 
     def _level(
-        self, frontier: Frontier, before: NDArray[np.bool_], order: NDArray[np.int64]
+        self, frontier: TreeLevel, before: NDArray[np.bool_], order: NDArray[np.int64]
     ) -> Level:
         """Build a level. ``before``: the cuts disclosed for each group's parent."""
         counts, sizes = self._cuts.counts(frontier.training, frontier.count), frontier.sizes()

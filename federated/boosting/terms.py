@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from federated.boosting.trees import TreeParameters
 from federated.errors import BadInput
-from federated.intersection import Terms as Intersection
+from federated.intersection import PsiTerms
 
 SCHEMES = ("ou", "paillier")
 MAX_BINS = 256
@@ -118,9 +118,9 @@ class ForestTerms:
         terms.intersection()
         return terms
 
-    def intersection(self) -> Intersection:
+    def intersection(self) -> PsiTerms:
         """Return how rows are aligned."""
-        terms = Intersection.read(self.alignment)
+        terms = PsiTerms.read(self.alignment)
         if terms.reveal != "receiver":
             hint = "Use reveal receiver; only the scorecard allows a hidden intersection."
             raise BadInput("reveal_not_offered", "Boosting allows only reveal receiver.", hint=hint)

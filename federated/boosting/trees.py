@@ -90,7 +90,7 @@ def base_score(bad: NDArray[np.bool_]) -> float:
 
 
 @dataclass(frozen=True)
-class Frontier:
+class TreeLevel:
     """The nodes of one level. ``node`` (rows,): the node of each row, -1 in a finished leaf; the
     first ``train`` rows are training rows.
     """
@@ -100,7 +100,7 @@ class Frontier:
     train: int
 
     @classmethod
-    def root(cls, rows: int, train: int) -> Frontier:
+    def root(cls, rows: int, train: int) -> TreeLevel:
         """Return all rows in one node."""
         return cls(np.zeros(rows, np.int64), 1, train)
 
@@ -139,13 +139,13 @@ class Frontier:
         """Return which rows are in the nodes of a mask."""
         return np.append(nodes, False)[self.node]
 
-    def divided(self, split: NDArray[np.bool_], left: NDArray[np.bool_]) -> Frontier:
+    def divided(self, split: NDArray[np.bool_], left: NDArray[np.bool_]) -> TreeLevel:
         """Return the next level: two nodes for each split one, left before right. ``left``:
         (rows,).
         """
         number = np.append(np.cumsum(split) - 1, 0)
         node = np.where(self.rows_in(split), 2 * number[self.node] + ~left, -1)
-        return Frontier(node, 2 * int(split.sum()), self.train)
+        return TreeLevel(node, 2 * int(split.sum()), self.train)
 
 
 def with_siblings(
@@ -183,7 +183,7 @@ class GrowingTree:
 
     def __init__(self, pairs: GradientSums, rows: int, rule: TreeParameters) -> None:
         self.rule, self.pairs = rule, pairs
-        self.frontier = Frontier.root(rows, len(pairs))
+        self.frontier = TreeLevel.root(rows, len(pairs))
         self.nodes: list[TreeNode] = []
         self.added = np.zeros(rows)  # to each row's log-odds
         self.level = 0
@@ -234,7 +234,7 @@ class GrowingTree:
                 node.left, node.right = next(children), next(children)
         self._sums = self.sums[split]
 
-    def _open(self, frontier: Frontier) -> list[int]:
+    def _open(self, frontier: TreeLevel) -> list[int]:
         """Add the nodes of a level; they are leaves until they are split."""
         inside, node = frontier.training >= 0, frontier.training
         self.totals = np.zeros((frontier.count, 2), np.int64)
@@ -250,7 +250,7 @@ class GrowingTree:
 
 def apply_own_splits(
     cuts: SplitCandidates,
-    frontier: Frontier,
+    frontier: TreeLevel,
     chosen: NDArray[np.int64],
     counts: NDArray[np.int64],
     party: str,

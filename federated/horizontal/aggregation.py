@@ -21,14 +21,14 @@ from federated.horizontal.budget import Budget
 from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.privacy import DELTA, epsilon
 from federated.horizontal.rounds import ABSENT, aggregate, contribute, send_to_peers
-from federated.horizontal.training import Plan, feature_names
+from federated.horizontal.training import TrainingPlan, feature_names
 from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 
 
-def plan_of(job: Job) -> Plan:
+def plan_of(job: Job) -> TrainingPlan:
     """Return the job's training plan. Its name is bound to the whole specification."""
-    return Plan.read("0x" + job.digest.hex(), job.with_role("member"), job.parameters)
+    return TrainingPlan.read("0x" + job.digest.hex(), job.with_role("member"), job.parameters)
 
 
 def check(job: Job) -> None:
@@ -36,7 +36,7 @@ def check(job: Job) -> None:
 
     Raises:
         BadInput: ``spec_roles``, ``spec_columns``, ``spec_parameters``, ``too_few_members`` and
-            others of ``Plan``.
+            others of ``TrainingPlan``.
     """
     aggregator = job.only("aggregator")
     if job.parties[aggregator].source is not None:
@@ -124,7 +124,7 @@ async def aggregator(session: Session, table: Table | None, job: Job) -> JobResu
     return JobResult(metrics=metrics, files={"model.json": model_file(plan, common)})
 
 
-def model_file(plan: Plan, common: Vector) -> bytes:
+def model_file(plan: TrainingPlan, common: Vector) -> bytes:
     """Return the model with what its use requires, as JSON."""
     given = plan.parameters
     layout = {name: given[name] for name in ("model", "label", "positive", "features")} | (
@@ -163,7 +163,7 @@ async def _final(session: Session, peer: str) -> bytes | None:
         raise
 
 
-def _charge(session: Session, plan: Plan) -> bytes:
+def _charge(session: Session, plan: TrainingPlan) -> bytes:
     path = session.settings.get("budget")
     if path is None:
         raise BadInput(

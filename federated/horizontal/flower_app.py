@@ -52,7 +52,7 @@ from federated.horizontal.files import locked, write_atomically
 from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.secagg import Aggregator, Member, advert_digest
 from federated.horizontal.signatures import is_signed, private_key, sign
-from federated.horizontal.training import Plan
+from federated.horizontal.training import TrainingPlan
 from federated.numbers import DEFAULT_MISSING, digit_pattern, parse_number
 from federated.randomness import Randomness
 from registry.encodings import detected
@@ -65,9 +65,9 @@ client = ClientApp()
 server = ServerApp()
 
 
-def read_plan(value: Mapping[str, Any]) -> Plan:
+def read_plan(value: Mapping[str, Any]) -> TrainingPlan:
     """Read a plan from the settings."""
-    return Plan.read(value["name"], value["members"], value["parameters"])
+    return TrainingPlan.read(value["name"], value["members"], value["parameters"])
 
 
 # --- A member -------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def answer(message: Message, context: Context) -> Message:
         settings = json.loads(
             Path(str(context.node_config["settings"])).read_text(encoding="utf-8"),
         )
-        content = Node(settings).answer(message.content)
+        content = FlowerMember(settings).answer(message.content)
     except QiaolianError as error:
         content = RecordDict(
             {"refused": ConfigRecord({"code": error.code, "sentence": error.sentence})},
@@ -88,7 +88,7 @@ def answer(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-class Node:
+class FlowerMember:
     """A member for the length of one message: Flower starts a process for each message.
 
     State between messages is in the member's own folder, written before the answer is sent: Flower
@@ -257,7 +257,7 @@ class Node:
                 write_atomically(path, member.dump())
 
 
-def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
+def read_rows(path: Path, plan: TrainingPlan) -> dict[str, NDArray[Any]]:
     """Read the plan's columns of a CSV file.
 
     Numbers are float64 (empty: NaN), texts are objects (empty: None).
@@ -346,7 +346,9 @@ def train(grid: Grid, context: Context) -> None:
 class _Server:
     """The aggregator: sends each step to all nodes, waits, and passes on the answers."""
 
-    def __init__(self, grid: Grid, plan: Plan, nodes: Mapping[str, int], patience: float) -> None:
+    def __init__(
+        self, grid: Grid, plan: TrainingPlan, nodes: Mapping[str, int], patience: float
+    ) -> None:
         self._grid, self._plan, self._nodes, self._patience = grid, plan, nodes, patience
         self.refused: dict[str, str] = {}
 

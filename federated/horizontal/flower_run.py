@@ -36,7 +36,7 @@ import federated
 from chain.core.loopback import free_ports
 from chain.keys.files import tls_certificate, tls_private_pem, write_private
 from federated.errors import BadInput, PeerFault, Unavailable
-from federated.horizontal.training import Plan
+from federated.horizontal.training import TrainingPlan
 
 PYTHON_VARIABLE = "QIAOLIAN_FLOWER"
 VERSION = "1.41.0"
@@ -91,7 +91,7 @@ def find_python() -> Path:
     return python
 
 
-class Deployment:
+class FlowerDeployment:
     """Flower's processes for one aggregator and these members, from ``__enter__`` to ``__exit__``.
 
     It ends the processes that it started, and no others.
@@ -114,7 +114,7 @@ class Deployment:
         self._runs = 0
         self._next_look = 0.0
 
-    def __enter__(self) -> Deployment:
+    def __enter__(self) -> FlowerDeployment:
         try:
             self._start()
         except BaseException:
@@ -132,7 +132,7 @@ class Deployment:
 
     def train(
         self,
-        plan: Plan,
+        plan: TrainingPlan,
         rows: Mapping[str, Path],
         *,
         gates: Mapping[str, Path],

@@ -29,7 +29,7 @@ from federated.horizontal.secagg import (
     SEALED_BYTES,
     Aggregator,
     Member,
-    Terms,
+    SecureSumTerms,
     advert_digest,
 )
 from federated.horizontal.shamir import SHARE_BYTES
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Sum:
+class SecureSum:
     """The exact sum (int64) of the survivors' vectors.
 
     ``present``: the members that stayed to the end.
@@ -56,7 +56,7 @@ class Sum:
 async def contribute(
     session: Session,
     aggregator: str,
-    terms: Terms,
+    terms: SecureSumTerms,
     vector: NDArray[np.int64],
     basis: bytes = NO_BASIS,
 ) -> tuple[str, ...]:
@@ -119,7 +119,9 @@ async def send_to_peers(
                     raise
 
 
-async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] = ()) -> Sum:
+async def aggregate(
+    session: Session, terms: SecureSumTerms, *, absent: Collection[str] = ()
+) -> SecureSum:
     """Run the aggregator's side of one sum over ``terms.members``.
 
     ``absent``: members lost before, which are not waited for.
@@ -164,7 +166,7 @@ async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] =
     revealed = await members.receive(
         lambda channel: _table(channel, "secagg/reveal", terms, SHARE_BYTES),
     )
-    return Sum(
+    return SecureSum(
         await asyncio.to_thread(aggregator.unmask, revealed),
         survivors,
         tuple(members.present),
@@ -213,11 +215,11 @@ async def _advert(channel: Channel) -> bytes:
     return (await channel.receive("secagg/keys")).blob("advert", ADVERT_BYTES)
 
 
-async def _table(channel: Channel, kind: str, terms: Terms, size: int) -> dict[str, bytes]:
+async def _table(channel: Channel, kind: str, terms: SecureSumTerms, size: int) -> dict[str, bytes]:
     return _unpack(await channel.receive(kind), terms, size)
 
 
-async def _vector(channel: Channel, terms: Terms) -> NDArray[Any]:
+async def _vector(channel: Channel, terms: SecureSumTerms) -> NDArray[Any]:
     pieces = []
     for start in range(0, terms.length, _PIECE):
         message = await channel.receive("secagg/masked")
@@ -233,13 +235,13 @@ async def _send_table(channel: Channel, kind: str, table: Mapping[str, bytes], s
     await channel.send(kind, members=list(table), rows=rows)
 
 
-def _unpack(message: Message, terms: Terms, size: int) -> dict[str, bytes]:
+def _unpack(message: Message, terms: SecureSumTerms, size: int) -> dict[str, bytes]:
     names = _names(message, terms)
     rows = message.array("rows", "uint8", [len(names), size])
     return {name: rows[index].tobytes() for index, name in enumerate(names)}
 
 
-def _names(message: Message, terms: Terms) -> Sequence[str]:
+def _names(message: Message, terms: SecureSumTerms) -> Sequence[str]:
     value = message.value("members")
     names = [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
     if names != value or len(set(names)) != len(names):

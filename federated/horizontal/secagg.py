@@ -67,7 +67,7 @@ def min_threshold(members: int, colluders: int = 0) -> int:
 
 
 @dataclass(frozen=True)
-class Terms:
+class SecureSumTerms:
     """What all parties agree on before one sum.
 
     ``label`` names the sum and must never be reused (job and round). ``length``: elements of a
@@ -155,7 +155,7 @@ class Terms:
             )
 
 
-def pair_label(terms: Terms, use: str, first: str, second: str) -> bytes:
+def pair_label(terms: SecureSumTerms, use: str, first: str, second: str) -> bytes:
     """Return the label of a key for one use, from one member to another."""
     ends = b"".join(
         len(name.encode()).to_bytes(2, "big") + name.encode() for name in (first, second)
@@ -164,7 +164,7 @@ def pair_label(terms: Terms, use: str, first: str, second: str) -> bytes:
 
 
 def add_pair_mask(
-    terms: Terms,
+    terms: SecureSumTerms,
     vector: NDArray[Any],
     key: bytes,
     peer_key: bytes,
@@ -180,7 +180,7 @@ def add_pair_mask(
 
 
 def add_self_mask(
-    terms: Terms,
+    terms: SecureSumTerms,
     vector: NDArray[Any],
     seed: bytes,
     owner: str,
@@ -204,7 +204,7 @@ def seed_digest(seed: bytes) -> bytes:
     return hashlib.sha256(b"qiaolian.secagg.v1/seed" + seed).digest()
 
 
-def advert_digest(terms: Terms, name: str, advert: bytes) -> bytes:
+def advert_digest(terms: SecureSumTerms, name: str, advert: bytes) -> bytes:
     """Return the attestation of a member: that it advertised these keys in this sum."""
     return hashlib.sha256(
         b"qiaolian.secagg.v1/" + pair_label(terms, "advert", name, name) + advert,
@@ -225,7 +225,7 @@ class Member:
     steps; what they carry is as secret as the seed.
     """
 
-    terms: Terms
+    terms: SecureSumTerms
     name: str
     seed: bytes
     step: int = 0
@@ -411,7 +411,7 @@ class Member:
         ).encode()
 
     @classmethod
-    def load(cls, terms: Terms, data: bytes) -> Member:
+    def load(cls, terms: SecureSumTerms, data: bytes) -> Member:
         """Return a dumped member."""
         name, seed, step, roster, sealed, survivors, basis = json.loads(data)
         keys, shares = (
@@ -515,7 +515,7 @@ class Aggregator:
     takes what arrived from the members still present, and returns what goes to each of them.
     """
 
-    terms: Terms
+    terms: SecureSumTerms
     roster: dict[str, bytes] = field(default_factory=dict)
     senders: tuple[str, ...] = ()
     survivors: tuple[str, ...] = ()

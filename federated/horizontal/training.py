@@ -36,7 +36,7 @@ from federated.errors import BadInput
 from federated.horizontal import privacy
 from federated.horizontal.models import Logistic, Model, Neural, Vector, sigmoid, train_locally
 from federated.horizontal.quantise import Quantiser
-from federated.horizontal.secagg import Terms, min_threshold
+from federated.horizontal.secagg import SecureSumTerms, min_threshold
 from federated.randomness import Randomness
 
 SCORE_BINS = 1000
@@ -61,7 +61,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What all parties of a training agree on."""
 
     name: str
@@ -69,11 +69,12 @@ class Plan:
     parameters: Mapping[str, Any]
 
     @classmethod
-    def read(cls, name: str, members: Sequence[str], parameters: Mapping[str, Any]) -> Plan:
+    def read(cls, name: str, members: Sequence[str], parameters: Mapping[str, Any]) -> TrainingPlan:
         """Check a job's parameters.
 
         Raises:
-            BadInput: ``spec_parameters``, and those of ``Terms``, ``Quantiser`` and the noise.
+            BadInput: ``spec_parameters``, and those of ``SecureSumTerms``, ``Quantiser`` and the
+                noise.
         """
         unknown = set(parameters) - set(_DEFAULTS) - {"label", "features"}
         if unknown:
@@ -186,11 +187,11 @@ class Plan:
 
     # --- Rounds -----------------------------------------------------------------------------------
 
-    def terms(self, number: int) -> Terms:
+    def terms(self, number: int) -> SecureSumTerms:
         """Return the terms of a round's sum, from 0; round ``rounds`` is the evaluation."""
         label = f"{self.name}/{number}"
         if number == self.rounds:
-            return Terms(
+            return SecureSumTerms(
                 label,
                 self.members,
                 2 * SCORE_BINS,
@@ -199,7 +200,7 @@ class Plan:
                 self._threshold,
             )
         if self.private:
-            return Terms(
+            return SecureSumTerms(
                 label,
                 self.members,
                 self.model.size,
@@ -207,7 +208,7 @@ class Plan:
                 64,
                 self._threshold,
             )
-        return Terms(
+        return SecureSumTerms(
             label,
             self.members,
             self.model.size + 1,

@@ -22,7 +22,7 @@ plain hash: there are so few of them that all can be tried (``docs/protocols/int
 """
 
 from federated.intersection.alignment import align
-from federated.intersection.handshake import Terms
+from federated.intersection.handshake import PsiTerms
 from federated.intersection.opprf import OpprfReceiver, OpprfSender, follow_opprf, lead_opprf
 from federated.intersection.protocol import INTERSECTION
 
@@ -30,7 +30,7 @@ __all__ = [
     "INTERSECTION",
     "OpprfReceiver",
     "OpprfSender",
-    "Terms",
+    "PsiTerms",
     "align",
     "follow_opprf",
     "lead_opprf",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput, Conflict
-from federated.intersection.handshake import Terms
+from federated.intersection.handshake import PsiTerms
 from federated.intersection.psi import (
     receive_common_rows,
     run_receiver,
@@ -27,7 +27,7 @@ async def align(
     *,
     leader: str,
     followers: Sequence[str],
-    terms: Terms | None = None,
+    terms: PsiTerms | None = None,
 ) -> NDArray[np.int64]:
     """Return the numbers of this party's rows that are common to all parties.
 
@@ -46,7 +46,7 @@ async def align(
             ``ids_too_many``, ``set_too_large``, ``parties_wrong``, ``reveal_not_offered``;
             PeerFault.
     """
-    names, terms = [leader, *followers], terms or Terms()
+    names, terms = [leader, *followers], terms or PsiTerms()
     if len(names) < 2 or len(set(names)) != len(names) or session.party not in names:
         raise BadInput(
             "parties_wrong",
@@ -74,7 +74,7 @@ async def _lead(
     session: Session,
     ids: NDArray[np.bytes_],
     followers: Sequence[str],
-    terms: Terms,
+    terms: PsiTerms,
 ) -> NDArray[np.int64]:
     common, tags_with = np.ones(len(ids), np.bool_), dict[str, Words]()
     for index, follower in enumerate(followers):
@@ -92,7 +92,7 @@ async def _follow(
     session: Session,
     ids: NDArray[np.bytes_],
     leader: str,
-    terms: Terms,
+    terms: PsiTerms,
 ) -> NDArray[np.int64]:
     tags = await run_sender(session, leader, ids, terms, _LABEL)
     return await receive_common_rows(session.to(leader), tags)

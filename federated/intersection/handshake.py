@@ -26,7 +26,7 @@ MAX_ROWS_CIRCUIT = 1 << 20
 
 
 @dataclass(frozen=True)
-class Terms:
+class PsiTerms:
     """How an intersection is made.
 
     ``method``: ``kkrt`` or ``ecdh``. ``suite``: ``aes`` or ``sm``. ``reveal``: who learns the
@@ -42,7 +42,7 @@ class Terms:
     pad_to: int | str = 1024
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Terms:
+    def read(cls, given: Mapping[str, Any]) -> PsiTerms:
         """Read terms from a job's parameters.
 
         Raises:
@@ -141,7 +141,7 @@ async def handshake(
     session: Session,
     peer: str,
     ids: NDArray[np.bytes_],
-    terms: Terms,
+    terms: PsiTerms,
     role: str,
     label: str,
 ) -> PsiSession:
@@ -150,7 +150,7 @@ async def handshake(
     ``role``: ``receiver`` or ``sender``. ``label`` names this run within the session.
 
     Raises:
-        BadInput: as of ``IdentifierFormat.of`` and ``Terms.padded``; Conflict: ``terms_differ``,
+        BadInput: as of ``IdentifierFormat.of`` and ``PsiTerms.padded``; Conflict: ``terms_differ``,
             ``ids_form_differs``; PeerFault: ``message_malformed``.
     """
     channel, randomness = session.to(peer), session.randomness.child(f"{label}/{role}/{peer}")

@@ -47,13 +47,13 @@ Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Layout:
+class OkvsLayout:
     """A table's slots: three equal thirds, then the dense ones."""
 
     third: int
 
     @classmethod
-    def of(cls, keys: int) -> Layout:
+    def of(cls, keys: int) -> OkvsLayout:
         """Return the layout for at most so many keys."""
         return cls(-(-(13 * keys + 10 * 384) // (THIRDS * 10)))
 
@@ -79,7 +79,7 @@ class KeySlots:
     dense: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, keys: Words, layout: Layout, permutations: Sequence[Permutation]) -> KeySlots:
+    def of(cls, keys: Words, layout: OkvsLayout, permutations: Sequence[Permutation]) -> KeySlots:
         """Return the slots of keys, (keys, 2), from two permutations of this attempt."""
         first, second = (one_way(permutation, keys) for permutation in permutations)
         third = np.uint64(layout.third)
@@ -148,13 +148,13 @@ class Core:
 class Solver:
     """The order in which pivots are set, and each key's pivot; for one set of keys."""
 
-    layout: Layout
+    layout: OkvsLayout
     key_slots: KeySlots
     core: Core
     rounds: tuple[tuple[Rows, Rows], ...]  # of peeling, first to last: keys, pivots
 
     @classmethod
-    def of(cls, layout: Layout, key_slots: KeySlots) -> Solver | None:
+    def of(cls, layout: OkvsLayout, key_slots: KeySlots) -> Solver | None:
         """Peel the keys and solve the core.
 
         ``None`` if the equations are dependent, or more than ``MAX_CORE`` keys remain.
@@ -187,7 +187,7 @@ class Solver:
             table[slot] ^= np.bitwise_xor.reduce(residual[which], axis=0)
 
 
-def _peel(layout: Layout, slots: Slots) -> tuple[list[tuple[Rows, Rows]], Rows]:
+def _peel(layout: OkvsLayout, slots: Slots) -> tuple[list[tuple[Rows, Rows]], Rows]:
     """Return the rounds of peeling (keys, pivots), and the keys that no round takes."""
     flat = slots.reshape(-1)
     count = np.bincount(flat, minlength=layout.sparse).astype(np.int32)
@@ -209,7 +209,7 @@ def _peel(layout: Layout, slots: Slots) -> tuple[list[tuple[Rows, Rows]], Rows]:
     return rounds, np.flatnonzero(last < 0).astype(np.int32)
 
 
-def _core(layout: Layout, key_slots: KeySlots, keys: Rows) -> Core | None:
+def _core(layout: OkvsLayout, key_slots: KeySlots, keys: Rows) -> Core | None:
     """Solve the core by Gauss-Jordan elimination.
 
     An equation is one integer: bit c is column c; the bits above say which equations were summed.

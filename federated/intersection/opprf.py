@@ -44,9 +44,9 @@ from federated.intersection.batch_oprf import (
     place_rows,
 )
 from federated.intersection.cuckoo import FUNCTIONS
-from federated.intersection.handshake import PsiSession, Terms, handshake
+from federated.intersection.handshake import PsiSession, PsiTerms, handshake
 from federated.intersection.identifiers import MAX_BYTES, Tagging, tags_of
-from federated.intersection.okvs import KeySlots, Layout, Solver, decode
+from federated.intersection.okvs import KeySlots, OkvsLayout, Solver, decode
 from federated.intersection.oprf import CODE_BITS, Pads, permutation
 from federated.intersection.suites import Words, blocks, suite_of
 from federated.session import Session
@@ -62,7 +62,7 @@ async def lead_opprf(
     session: Session,
     ids: NDArray[np.bytes_],
     followers: Sequence[str],
-    terms: Terms,
+    terms: PsiTerms,
     label: str,
 ) -> OpprfReceiver:
     """Run the leader's side: place the rows, and run the batched OPRF with each follower.
@@ -125,7 +125,7 @@ async def _evaluate_oprf(psi: PsiSession, ot_sender: OtSender, placed: Placement
         "attempt",
         maximum=MAX_ATTEMPTS - 1,
     )
-    layout = Layout.of(FUNCTIONS * psi.peer_rows)
+    layout = OkvsLayout.of(FUNCTIONS * psi.peer_rows)
     return _FollowerState(
         psi,
         keys,
@@ -144,7 +144,7 @@ class _FollowerState:
 
     psi: PsiSession
     keys: Words
-    layout: Layout
+    layout: OkvsLayout
     key_slots: KeySlots
     received: int = 0
 
@@ -189,7 +189,7 @@ async def follow_opprf(
     session: Session,
     ids: NDArray[np.bytes_],
     leader: str,
-    terms: Terms,
+    terms: PsiTerms,
     label: str,
 ) -> OpprfSender:
     """Run a follower's side.
@@ -225,7 +225,7 @@ async def follow_opprf(
 
 
 def _solve(psi: PsiSession, bins: cuckoo.Bins, keys: Words) -> OpprfSender:
-    layout = Layout.of(FUNCTIONS * psi.own_rows)
+    layout = OkvsLayout.of(FUNCTIONS * psi.own_rows)
     for attempt in range(MAX_ATTEMPTS):
         solver = Solver.of(layout, _key_slots(psi, keys, layout, attempt))
         if solver is not None:
@@ -281,7 +281,7 @@ class OpprfSender:
 # --- Both -----------------------------------------------------------------------------------------
 
 
-def _require_hidden(terms: Terms) -> None:
+def _require_hidden(terms: PsiTerms) -> None:
     if terms.method != "kkrt" or terms.reveal != "nobody":
         raise BadInput(
             "reveal_not_offered",
@@ -290,7 +290,7 @@ def _require_hidden(terms: Terms) -> None:
         )
 
 
-def _key_slots(psi: PsiSession, keys: Words, layout: Layout, attempt: int) -> KeySlots:
+def _key_slots(psi: PsiSession, keys: Words, layout: OkvsLayout, attempt: int) -> KeySlots:
     return KeySlots.of(
         keys,
         layout,

@@ -1,4 +1,4 @@
-"""The protocol ``intersection``: one ``sender``, one ``receiver``; parameters as in ``Terms``."""
+"""The protocol ``intersection``: one ``sender``, one ``receiver``, parameters of ``PsiTerms``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from federated.errors import BadInput
-from federated.intersection.handshake import Terms
+from federated.intersection.handshake import PsiTerms
 from federated.intersection.psi import (
     receive_common_rows,
     run_receiver,
@@ -25,8 +25,8 @@ _LABEL = "intersection"
 
 
 def check(job: Job) -> None:
-    """Check a specification; ``spec_roles``, ``spec_columns`` and the codes of ``Terms.read``."""
-    if Terms.read(job.parameters).reveal == "nobody":
+    """Check a specification; ``spec_roles``, ``spec_columns`` and codes of ``PsiTerms.read``."""
+    if PsiTerms.read(job.parameters).reveal == "nobody":
         sentence = (
             "An intersection revealed to nobody has no result by itself; "
             "only a computation on shares can use it."
@@ -60,7 +60,7 @@ async def receiver(session: Session, table: Table | None, job: Job) -> JobResult
     Its result is ``intersection.csv``, the common identifiers in its own order, or their number
     alone.
     """
-    ids, terms, peer = _ids(table), Terms.read(job.parameters), job.only("sender")
+    ids, terms, peer = _ids(table), PsiTerms.read(job.parameters), job.only("sender")
     tags, found = await run_receiver(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal == "size":
@@ -77,7 +77,7 @@ async def sender(session: Session, table: Table | None, job: Job) -> JobResult:
 
     Its result is ``intersection.csv`` in its own order if both may learn it, otherwise nothing.
     """
-    ids, terms, peer = _ids(table), Terms.read(job.parameters), job.only("receiver")
+    ids, terms, peer = _ids(table), PsiTerms.read(job.parameters), job.only("receiver")
     tags = await run_sender(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal != "both":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from federated.channel import Channel
 from federated.errors import PeerFault
 from federated.intersection import ecdh, kkrt
-from federated.intersection.handshake import Terms, handshake
+from federated.intersection.handshake import PsiTerms, handshake
 from federated.intersection.identifiers import locate
 from federated.intersection.suites import Words
 from federated.session import Session
@@ -22,7 +22,7 @@ async def run_receiver(
     session: Session,
     peer: str,
     ids: NDArray[np.bytes_],
-    terms: Terms,
+    terms: PsiTerms,
     label: str,
 ) -> tuple[Words, NDArray[np.bool_]]:
     """Return this receiver's tags, (rows, 2), and whether ``peer`` has them too, (rows,).
@@ -41,7 +41,7 @@ async def run_sender(
     session: Session,
     peer: str,
     ids: NDArray[np.bytes_],
-    terms: Terms,
+    terms: PsiTerms,
     label: str,
 ) -> Words:
     """Return this sender's tags, (rows, 2), after answering ``peer``."""

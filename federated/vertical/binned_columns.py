@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from federated.channel import Message
 from federated.errors import PeerFault
 from federated.session import Session
-from federated.vertical.binning import Bins, Codes, Evidence, Layout, bin_column
+from federated.vertical.binning import BinLayout, Bins, Codes, WeightsOfEvidence, bin_column
 from federated.vertical.plan import ScorecardPlan
 
 
@@ -26,7 +26,7 @@ class BinnedColumns:
 
     bins: tuple[Bins, ...]
     codes: tuple[Codes, ...]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[BinLayout, ...]
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]], plan: ScorecardPlan) -> BinnedColumns:
@@ -40,7 +40,8 @@ class BinnedColumns:
             bins,
             codes,
             tuple(
-                Layout.of(column_bins, code) for column_bins, code in zip(bins, codes, strict=True)
+                BinLayout.of(column_bins, code)
+                for column_bins, code in zip(bins, codes, strict=True)
             ),
         )
 
@@ -56,7 +57,7 @@ class BinnedColumns:
             ]
         )
 
-    def evidence(self, column_evidence: tuple[Evidence, ...]) -> NDArray[np.float64]:
+    def evidence(self, column_evidence: tuple[WeightsOfEvidence, ...]) -> NDArray[np.float64]:
         """Return (rows, columns): the weight of evidence of each training row."""
         return np.column_stack(
             [
@@ -72,11 +73,11 @@ class BinnedColumns:
 
 def read_layouts(
     message: Message, columns: int, rows: int, plan: ScorecardPlan
-) -> tuple[Layout, ...]:
+) -> tuple[BinLayout, ...]:
     """Read a department's layouts; ``message_malformed`` if they break the plan."""
     value = message.value("columns")
     try:
-        layouts = tuple(Layout(column["ordered"], tuple(column["rows"])) for column in value)
+        layouts = tuple(BinLayout(column["ordered"], tuple(column["rows"])) for column in value)
         sound = len(layouts) == columns and all(_sound(layout, rows, plan) for layout in layouts)
     except (TypeError, KeyError, ValueError):
         sound = False
@@ -87,7 +88,7 @@ def read_layouts(
     return layouts
 
 
-def _sound(layout: Layout, rows: int, plan: ScorecardPlan) -> bool:
+def _sound(layout: BinLayout, rows: int, plan: ScorecardPlan) -> bool:
     if not all(type(count) is int and count >= 0 for count in (layout.ordered, *layout.rows)):
         return False
     fits = layout.ordered <= len(layout.rows) and 2 <= len(layout.rows) <= plan.bins + 2
@@ -96,7 +97,7 @@ def _sound(layout: Layout, rows: int, plan: ScorecardPlan) -> bool:
 
 async def receive_evidence(
     session: Session, label: str, binned: BinnedColumns
-) -> tuple[Evidence, ...]:
+) -> tuple[WeightsOfEvidence, ...]:
     """Receive the weights of evidence of a department's own bins; ``message_malformed``."""
     bins = [len(layout.rows) for layout in binned.layouts]
     woe = (await session.to(label).receive("scorecard/evidence")).array(
@@ -107,5 +108,6 @@ async def receive_evidence(
             "message_malformed", f"{label}'s weights of evidence are malformed.", peer=label
         )
     return tuple(
-        Evidence(tuple(weights.tolist()), 0.0) for weights in np.split(woe, np.cumsum(bins)[:-1])
+        WeightsOfEvidence(tuple(weights.tolist()), 0.0)
+        for weights in np.split(woe, np.cumsum(bins)[:-1])
     )

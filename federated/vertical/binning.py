@@ -5,9 +5,9 @@ Numeric columns are cut at quantiles, text columns by value; missing values form
 A bin below the minimum size is merged with its neighbour (numeric) or with the bin of other values
 (text) before the label is used. Rows in a bin that is still too small get no bin and weight 0.
 
-The label party sees a ``Layout`` only: the number of rows in each bin and which bins are ordered,
-not what they contain. It merges bins with too few bad or too few good rows, and rounds the weights
-it sends to another owner, so that no exact count can be derived from them.
+The label party sees only a ``BinLayout``: the number of rows in each bin and which bins are
+ordered, not what they contain. It merges bins with too few bad or too few good rows, and rounds the
+weights it sends to another owner, so that no exact count can be derived from them.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _texts(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missi
 
 
 @dataclass(frozen=True)
-class Layout:
+class BinLayout:
     """What the label party receives of a column's bins: ``rows`` in each, and how many of the first
     are ``ordered``.
     """
@@ -165,21 +165,21 @@ class Layout:
     rows: tuple[int, ...]
 
     @classmethod
-    def of(cls, bins: Bins, codes: Codes) -> Layout:
+    def of(cls, bins: Bins, codes: Codes) -> BinLayout:
         """Count the rows of each bin."""
         counts = np.bincount(codes[codes != NO_BIN], minlength=len(bins.names))
         return cls(len(bins.edges) + 1 if bins.numeric else 0, tuple(counts.tolist()))
 
 
 @dataclass(frozen=True)
-class Evidence:
+class WeightsOfEvidence:
     """The weight of evidence ``woe`` of each bin, and the information value of the column."""
 
     woe: tuple[float, ...]
     information_value: float
 
     @classmethod
-    def of(cls, layout: Layout, bad: Sequence[int], *, min_cases: int) -> Evidence:
+    def of(cls, layout: BinLayout, bad: Sequence[int], *, min_cases: int) -> WeightsOfEvidence:
         """Compute ln(bad share / good share) of each bin, with half a row added to each cell.
 
         Bins with fewer than ``min_cases`` bad or good rows are merged: with a neighbour if they are
@@ -199,9 +199,9 @@ class Evidence:
             found[group] = weight
         return cls(tuple(found.tolist()), float(((bad_shares - good_shares) * woe).sum()))
 
-    def rounded(self) -> Evidence:
+    def rounded(self) -> WeightsOfEvidence:
         """Return what the column's owner receives: weights rounded to multiples of ``STEP``."""
-        return Evidence(
+        return WeightsOfEvidence(
             tuple((np.rint(np.array(self.woe) / STEP) * STEP + 0.0).tolist()),
             self.information_value,
         )
@@ -211,7 +211,7 @@ class Evidence:
         return np.append(np.array(self.woe), 0.0)[codes]
 
 
-def _joined(layout: Layout, bad: Sequence[int], min_cases: int) -> list[list[int]]:
+def _joined(layout: BinLayout, bad: Sequence[int], min_cases: int) -> list[list[int]]:
     """Merge bins into groups with at least ``min_cases`` bad and good rows, or into one group.
     Ordered bins come first.
     """

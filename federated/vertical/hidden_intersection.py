@@ -37,7 +37,7 @@ from federated.job import Job, JobResult, Table
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical.binned_columns import BinnedColumns, receive_evidence
-from federated.vertical.binning import Evidence, Layout
+from federated.vertical.binning import BinLayout, WeightsOfEvidence
 from federated.vertical.communicator import Communicator
 from federated.vertical.correlated_randomness import DealerRandomness, PartyRandomness, RingDtype
 from federated.vertical.fixed_point import MAX_SHIFT_BITS, Ring64, encode, shift_bits_for_eigenvalue
@@ -428,7 +428,7 @@ async def _receive_targets(
     return words, one_hot
 
 
-def _read_layouts(message: Message, columns: int, plan: ScorecardPlan) -> tuple[Layout, ...]:
+def _read_layouts(message: Message, columns: int, plan: ScorecardPlan) -> tuple[BinLayout, ...]:
     """Read a department's layouts, without counts of rows; ``message_malformed``."""
     widths, ordered = (
         message.array(name, "int64", [columns]).tolist() for name in ("bins", "ordered")
@@ -440,14 +440,16 @@ def _read_layouts(message: Message, columns: int, plan: ScorecardPlan) -> tuple[
         raise PeerFault(
             "message_malformed", f"{message.peer}'s bins do not follow the plan.", peer=message.peer
         )
-    return tuple(Layout(count, (0,) * width) for width, count in zip(widths, ordered, strict=True))
+    return tuple(
+        BinLayout(count, (0,) * width) for width, count in zip(widths, ordered, strict=True)
+    )
 
 
 async def _draw_frame(
     session: Session,
     plan: ScorecardPlan,
     roles: PartyRoles,
-    layouts_by_party: Mapping[str, tuple[Layout, ...]],
+    layouts_by_party: Mapping[str, tuple[BinLayout, ...]],
     rows: int,
 ) -> tuple[Frame, NDArray[np.int64]]:
     """Draw the test rows among all bins, full or not, and send them to every party. Return the
@@ -465,15 +467,17 @@ async def _draw_frame(
 
 
 async def _send_evidence(
-    state: PartyState, layouts_by_party: Mapping[str, tuple[Layout, ...]], counts: NDArray[np.int64]
-) -> tuple[dict[str, tuple[Layout, ...]], dict[str, tuple[Evidence, ...]]]:
+    state: PartyState,
+    layouts_by_party: Mapping[str, tuple[BinLayout, ...]],
+    counts: NDArray[np.int64],
+) -> tuple[dict[str, tuple[BinLayout, ...]], dict[str, tuple[WeightsOfEvidence, ...]]]:
     """Compute all parties' layouts over the common rows and their evidence, and send each
     department its own.
 
     A bin with too few common rows is merged like any bin with too few bad or good rows.
     """
-    layouts: dict[str, tuple[Layout, ...]] = {}
-    evidence_by_party: dict[str, tuple[Evidence, ...]] = {}
+    layouts: dict[str, tuple[BinLayout, ...]] = {}
+    evidence_by_party: dict[str, tuple[WeightsOfEvidence, ...]] = {}
     for name, own in layouts_by_party.items():
         ends = np.cumsum([len(layout.rows) for layout in own])[:-1]
         rows, bad_counts = (
@@ -481,11 +485,11 @@ async def _send_evidence(
             for counts_by_bin in counts
         )
         layouts[name] = tuple(
-            Layout(layout.ordered, tuple(row.tolist()))
+            BinLayout(layout.ordered, tuple(row.tolist()))
             for layout, row in zip(own, rows, strict=True)
         )
         own_evidence = tuple(
-            Evidence.of(layout, bad.tolist(), min_cases=state.plan.min_cases)
+            WeightsOfEvidence.of(layout, bad.tolist(), min_cases=state.plan.min_cases)
             for layout, bad in zip(layouts[name], bad_counts, strict=True)
         )
         evidence_by_party[name] = own_evidence

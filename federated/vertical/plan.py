@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from federated.errors import BadInput
 from federated.holdout import holdout_mask
-from federated.intersection import Terms
+from federated.intersection import PsiTerms
 from federated.job import Job, Table
 from federated.randomness import Randomness
 from federated.vertical.fixed_point import VALUE_BITS, ring_bits_needed
@@ -121,7 +121,7 @@ class ScorecardPlan:
         return self.terms.reveal == "nobody"
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> PsiTerms:
         """How the common rows are found."""
         return alignment_terms(self.alignment, also="nobody")
 
@@ -253,15 +253,15 @@ def read_plan(job: Job) -> tuple[ScorecardPlan, PartyRoles]:
     return plan, PartyRoles.of(job, plan)
 
 
-def alignment_terms(given: Any, *, also: str = "receiver") -> Terms:
+def alignment_terms(given: Any, *, also: str = "receiver") -> PsiTerms:
     """Read the parameters of the intersections; ``spec_parameters``, ``reveal_not_offered`` and the
-    codes of ``Terms``.
+    codes of ``PsiTerms``.
 
     ``also``: a value of ``reveal`` that is allowed besides ``receiver``.
     """
     if not isinstance(given, Mapping):
         raise BadInput("spec_parameters", "alignment must hold the parameters of an intersection.")
-    terms = Terms.read(given)
+    terms = PsiTerms.read(given)
     if terms.reveal not in ("receiver", also):
         raise BadInput("reveal_not_offered", "This protocol allows only reveal receiver.")
     return terms

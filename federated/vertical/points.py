@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput
-from federated.vertical.binning import Bins, Evidence, Layout
+from federated.vertical.binning import BinLayout, Bins, WeightsOfEvidence
 
 VERSION = 1
 MAX_POINTS = 1 << 24
@@ -70,8 +70,8 @@ class ScorecardColumn:
     def of(
         cls,
         bins: Bins,
-        layout: Layout,
-        evidence: Evidence,
+        layout: BinLayout,
+        evidence: WeightsOfEvidence,
         *,
         weight: float,
         mean: float,

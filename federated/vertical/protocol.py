@@ -31,7 +31,7 @@ from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import hidden_intersection
 from federated.vertical.binned_columns import BinnedColumns, read_layouts, receive_evidence
-from federated.vertical.binning import NO_BIN, Evidence
+from federated.vertical.binning import NO_BIN, WeightsOfEvidence
 from federated.vertical.communicator import Communicator
 from federated.vertical.counting import count_bad_rows, deal_counts, share_bin_counts
 from federated.vertical.fixed_point import shift_bits
@@ -104,7 +104,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     )
     evidence_by_party = await _send_evidence(session, roles, plan, seed, bad[~test])
     own_evidence = tuple(
-        Evidence.of(
+        WeightsOfEvidence.of(
             layout,
             np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(),
             min_cases=plan.min_cases,
@@ -124,7 +124,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     part = ScorecardPart(model, file_salt(session), columns, base, plan.scale, roles.features)
     scores = await sum_points(session, roles.features, part.points_of(own, len(table)))
     require_uncertain(scores[~test], plan)
-    scored = Rows(table.ids, scores, bad, test)
+    scored = LabelPartyRows(table.ids, scores, bad, test)
     train, tested = scored.scored(False, plan), scored.scored(True, plan)
     outcome = await asyncio.to_thread(
         evaluated_result,
@@ -145,7 +145,7 @@ async def _send_evidence(
     plan: ScorecardPlan,
     seed: Randomness,
     bad: NDArray[np.bool_],
-) -> dict[str, tuple[Evidence, ...]]:
+) -> dict[str, tuple[WeightsOfEvidence, ...]]:
     """Count bad rows in the departments' bins, and send each department the weights of evidence of
     its own bins.
     """
@@ -163,7 +163,7 @@ async def _send_evidence(
     }
     await session.to(roles.dealer).send("scorecard/size", rows=len(bad), bins=bins)
     counts = await count_bad_rows(session, roles.dealer, seed, bad, bins)
-    evidence_by_party: dict[str, tuple[Evidence, ...]] = {}
+    evidence_by_party: dict[str, tuple[WeightsOfEvidence, ...]] = {}
     for name, own_layouts in layouts.items():
         ends = np.cumsum([len(layout.rows) for layout in own_layouts])
         bad_counts = np.split(counts[name], ends[:-1])
@@ -175,7 +175,7 @@ async def _send_evidence(
                 "counts_impossible", f"{name} has bins with more bad rows than rows.", peer=name
             )
         evidence_by_party[name] = tuple(
-            Evidence.of(layout, counts_by_bin.tolist(), min_cases=plan.min_cases).rounded()
+            WeightsOfEvidence.of(layout, counts_by_bin.tolist(), min_cases=plan.min_cases).rounded()
             for layout, counts_by_bin in zip(own_layouts, bad_counts, strict=True)
         )
         await session.to(name).send(
@@ -187,7 +187,7 @@ async def _send_evidence(
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelPartyRows:
     """The label party's rows with their scores."""
 
     ids: NDArray[np.bytes_]

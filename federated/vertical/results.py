@@ -14,7 +14,7 @@ from federated.job import Job, JobResult, Table
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical.binned_columns import BinnedColumns
-from federated.vertical.binning import Evidence
+from federated.vertical.binning import WeightsOfEvidence
 from federated.vertical.plan import PartyRoles, ScorecardPlan
 from federated.vertical.points import ScorecardColumn, ScorecardPart, printed_rows
 from federated.vertical.tables import csv_bytes
@@ -64,7 +64,7 @@ def file_salt(session: Session) -> str:
 
 def scorecard_columns(
     binned: BinnedColumns,
-    column_evidence: tuple[Evidence, ...],
+    column_evidence: tuple[WeightsOfEvidence, ...],
     whitening: Whitening,
     whitened: NDArray[np.float64],
     plan: ScorecardPlan,
@@ -102,7 +102,7 @@ def evaluated_result(
     plan: ScorecardPlan,
     roles: PartyRoles,
     part: ScorecardPart,
-    evidence_by_party: Mapping[str, tuple[Evidence, ...]],
+    evidence_by_party: Mapping[str, tuple[WeightsOfEvidence, ...]],
     train: ScoredRows,
     test: ScoredRows,
     *,

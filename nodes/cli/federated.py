@@ -28,7 +28,7 @@ from federated.transport import make_identity
 from nodes.cli import checkout
 
 if TYPE_CHECKING:
-    from federated.horizontal.training import Plan
+    from federated.horizontal.training import TrainingPlan
 
 DEFAULT_DEMO_OUT = Path("var/federated-demo")
 
@@ -358,9 +358,11 @@ def _require_usable(config: PartyConfig, job: Job) -> None:
         )
 
 
-def _read_plan(given: Any) -> Plan:
-    """Read a plan for Flower; ``spec_malformed`` and the codes of ``Plan.read``."""
-    from federated.horizontal.training import Plan  # loaded here, for the daemon does not need it
+def _read_plan(given: Any) -> TrainingPlan:
+    """Read a plan for Flower; ``spec_malformed`` and the codes of ``TrainingPlan.read``."""
+    from federated.horizontal.training import (
+        TrainingPlan,
+    )  # loaded here, for the daemon does not need it
 
     if (
         not isinstance(given, dict)
@@ -371,7 +373,7 @@ def _read_plan(given: Any) -> Plan:
             "spec_malformed",
             "A plan for Flower has a name, a list of members and parameters, and nothing else.",
         )
-    return Plan.read(given["name"], given["members"], given["parameters"])
+    return TrainingPlan.read(given["name"], given["members"], given["parameters"])
 
 
 def _budget(arguments: argparse.Namespace) -> int:
@@ -422,7 +424,7 @@ def _flower(arguments: argparse.Namespace) -> int:
 
     from chain.keys.files import write_private
     from federated.horizontal.aggregation import model_file
-    from federated.horizontal.flower_run import Deployment, find_python
+    from federated.horizontal.flower_run import FlowerDeployment, find_python
 
     plan = _read_plan(_read_json(arguments.plan))
     rows, gates = (
@@ -443,7 +445,7 @@ def _flower(arguments: argparse.Namespace) -> int:
             f"{arguments.out} already exists.",
             hint="Name a new folder with --out.",
         )
-    with Deployment(arguments.out / "flower", find_python(), plan.members) as running:
+    with FlowerDeployment(arguments.out / "flower", find_python(), plan.members) as running:
         result = running.train(plan, rows, gates=gates, patience=arguments.patience)
     write_private(
         arguments.out / "model.json",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.intersection import Terms, follow_opprf, lead_opprf, psi
+from federated.intersection import PsiTerms, follow_opprf, lead_opprf, psi
 from federated.local import run_local
 from federated.session import Session
 from scripts.benches.figure import Figure
@@ -96,7 +96,7 @@ def _timed(work: Callable[[], int]) -> tuple[float, int]:
 
 def _opprf(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str, words: int) -> int:
     """Run one table, check the values of common rows, and return the bytes sent."""
-    terms = Terms(suite=suite, reveal="nobody")
+    terms = PsiTerms(suite=suite, reveal="nobody")
 
     async def lead(session: Session) -> Any:
         opprf = await lead_opprf(session, bank, ["tax"], terms, _LABEL)
@@ -117,7 +117,7 @@ def _opprf(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str, words:
 
 
 def _plain(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str) -> int:
-    terms = Terms(suite=suite)
+    terms = PsiTerms(suite=suite)
 
     async def receive(session: Session) -> int:
         _, found = await psi.run_receiver(session, "tax", bank, terms, _LABEL)

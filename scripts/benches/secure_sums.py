@@ -23,7 +23,7 @@ from chain.core.loopback import free_ports
 from federated.channel import Buffer, Channel
 from federated.errors import PeerFault
 from federated.horizontal.rounds import aggregate, contribute
-from federated.horizontal.secagg import Terms
+from federated.horizontal.secagg import SecureSumTerms
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.transport import (
@@ -104,8 +104,8 @@ def _vector(name: str) -> NDArray[np.int64]:
     return np.random.default_rng(MEMBERS.index(name)).integers(-BOUND, BOUND + 1, LENGTH)
 
 
-def _terms() -> Terms:
-    return Terms("bench/0", MEMBERS, LENGTH, BOUND)
+def _terms() -> SecureSumTerms:
+    return SecureSumTerms("bench/0", MEMBERS, LENGTH, BOUND)
 
 
 @asynccontextmanager

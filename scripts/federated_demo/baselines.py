@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from federated.evaluation import ScoredRows, evaluate
 from federated.vertical.binned_columns import BinnedColumns
-from federated.vertical.binning import NO_BIN, Evidence
+from federated.vertical.binning import NO_BIN, WeightsOfEvidence
 from federated.vertical.plan import ScorecardPlan
 from federated.vertical.whitening import Whitening
 
@@ -33,7 +33,7 @@ def plain(
     """
     binned = BinnedColumns.of({name: values[~test] for name, values in columns.items()}, plan)
     evidence_by_column = tuple(
-        Evidence.of(
+        WeightsOfEvidence.of(
             layout,
             np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(),
             min_cases=plan.min_cases,

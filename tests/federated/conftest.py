@@ -10,7 +10,7 @@ import pytest
 
 from federated.gate import FolderGate
 from federated.job import Job
-from federated.party import Listen, PartyConfig, SourceEntry
+from federated.party import ListenAddress, PartyConfig, PartySource
 
 BANK = [f"91440300{number:010d}" for number in range(40)]
 TAX = [f"91440300{number:010d}" for number in range(25, 60)]
@@ -53,9 +53,9 @@ def parties(tmp_path: Path) -> dict[str, PartyConfig]:
         home = tmp_path / name
         home.mkdir()
         (home / f"{source}.csv").write_text("code\n" + "\n".join(ids) + "\n")
-        entry = SourceEntry(path=Path(f"{source}.csv"), key="code")
+        entry = PartySource(path=Path(f"{source}.csv"), key="code")
         made[name] = PartyConfig(
-            name=name, listen=Listen(port=1), sources={source: entry}, home=home
+            name=name, listen=ListenAddress(port=1), sources={source: entry}, home=home
         )
     return made
 

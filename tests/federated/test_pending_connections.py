@@ -14,7 +14,7 @@ from chain.core.loopback import free_ports
 from federated.channel import Channel
 from federated.daemon import Daemon
 from federated.errors import PeerFault
-from federated.party import Limits, Listen, PartyConfig, Peer
+from federated.party import ListenAddress, PartyConfig, PartyPeer, PartyTimeouts
 from federated.pending_connections import MAX_PENDING, PendingConnections
 from federated.transport import TlsWire, connect, make_identity, tls_context
 
@@ -28,7 +28,7 @@ class Street:
         (port,) = free_ports(1)
         shown = {name: make_identity(root / name, name) for name in ("bank", *PEERS)}
         peers = {
-            name: Peer(
+            name: PartyPeer(
                 address="127.0.0.1:9",
                 certificate=Path(f"../{name}/certificate.pem"),
                 fingerprint=shown[name],
@@ -39,9 +39,9 @@ class Street:
         self._contexts = {name: tls_context(root / name, trusted, server=False) for name in PEERS}
         self.bank = PartyConfig(
             name="bank",
-            listen=Listen(port=port),
+            listen=ListenAddress(port=port),
             peers=peers,
-            limits=Limits(join=join),
+            limits=PartyTimeouts(join=join),
             home=root / "bank",
         )
         self._wires: list[TlsWire] = []

@@ -29,7 +29,7 @@ from chain.statements.members import Role
 from nodes.access import LocalAccess
 from nodes.bodies import BodyBudget, BodyLimits
 from nodes.config import NodeLimits, parse
-from nodes.gate import Gate, GateServices
+from nodes.gate import GateServices, RequestGate
 from nodes.health import Health, MonitoredParts
 from nodes.metrics import Metrics
 from nodes.peers import HttpPeers
@@ -348,7 +348,7 @@ def headers(context: Context, path: str) -> dict[str, str]:
     )
 
     async def asked() -> httpx.Response:
-        transport = httpx.ASGITransport(app=Gate(answer, guards))
+        transport = httpx.ASGITransport(app=RequestGate(answer, guards))
         async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
             return await client.get(path)
 

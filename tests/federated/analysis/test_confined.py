@@ -23,7 +23,7 @@ import pytest
 
 from federated.analysis import child
 from federated.analysis.confined import bounded, compute, encode_rows, run_child
-from federated.analysis.policy import Limits, Policy
+from federated.analysis.policy import AnalysisLimits, Policy
 from federated.analysis.statement import write
 from federated.analysis.syntax import read
 from federated.errors import QiaolianError, Unavailable
@@ -423,8 +423,8 @@ def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
         {"Home": np.array([f"h{number % 3}" for number in range(100)], object)},
     )
     for limits, max_groups, reason in (
-        (Limits(rows=99), 10, "more rows"),
-        (Limits(), 2, "more groups"),
+        (AnalysisLimits(rows=99), 10, "more rows"),
+        (AnalysisLimits(), 2, "more groups"),
     ):
         statement = write(analysis, rules, least_rows=10, max_groups=max_groups)
         with pytest.raises(

@@ -18,10 +18,19 @@ from hypothesis import strategies as st
 from federated.analysis import child
 from federated.analysis.answer import permitted, table
 from federated.analysis.confined import Computed, _read, bounded, compute, encode_rows
-from federated.analysis.policy import Limits, Policy
+from federated.analysis.policy import AnalysisLimits, Policy
 from federated.analysis.releases import Released
-from federated.analysis.statement import Statement, write
-from federated.analysis.syntax import Analysis, Call, Cell, Column, Expression, Key, Value, read
+from federated.analysis.statement import CompiledAnalysis, write
+from federated.analysis.syntax import (
+    Analysis,
+    Call,
+    Cell,
+    ColumnReference,
+    Expression,
+    Key,
+    Value,
+    read,
+)
 from federated.errors import BadInput
 from federated.job import Table
 from tests.federated.analysis.conftest import POLICY, make_table
@@ -37,7 +46,7 @@ RULES = Policy.parse(
 
 def value_of(expression: Expression, row: dict[str, Any]) -> Any:
     """An expression's value; ``None`` is missing, as in SQL."""
-    if isinstance(expression, Column):
+    if isinstance(expression, ColumnReference):
         value = row[expression.name]
         return (
             value
@@ -131,7 +140,7 @@ def _cell(cell: Cell, rows: list[dict[str, Any]], scaled: dict[str, Any]) -> tup
 # --- Expressions of all shapes --------------------------------------------------------------------
 
 NUMBERS = st.integers(-90, 90).map(lambda number: Value(float(number))) | st.sampled_from(
-    [Value(0.5), Value(1e15), Column("Age")],
+    [Value(0.5), Value(1e15), ColumnReference("Age")],
 )
 TEXTS = st.sampled_from(
     [
@@ -140,8 +149,8 @@ TEXTS = st.sampled_from(
         Value('"; DROP TABLE rows; --'),
         Value("自有"),
         Value(""),
-        Column("Home"),
-        Column("Status"),
+        ColumnReference("Home"),
+        ColumnReference("Status"),
     ]
 )
 
@@ -182,7 +191,7 @@ def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
 
 def shapes(depth: int) -> tuple[Any, Any, Any]:
     number, text = NUMBERS, TEXTS
-    truth = st.tuples(st.sampled_from([Column("Age")]), NUMBERS).map(
+    truth = st.tuples(st.sampled_from([ColumnReference("Age")]), NUMBERS).map(
         lambda arguments: Call(">", arguments),
     )
     for _ in range(depth):
@@ -224,7 +233,9 @@ def analyses(draw: Any) -> Analysis:
     return Analysis("records", keys + cells, draw(st.none() | TRUTH))
 
 
-def in_this_process(statement: Statement, max_groups: int, source: Table = TABLE) -> Computed:
+def in_this_process(
+    statement: CompiledAnalysis, max_groups: int, source: Table = TABLE
+) -> Computed:
     """The child's own steps with its own settings, without its process: for the many small cases
     here.
     """
@@ -377,7 +388,9 @@ def test_the_confined_process_computes_the_same() -> None:
     sql = "SELECT Home, floor(Age / 20) AS a, count(*), sum(Income) FILTER (WHERE Status = 'bad') FROM records WHERE Age > 20 GROUP BY Home, floor(Age / 20)"
     statement = write(read(sql), RULES, least_rows=LEAST, max_groups=100)
     here = in_this_process(statement, 100)
-    there = compute(encode_rows(TABLE, statement, RULES), statement, Limits(), max_groups=100)
+    there = compute(
+        encode_rows(TABLE, statement, RULES), statement, AnalysisLimits(), max_groups=100
+    )
     assert here.keys == there.keys
     assert (here.sizes == there.sizes).all()
     assert (here.sums == there.sums).all()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.analysis.syntax import MAX_CHARACTERS, Call, Cell, Column, Key, Value, read
+from federated.analysis.syntax import MAX_CHARACTERS, Call, Cell, ColumnReference, Key, Value, read
 from federated.errors import BadInput
 
 CODES = {"read", "analysis_text", "analysis_unreadable", "analysis_too_deep", "analysis_refused"}
@@ -25,14 +25,14 @@ def test_an_analysis_is_read_into_keys_cells_and_filters() -> None:
     analysis = read(sql)
     assert analysis.table == "records"
     assert analysis.keys == (
-        Key("Home", Column("Home")),
-        Key("decade", Call("floor", (Call("/", (Column("Age"), Value(10.0))),))),
+        Key("Home", ColumnReference("Home")),
+        Key("decade", Call("floor", (Call("/", (ColumnReference("Age"), Value(10.0))),))),
     )
     assert analysis.cells == (
         Cell("count", "count", None, None),
-        Cell("income", "avg", "Income", Call("=", (Column("Status"), Value("bad")))),
+        Cell("income", "avg", "Income", Call("=", (ColumnReference("Status"), Value("bad")))),
     )
-    assert analysis.where == Call(">=", (Column("Age"), Value(18.0)))
+    assert analysis.where == Call(">=", (ColumnReference("Age"), Value(18.0)))
     assert analysis.uses() == {
         ("Home", "group"),
         ("Age", "group"),
@@ -243,7 +243,7 @@ def test_signs_that_let_a_text_read_otherwise_than_it_parses_are_refused(sign: s
 def test_letters_of_all_scripts_are_plain() -> None:
     assert read("SELECT count(*) FROM records WHERE Home = '自有住房'").where == Call(
         "=",
-        (Column("Home"), Value("自有住房")),
+        (ColumnReference("Home"), Value("自有住房")),
     )
 
 

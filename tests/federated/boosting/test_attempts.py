@@ -21,7 +21,7 @@ from federated.errors import PeerFault, QiaolianError
 from federated.gate import FolderGate
 from federated.job import Job, Table
 from federated.local import QueueWire, wire_pair
-from federated.party import Listen, PartyConfig, SourceEntry
+from federated.party import ListenAddress, PartyConfig, PartySource
 from scripts.federated_demo.parties import KEY, Parties
 
 Ends = dict[str, dict[str, Any]]
@@ -46,9 +46,9 @@ def homes(tmp_path: Path, tables: Any) -> dict[str, PartyConfig]:
     for name, table in tables(NAMES).items():
         (tmp_path / name).mkdir()
         csv.write_csv(arrow(table), tmp_path / name / "rows.csv")
-        entry = SourceEntry(path=Path("rows.csv"), key=KEY)
+        entry = PartySource(path=Path("rows.csv"), key=KEY)
         made[name] = PartyConfig(
-            name=name, listen=Listen(port=1), sources={"rows": entry}, home=tmp_path / name
+            name=name, listen=ListenAddress(port=1), sources={"rows": entry}, home=tmp_path / name
         )
     return made
 

@@ -16,7 +16,7 @@ from federated.boosting.active import Active
 from federated.boosting.passive import Passive
 from federated.boosting.split_candidates import SplitCandidates
 from federated.boosting.terms import ForestTerms
-from federated.boosting.trees import Frontier, GradientSums, GrowingTree
+from federated.boosting.trees import GradientSums, GrowingTree, TreeLevel
 from federated.local import run_local
 from federated.session import Session
 
@@ -28,7 +28,7 @@ class Curious(Active):
     and sums of the smaller children.
     """
 
-    seen: list[tuple[Frontier, GradientSums, GradientSums]]
+    seen: list[tuple[TreeLevel, GradientSums, GradientSums]]
 
     async def _collect_sums(self, tree: GrowingTree) -> list[NDArray[np.bool_]]:
         allowed = await super()._collect_sums(tree)
@@ -134,7 +134,7 @@ def test_no_difference_of_disclosed_sums_covers_fewer_rows_than_the_minimum(
         {name: pooled[name] for name in columns}, 700, max_bins=24, min_rows=8
     )
     source = np.random.default_rng(least)
-    frontier, before = Frontier.root(700, 700), np.ones((1, len(cuts)), np.bool_)
+    frontier, before = TreeLevel.root(700, 700), np.ones((1, len(cuts)), np.bool_)
     dropped = 0
     for _ in range(5):
         counts, sizes = cuts.counts(frontier.training, frontier.count), frontier.sizes()

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from federated.boosting.split_candidates import SplitCandidates
 from federated.boosting.trees import (
     FRACTION,
-    Frontier,
     GrowingTree,
+    TreeLevel,
     TreeNode,
     TreeParameters,
     base_score,
@@ -189,7 +189,7 @@ def test_the_smaller_childs_sums_complete_the_siblings() -> None:
     columns, bad = table(400, 4, 4)
     cuts = SplitCandidates.of(columns, 400, max_bins=8, min_rows=10)
     pairs = gradients(np.zeros(400), bad)
-    root = Frontier.root(400, 400)
+    root = TreeLevel.root(400, 400)
     whole = cuts.sums(root.training, 1, pairs)
     level = root.divided(np.ones(1, np.bool_), cuts.left(2))
     summed = level.summed()

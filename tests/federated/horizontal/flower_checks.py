@@ -19,7 +19,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from federated.errors import QiaolianError
 from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
-from federated.horizontal.flower_app import Node, pack, read_plan, signatures_of, unpack
+from federated.horizontal.flower_app import FlowerMember, pack, read_plan, signatures_of, unpack
 from federated.horizontal.secagg import Aggregator, Member
 
 NAMES = ("a", "b", "c")
@@ -70,7 +70,7 @@ def step_request(step: Any, number: Any = 0, **records: Any) -> RecordDict:
     return RecordDict({"step": ConfigRecord({"name": step, "number": number}), **records})
 
 
-def refuses(code: str, node: Node, content: RecordDict) -> None:
+def refuses(code: str, node: FlowerMember, content: RecordDict) -> None:
     raised = ""
     try:
         node.answer(content)
@@ -88,7 +88,7 @@ def keys_request(
     )
 
 
-class Sum:
+class SecureSum:
     """Three members of one plan, who have advertised their keys."""
 
     def __init__(self, folder: Path) -> None:
@@ -102,8 +102,8 @@ class Sum:
             for number in self.plan.sums
         }
 
-    def node(self, name: str) -> Node:
-        return Node(self.settings[name])
+    def node(self, name: str) -> FlowerMember:
+        return FlowerMember(self.settings[name])
 
     def sealed(self) -> dict[str, dict[str, bytes]]:
         aggregator = Aggregator(self.plan.terms(0))
@@ -123,7 +123,7 @@ def check_that_nothing_is_read_or_charged_without_a_yes(folder: Path) -> None:
         Path(settings["budget"]).unlink()
         Budget.create(Path(settings["budget"]), 10**9)
         Path(settings["rows"]).unlink()  # whoever opens it fails with another code
-        node = Node(settings)
+        node = FlowerMember(settings)
         refuses("gate_missing" if gate is None else "gate_refused", node, step_request("keys"))
         refuses(
             "message_unexpected",
@@ -137,7 +137,7 @@ def check_that_forged_keys_are_refused(folder: Path) -> None:
     """The server gives ``a`` keys of its own for ``b`` and ``c``: it could open the shares of ``a``
     and read its vector.
     """
-    honest = Sum(folder)
+    honest = SecureSum(folder)
     forged = {number: dict(roster) for number, roster in honest.rosters.items()}
     for number, roster in forged.items():
         for name in "bc":
@@ -178,7 +178,7 @@ def check_that_two_messages_at_once_are_not_both_answered(folder: Path) -> None:
     """The same masks over two vectors would reveal their difference: of a true change and of what a
     chosen model gives.
     """
-    honest = Sum(folder)
+    honest = SecureSum(folder)
     sealed, length = honest.sealed(), honest.plan.terms(0).length
     both, answered = threading.Barrier(2), list[Any]()
 
@@ -202,7 +202,7 @@ def check_that_two_messages_at_once_are_not_both_answered(folder: Path) -> None:
 
 
 def check_that_members_with_different_models_reveal_nothing(folder: Path) -> None:
-    honest = Sum(folder)
+    honest = SecureSum(folder)
     aggregator, sealed = Aggregator(honest.plan.terms(0)), honest.sealed()
     aggregator.collect_keys(honest.rosters[0])
     aggregator.senders, vectors = NAMES, {}
@@ -237,7 +237,7 @@ def check_that_members_with_different_models_reveal_nothing(folder: Path) -> Non
 def check_a_sum(folder: Path) -> None:
     """One sum by hand, with what a lying server may try at each step."""
     settings = {name: settings_of(folder, name) for name in NAMES}
-    nodes = {name: Node(setting) for name, setting in settings.items()}
+    nodes = {name: FlowerMember(setting) for name, setting in settings.items()}
     plan = read_plan(settings["a"]["plan"])
     aggregators = {number: Aggregator(plan.terms(number)) for number in plan.sums}
 
@@ -258,7 +258,7 @@ def check_a_sum(folder: Path) -> None:
     }
     request = keys_request(rosters, signatures)
     refuses("message_malformed", nodes["a"], step_request("shares"))
-    shares = {name: unpack(Node(settings[name]).answer(request)) for name in NAMES}
+    shares = {name: unpack(FlowerMember(settings[name]).answer(request)) for name in NAMES}
     sealed = aggregators[0].route_shares({name: shares[name][0] for name in NAMES})
 
     wrong = ArrayRecord([np.zeros(99)])
@@ -275,7 +275,7 @@ def check_a_sum(folder: Path) -> None:
     )
     vectors = {}
     for name in NAMES:
-        reply = Node(settings[name]).answer(
+        reply = FlowerMember(settings[name]).answer(
             RecordDict({**pack({0: sealed[name]}), **step_request("masked"), "common": common}),
         )
         vectors[name] = reply.array_records["vector"].to_numpy_ndarrays()[0]
@@ -284,25 +284,29 @@ def check_a_sum(folder: Path) -> None:
     everybody, two = (pack({0: dict.fromkeys(names, b"")}) for names in (NAMES, NAMES[:2]))
     confirmed = {
         name: unpack(
-            Node(settings[name]).answer(RecordDict({**everybody, **step_request("confirm")})),
+            FlowerMember(settings[name]).answer(
+                RecordDict({**everybody, **step_request("confirm")})
+            ),
         )[0]
         for name in NAMES
     }
-    refuses("both_secrets", Node(settings["a"]), RecordDict({**two, **step_request("confirm")}))
+    refuses(
+        "both_secrets", FlowerMember(settings["a"]), RecordDict({**two, **step_request("confirm")})
+    )
     routed = aggregators[0].route_confirmations(confirmed)
     revealed = {}
     for name in NAMES:
         reveal = RecordDict({**pack({0: routed[name]}), **step_request("reveal")})
-        revealed[name] = unpack(Node(settings[name]).answer(reveal))[0]
-        refuses("step_out_of_order", Node(settings[name]), reveal)
+        revealed[name] = unpack(FlowerMember(settings[name]).answer(reveal))[0]
+        refuses("step_out_of_order", FlowerMember(settings[name]), reveal)
     total = aggregators[0].unmask(revealed)
     assert total[-1] == 9, "three rows with a label at each of three members"
 
     private = settings_of(folder / "private", "a", fraction=16, privacy={"clip": 1.0, "noise": 3.0})
-    refuses("budget_exhausted", Node(private), step_request("keys"))
+    refuses("budget_exhausted", FlowerMember(private), step_request("keys"))
     unreadable = settings_of(folder / "unreadable", "a")
     Path(unreadable["rows"]).write_text("x,home\nmuch,own\n")
-    node = Node(unreadable)
+    node = FlowerMember(unreadable)
     node.answer(step_request("keys"))
     refuses("number_malformed", node, RecordDict({**step_request("masked"), "common": common}))
 

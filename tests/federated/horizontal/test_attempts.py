@@ -19,7 +19,7 @@ from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
 from federated.job import Job, Party
 from federated.local import QueueWire, wire_pair
-from federated.party import Listen, PartyConfig, SourceEntry
+from federated.party import ListenAddress, PartyConfig, PartySource
 
 MEMBERS = ("tax", "health", "housing")
 PARAMETERS: dict[str, Any] = {
@@ -49,8 +49,8 @@ def homes(tmp_path: Path) -> dict[str, PartyConfig]:
         home.mkdir()
         made[name] = PartyConfig(
             name=name,
-            listen=Listen(port=1),
-            sources={"rows": SourceEntry(path=Path("rows.csv"), key="id")},
+            listen=ListenAddress(port=1),
+            sources={"rows": PartySource(path=Path("rows.csv"), key="id")},
             home=home,
         )
     for name in MEMBERS:

@@ -23,9 +23,9 @@ import pytest
 from federated.errors import BadInput, PeerFault, Unavailable
 from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
-from federated.horizontal.flower_run import PYTHON_VARIABLE, Deployment, find_python
+from federated.horizontal.flower_run import PYTHON_VARIABLE, FlowerDeployment, find_python
 from federated.horizontal.models import sigmoid
-from federated.horizontal.training import Plan
+from federated.horizontal.training import TrainingPlan
 from nodes.cli.main import main
 
 pytestmark = pytest.mark.system
@@ -84,7 +84,7 @@ def deployment(
     python: Path,
     traces: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Deployment]:
+) -> Iterator[FlowerDeployment]:
     """Flower, running under strace; where the machine has none, its processes' connections are
     looked up again and again.
     """
@@ -103,13 +103,13 @@ def deployment(
         ]
 
     folder = tmp_path_factory.mktemp("flower") / "deployment"
-    deployed = Deployment(folder, python, MEMBERS, tracer=tracer if strace else None)
+    deployed = FlowerDeployment(folder, python, MEMBERS, tracer=tracer if strace else None)
     with deployed as running, nullcontext() if strace else looked_at(deployed, traces):
         yield running
 
 
 @contextmanager
-def looked_at(running: Deployment, traces: Path) -> Iterator[None]:
+def looked_at(running: FlowerDeployment, traces: Path) -> Iterator[None]:
     """Write down whom each party's processes are connected to, in strace's words."""
     ended, found = threading.Event(), set[tuple[str, str]]()
 
@@ -138,7 +138,7 @@ def looked_at(running: Deployment, traces: Path) -> Iterator[None]:
         looking.join()
 
 
-def approved(folder: Path, plan: Plan, members: Sequence[str] = MEMBERS) -> dict[str, Path]:
+def approved(folder: Path, plan: TrainingPlan, members: Sequence[str] = MEMBERS) -> dict[str, Path]:
     """Folders of approvals, in which the officers of these members have approved the plan."""
     gates = {name: folder / f"{name}-approvals" for name in MEMBERS}
     for name in members:
@@ -146,7 +146,7 @@ def approved(folder: Path, plan: Plan, members: Sequence[str] = MEMBERS) -> dict
     return gates
 
 
-def budgets_of(plan: Plan, folder: Path) -> dict[str, Path]:
+def budgets_of(plan: TrainingPlan, folder: Path) -> dict[str, Path]:
     """Ledgers of the members that reach for the plan exactly."""
     budgets = {name: folder / f"{name}.json" for name in MEMBERS}
     for path in budgets.values():
@@ -190,8 +190,10 @@ def test_a_member_refuses_a_lying_server_in_flower_too(python: Path, tmp_path: P
 
 
 @pytest.mark.long
-def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
-    plan = Plan.read("average", MEMBERS, PARAMETERS)
+def test_fedavg_over_flower(
+    deployment: FlowerDeployment, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = TrainingPlan.read("average", MEMBERS, PARAMETERS)
     result = deployment.train(plan, rows, gates=approved(tmp_path, plan), patience=120, timeout=480)
     assert result["survivors"] == [3, 3]
     assert result["rows"] == 900
@@ -199,12 +201,12 @@ def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path], tmp_p
 
 
 def test_a_private_training_over_flower_is_charged_to_every_member(
-    deployment: Deployment,
+    deployment: FlowerDeployment,
     rows: dict[str, Path],
     tmp_path: Path,
 ) -> None:
     """One sum, as there is no evaluation: of a training in Flower the shortest."""
-    plan = Plan.read("charged", MEMBERS, PRIVATE)
+    plan = TrainingPlan.read("charged", MEMBERS, PRIVATE)
     budgets = budgets_of(plan, tmp_path)
     result = deployment.train(
         plan,
@@ -221,12 +223,12 @@ def test_a_private_training_over_flower_is_charged_to_every_member(
 
 
 def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing(
-    deployment: Deployment,
+    deployment: FlowerDeployment,
     rows: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    plan = Plan.read("refused", MEMBERS, PARAMETERS | NOISE)
-    other = Plan.read("refused", MEMBERS, {**plan.parameters, "rounds": 2})
+    plan = TrainingPlan.read("refused", MEMBERS, PARAMETERS | NOISE)
+    other = TrainingPlan.read("refused", MEMBERS, {**plan.parameters, "rounds": 2})
     budgets = budgets_of(plan, tmp_path)
     gates = approved(tmp_path, plan, ["tax"]) | {
         "health": approved(tmp_path / "other", other)["health"],
@@ -245,11 +247,11 @@ def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing
 
 @pytest.mark.long
 def test_fedprox_with_noise_over_flower_goes_on_without_one_member(
-    deployment: Deployment,
+    deployment: FlowerDeployment,
     rows: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    plan = Plan.read("private", MEMBERS, PRIVATE)
+    plan = TrainingPlan.read("private", MEMBERS, PRIVATE)
     budgets = budgets_of(plan, tmp_path)
     deployment.stop_node("health")
     result = deployment.train(
@@ -377,18 +379,22 @@ def test_an_unsound_order_starts_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_plans_for_other_members_are_refused(deployment: Deployment, rows: dict[str, Path]) -> None:
+def test_plans_for_other_members_are_refused(
+    deployment: FlowerDeployment, rows: dict[str, Path]
+) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "members_wrong"):
-        deployment.train(Plan.read("other", ["tax", "health", "water"], PARAMETERS), rows, gates={})
+        deployment.train(
+            TrainingPlan.read("other", ["tax", "health", "water"], PARAMETERS), rows, gates={}
+        )
 
 
-def test_only_the_loopback_was_spoken_to(deployment: Deployment, traces: Path) -> None:
+def test_only_the_loopback_was_spoken_to(deployment: FlowerDeployment, traces: Path) -> None:
     # After the trainings above: each process has connected, and to nowhere else.
     for name in ("aggregator", *MEMBERS):
         assert addresses((traces / name).read_text()) == {"127.0.0.1"}, name
 
 
-def test_what_was_started_is_ended_and_nothing_else(deployment: Deployment) -> None:
+def test_what_was_started_is_ended_and_nothing_else(deployment: FlowerDeployment) -> None:
     family = [
         started
         for process in deployment.processes()

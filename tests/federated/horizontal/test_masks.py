@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from federated.horizontal import masks
 from federated.horizontal.gaussian import discrete_gaussian
-from federated.horizontal.secagg import Aggregator, Member, Terms, advert_digest
+from federated.horizontal.secagg import Aggregator, Member, SecureSumTerms, advert_digest
 from federated.randomness import Randomness
 
 # RFC 7748, section 6.1.
@@ -60,7 +60,7 @@ def test_a_mask_is_aes_of_the_counter(dtype: type, length: int) -> None:
 
 def test_the_pages_vectors_are_what_the_code_gives() -> None:
     names, page = ("a", "b", "c"), PAGE.read_text(encoding="utf-8")
-    terms = Terms("vector", names, 3, 1000)
+    terms = SecureSumTerms("vector", names, 3, 1000)
     members = {
         name: Member(terms, name, bytes([index + 1]) * 32) for index, name in enumerate(names)
     }

@@ -13,13 +13,13 @@ import pytest
 
 from federated.channel import Channel, Field
 from federated.errors import PeerFault
-from federated.horizontal.rounds import Sum, aggregate, contribute
-from federated.horizontal.secagg import Aggregator, Member, Terms
+from federated.horizontal.rounds import SecureSum, aggregate, contribute
+from federated.horizontal.secagg import Aggregator, Member, SecureSumTerms
 from federated.local import run_local
 from federated.session import Session
 
 NAMES = ("a", "b", "c", "d")
-TERMS = Terms("job/1", NAMES, 1000, 10**6)
+TERMS = SecureSumTerms("job/1", NAMES, 1000, 10**6)
 VECTORS = {
     name: np.random.default_rng(index).integers(-(10**6), 10**6, 1000)
     for index, name in enumerate(NAMES)
@@ -46,10 +46,10 @@ class AlteredChannel(Channel):
         await super().send(kind, **changed)
 
 
-def run(altered: dict[str, Alter], terms: Terms = TERMS) -> Sum:
+def run(altered: dict[str, Alter], terms: SecureSumTerms = TERMS) -> SecureSum:
     """All parties in one process; these ones alter what they send."""
 
-    def member(name: str) -> Callable[[Session], Awaitable[Sum | None]]:
+    def member(name: str) -> Callable[[Session], Awaitable[SecureSum | None]]:
         async def role(session: Session) -> None:
             if name in altered:
                 channel = session.channels["server"]
@@ -60,7 +60,7 @@ def run(altered: dict[str, Alter], terms: Terms = TERMS) -> Sum:
 
         return role
 
-    async def server(session: Session) -> Sum | None:
+    async def server(session: Session) -> SecureSum | None:
         return await aggregate(session, terms)
 
     result = run_local({"server": server, **{name: member(name) for name in NAMES}}, seeds=SEEDS)[
@@ -189,15 +189,15 @@ def test_members_that_start_from_different_models_share_nothing() -> None:
 
 def test_a_long_vector_goes_in_pieces() -> None:
     length = (1 << 22) + 5
-    terms = Terms("job/long", NAMES[:3], length, 7, 32)
+    terms = SecureSumTerms("job/long", NAMES[:3], length, 7, 32)
 
-    def member(index: int) -> Callable[[Session], Awaitable[Sum | None]]:
+    def member(index: int) -> Callable[[Session], Awaitable[SecureSum | None]]:
         async def role(session: Session) -> None:
             await contribute(session, "server", terms, np.full(length, index + 1))
 
         return role
 
-    async def server(session: Session) -> Sum | None:
+    async def server(session: Session) -> SecureSum | None:
         return await aggregate(session, terms)
 
     result = run_local(

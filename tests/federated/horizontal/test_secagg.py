@@ -18,7 +18,7 @@ from federated.horizontal import shamir
 from federated.horizontal.secagg import (
     Aggregator,
     Member,
-    Terms,
+    SecureSumTerms,
     add_pair_mask,
     add_self_mask,
     advert_digest,
@@ -36,11 +36,11 @@ def terms_of(
     length: int = 50,
     bound: int = 1000,
     **more: int,
-) -> Terms:
-    return Terms(label, members, length, bound, **more)
+) -> SecureSumTerms:
+    return SecureSumTerms(label, members, length, bound, **more)
 
 
-def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
+def vectors_of(terms: SecureSumTerms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
     numbers = np.random.default_rng(seed)
     return {
         name: numbers.integers(-terms.bound, terms.bound + 1, terms.length)
@@ -56,7 +56,7 @@ def attestations_of(members: Mapping[str, Member]) -> dict[str, bytes]:
     }
 
 
-def members_of(terms: Terms) -> dict[str, Member]:
+def members_of(terms: SecureSumTerms) -> dict[str, Member]:
     return {
         name: Member(terms, name, bytes([index + 1]) * 32)
         for index, name in enumerate(terms.members)
@@ -68,7 +68,7 @@ class Parties:
     step on.
     """
 
-    def __init__(self, terms: Terms, gone: Mapping[str, str] | None = None) -> None:
+    def __init__(self, terms: SecureSumTerms, gone: Mapping[str, str] | None = None) -> None:
         self.terms, self.members, self.aggregator = terms, members_of(terms), Aggregator(terms)
         self.vectors = vectors_of(terms)
         self._gone = gone or {}
@@ -441,7 +441,7 @@ def test_a_peer_that_attested_nothing_gets_no_share() -> None:
 
 
 @pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
-def test_an_attestation_of_another_sum_does_not_count(other: Terms) -> None:
+def test_an_attestation_of_another_sum_does_not_count(other: SecureSumTerms) -> None:
     parties = Parties(terms_of())
     roster = parties.keys()
     attested = {name: advert_digest(other, name, advert) for name, advert in roster.items()}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated.errors import BadInput, Conflict, QiaolianError
-from federated.intersection import Terms, align
+from federated.intersection import PsiTerms, align
 from federated.local import run_local
 
 NAMES = ("bank", "tax", "water", "customs")
@@ -20,7 +20,7 @@ NAMES = ("bank", "tax", "water", "customs")
 
 def run(
     sets: Any,
-    terms: Terms = Terms(pad_to=8),
+    terms: PsiTerms = PsiTerms(pad_to=8),
     followers: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     names = NAMES[: len(sets)]
@@ -54,8 +54,10 @@ def test_all_parties_get_the_common_rows_in_one_order(lists: list[list[int]]) ->
     assert len(set(columns[0])) == len(columns[0])
 
 
-@pytest.mark.parametrize("terms", [Terms(suite="sm", pad_to=8), Terms(method="ecdh", pad_to=8)])
-def test_alignment_by_other_terms(terms: Terms) -> None:
+@pytest.mark.parametrize(
+    "terms", [PsiTerms(suite="sm", pad_to=8), PsiTerms(method="ecdh", pad_to=8)]
+)
+def test_alignment_by_other_terms(terms: PsiTerms) -> None:
     sets = [ids_of(range(20)), ids_of(range(30, 10, -1)), ids_of(range(15, 40))]
     rows = run(sets, terms)
     assert sorted(sets[0][rows["bank"]].tolist()) == ids_of(range(15, 20)).tolist()
@@ -80,7 +82,7 @@ def test_nothing_in_common_ends_it_at_every_party() -> None:
                     ids,
                     leader="bank",
                     followers=("tax", "water"),
-                    terms=Terms(pad_to=8),
+                    terms=PsiTerms(pad_to=8),
                 )
             except Conflict as error:
                 caught.append((session.party, error.code))
@@ -104,4 +106,4 @@ def test_parties_that_make_no_alignment_are_refused(followers: tuple[str, ...]) 
 
 def test_terms_that_reveal_less_or_more_are_refused() -> None:
     with refused("reveal_not_offered", BadInput):
-        run([ids_of([1]), ids_of([1])], Terms(method="ecdh", reveal="size", pad_to=8))
+        run([ids_of([1]), ids_of([1])], PsiTerms(method="ecdh", reveal="size", pad_to=8))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federated.intersection.okvs import DENSE, MAX_CORE, KeySlots, Layout, Solver, decode
+from federated.intersection.okvs import DENSE, MAX_CORE, KeySlots, OkvsLayout, Solver, decode
 from federated.intersection.oprf import Pads, permutation
 from federated.intersection.suites import SUITES
 from federated.randomness import Randomness
@@ -26,7 +26,7 @@ def words(*shape: int, seed: int = 1) -> Any:
     return Randomness(bytes(31) + bytes([seed]), "test").words(*shape)
 
 
-def key_slots_of(keys: Any, layout: Layout, suite: str = "aes") -> KeySlots:
+def key_slots_of(keys: Any, layout: OkvsLayout, suite: str = "aes") -> KeySlots:
     return KeySlots.of(
         keys,
         layout,
@@ -34,7 +34,7 @@ def key_slots_of(keys: Any, layout: Layout, suite: str = "aes") -> KeySlots:
     )
 
 
-def solved(layout: Layout, key_slots: KeySlots) -> Solver:
+def solved(layout: OkvsLayout, key_slots: KeySlots) -> Solver:
     solver = Solver.of(layout, key_slots)
     assert solver is not None
     return solver
@@ -65,7 +65,7 @@ def test_every_key_decodes_to_its_value_and_no_other_key_to_any(
     seed: int,
 ) -> None:
     layout, keys, values = (
-        Layout.of(count + room),
+        OkvsLayout.of(count + room),
         words(count, 2, seed=seed),
         words(count, width, seed=seed ^ 1),
     )
@@ -78,7 +78,7 @@ def test_every_key_decodes_to_its_value_and_no_other_key_to_any(
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_one_solver_makes_any_number_of_tables(suite: str) -> None:
-    layout, keys = Layout.of(500), words(500, 2)
+    layout, keys = OkvsLayout.of(500), words(500, 2)
     key_slots = key_slots_of(keys, layout, suite)
     solver, randomness = solved(layout, key_slots), Randomness(bytes(32))
     for seed, width in ((2, 1), (3, 40), (4, 2)):
@@ -88,7 +88,7 @@ def test_one_solver_makes_any_number_of_tables(suite: str) -> None:
 
 @pytest.mark.parametrize("alike", [2, 3, 7])
 def test_keys_with_the_same_three_slots_are_distinguished_by_the_dense_ones(alike: int) -> None:
-    layout = Layout.of(200)
+    layout = OkvsLayout.of(200)
     key_slots = key_slots_of(words(200, 2), layout)
     key_slots.slots[:alike] = key_slots.slots[0]
     solver, values = solved(layout, key_slots), words(200, 3, seed=2)
@@ -98,7 +98,7 @@ def test_keys_with_the_same_three_slots_are_distinguished_by_the_dense_ones(alik
 
 def test_a_core_of_many_keys_is_solved() -> None:
     # 300 keys in 330 slots, above the threshold of peeling, below that of solving
-    layout = Layout(110)
+    layout = OkvsLayout(110)
     key_slots = key_slots_of(words(300, 2, seed=3), layout)
     solver, values = solved(layout, key_slots), words(300, 3, seed=2)
     assert len(solver.core.keys) > 200
@@ -106,14 +106,14 @@ def test_a_core_of_many_keys_is_solved() -> None:
 
 
 def test_equations_that_depend_on_one_another_are_not_solved() -> None:
-    layout = Layout.of(200)
+    layout = OkvsLayout.of(200)
     key_slots = key_slots_of(words(200, 2), layout)
     key_slots.slots[1], key_slots.dense[1] = key_slots.slots[0], key_slots.dense[0]
     assert Solver.of(layout, key_slots) is None
 
 
 def test_more_keys_than_the_core_may_have_are_not_solved() -> None:
-    layout, count = Layout(400), MAX_CORE + 300
+    layout, count = OkvsLayout(400), MAX_CORE + 300
     assert Solver.of(layout, key_slots_of(words(count, 2), layout)) is None
 
 
@@ -122,7 +122,7 @@ def test_more_keys_than_the_core_may_have_are_not_solved() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 40, 3000])
 def test_the_table_is_noise_whatever_number_of_keys_is_in_it(count: int) -> None:
-    layout = Layout.of(3000)
+    layout = OkvsLayout.of(3000)
     table = solved(layout, key_slots_of(words(count, 2), layout)).encode(
         words(count, 4, seed=2),
         Randomness(bytes(32)),
@@ -136,7 +136,7 @@ def test_with_few_slots_every_table_is_equally_likely() -> None:
     # one key over three slots, of which the lowest two bits are seen: 64 tables; every column of
     # words is a table by itself
     layout, key_slots = (
-        Layout(1),
+        OkvsLayout(1),
         KeySlots(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8)),
     )
     tables = solved(layout, key_slots).encode(words(1, 6400), Randomness(bytes(32)))[
@@ -150,7 +150,7 @@ def test_with_few_slots_every_table_is_equally_likely() -> None:
 
 
 def test_two_tables_of_the_same_values_differ_everywhere() -> None:
-    layout, values = Layout.of(300), words(300, 2, seed=2)
+    layout, values = OkvsLayout.of(300), words(300, 2, seed=2)
     solver, randomness = solved(layout, key_slots_of(words(300, 2), layout)), Randomness(bytes(32))
     assert (solver.encode(values, randomness) != solver.encode(values, randomness)).all()
 
@@ -183,12 +183,12 @@ def dependent_sets(keys: int, third: int) -> float:
 
 @pytest.mark.parametrize("keys", [3, 24, 96, 300, 600, 700, 1024, 2048])
 def test_dense_slots_fail_to_tell_keys_apart_with_negligible_probability(keys: int) -> None:
-    assert dependent_sets(keys, Layout.of(keys).third) * 2.0**-DENSE < 2.0**-48
+    assert dependent_sets(keys, OkvsLayout.of(keys).third) * 2.0**-DENSE < 2.0**-48
 
 
 def test_pairs_with_the_same_slots_are_rarest_in_large_stores() -> None:
     pairs = [
-        keys * (keys - 1) / 2 / float(Layout.of(keys).third) ** 3
+        keys * (keys - 1) / 2 / float(OkvsLayout.of(keys).third) ** 3
         for keys in (600, 2048, 1 << 14, 1 << 18, 3 << 20)
     ]
     assert pairs == sorted(pairs, reverse=True)
@@ -204,13 +204,13 @@ def test_peeling_stops_early_with_negligible_probability_by_the_fit_of_the_paper
     slope = 2 ** (
         0.555 * log2(keys) + 0.093 * weight**3 - 1.01 * weight**2 + 2.925 * weight - 0.133
     )
-    assert slope * (Layout.of(keys).sparse / keys - 1.223) - 9.2 > 64
+    assert slope * (OkvsLayout.of(keys).sparse / keys - 1.223) - 9.2 > 64
 
 
 def test_cores_are_small() -> None:
     randomness, sizes = Randomness(bytes(32)), []
     for keys in [300] * 200 + [3000] * 40:
-        layout = Layout.of(keys)
+        layout = OkvsLayout.of(keys)
         sizes.append(len(solved(layout, key_slots_of(randomness.words(keys, 2), layout)).core.keys))
     assert max(sizes) <= 8
 
@@ -237,7 +237,7 @@ def test_vectors_of_pads_and_slots(suite: str, pads: str, slots: list[int], dens
     shown = np.zeros((1, 3), np.uint64)
     Pads(SUITES[suite], VALUE, 1, 3).over(KEY, shown)
     assert shown.tobytes().hex() == pads
-    layout = Layout.of(3072)
+    layout = OkvsLayout.of(3072)
     key_slots = KeySlots.of(
         KEY,
         layout,

@@ -18,7 +18,7 @@ from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.intersection import (
     OpprfReceiver,
     OpprfSender,
-    Terms,
+    PsiTerms,
     cuckoo,
     follow_opprf,
     lead_opprf,
@@ -33,14 +33,14 @@ from federated.intersection.batch_oprf import (
     place_rows,
 )
 from federated.intersection.handshake import handshake
-from federated.intersection.okvs import Layout, Solver
+from federated.intersection.okvs import OkvsLayout, Solver
 from federated.intersection.oprf import CODE_BITS
 from federated.local import QueueWire, run_local
 from federated.randomness import Randomness
 from federated.session import Session
 from tests.federated.intersection.wires import Recorder, assign, lie, narrow, shorten, wrap
 
-SMALL = Terms(reveal="nobody", pad_to=8)
+SMALL = PsiTerms(reveal="nobody", pad_to=8)
 NAMES = ("tax", "water", "customs")
 _PATIENCE = 300  # seconds; parties that wait for one another would never end
 Program = Callable[[OpprfSender, int], Any]
@@ -70,7 +70,7 @@ class Run:
         leader: Any,
         *sets: Any,
         words: Sequence[int] = (3,),
-        terms: Terms = SMALL,
+        terms: PsiTerms = SMALL,
         seed: bytes = b"1",
         program: Program | None = None,
         **wraps: Any,
@@ -185,7 +185,7 @@ def test_by_either_suite_and_any_padding(suite: str, pad_to: Any) -> None:
     run = Run(
         ids_of(range(40)),
         ids_of(range(30, 90)),
-        terms=Terms(suite=suite, reveal="nobody", pad_to=pad_to),
+        terms=PsiTerms(suite=suite, reveal="nobody", pad_to=pad_to),
     )
     assert run.agrees("tax") == 10
 
@@ -265,11 +265,11 @@ def test_a_table_is_full_and_noise_whatever_the_set(name: str) -> None:
         ids_of(range(900)),
         FOLLOWERS[name],
         words=[4],
-        terms=Terms(reveal="nobody"),
+        terms=PsiTerms(reveal="nobody"),
         bank=recorder.watch,
     )
     (table,) = tables(recorder)
-    assert table.shape == (Layout.of(3 * 1024).slots, 4)
+    assert table.shape == (OkvsLayout.of(3 * 1024).slots, 4)
     assert is_uniform(table)
     assert len(np.unique(table)) == table.size
 
@@ -281,7 +281,7 @@ def test_sets_of_one_padded_size_look_alike() -> None:
         Run(
             ids_of(range(leaders)),
             ids_of(range(shift, shift + followers)),
-            terms=Terms(reveal="nobody", pad_to=64),
+            terms=PsiTerms(reveal="nobody", pad_to=64),
             bank=recorder.watch,
         )
         seen.append([len(frame) for frame in recorder.frames])
@@ -298,7 +298,7 @@ def test_what_the_leader_has_of_its_other_rows_is_noise() -> None:
         ids_of(range(2000)),
         ids_of(range(1000, 3000)),
         words=[2, 2],
-        terms=Terms(reveal="nobody"),
+        terms=PsiTerms(reveal="nobody"),
         program=target,
     )
     first, second = run.got["tax"]
@@ -332,7 +332,7 @@ def test_words_that_are_not_uniform_show_who_is_common() -> None:
 
 
 def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
-    ids, seen, terms = ids_of(range(1500)), list[Any](), Terms(reveal="nobody")
+    ids, seen, terms = ids_of(range(1500)), list[Any](), PsiTerms(reveal="nobody")
 
     async def receive(session: Session) -> Placement:
         psi = await handshake(session, "tax", ids, terms, "receiver", "opprf")
@@ -389,9 +389,9 @@ def test_identifiers_of_another_form_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "terms",
-    [Terms(), Terms(reveal="both"), Terms(method="ecdh", reveal="nobody")],
+    [PsiTerms(), PsiTerms(reveal="both"), PsiTerms(method="ecdh", reveal="nobody")],
 )
-def test_terms_by_which_somebody_learns_it_are_refused(terms: Terms) -> None:
+def test_terms_by_which_somebody_learns_it_are_refused(terms: PsiTerms) -> None:
     with refused("reveal_not_offered", BadInput):
         Run(ids_of([1]), ids_of([1]), terms=terms)
 
@@ -413,7 +413,7 @@ def test_parties_that_make_no_seating_are_refused(followers: list[str]) -> None:
 def test_a_store_that_cannot_be_solved_gets_other_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     solve, tried = Solver.of, list[Any]()
 
-    def fail_twice(layout: Layout, lines: Any) -> Solver | None:
+    def fail_twice(layout: OkvsLayout, lines: Any) -> Solver | None:
         tried.append(lines.slots)
         return None if len(tried) < 3 else solve(layout, lines)
 

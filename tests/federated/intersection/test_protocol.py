@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from federated.errors import BadInput
-from federated.intersection import INTERSECTION, Terms
+from federated.intersection import INTERSECTION, PsiTerms
 from federated.job import Job, Party
 
 BANK, TAX = Party("receiver", "loans"), Party("sender", "returns")
@@ -67,7 +67,7 @@ def test_unsound_parameters_are_refused(parameters: dict[str, Any], code: str) -
 def test_an_intersection_that_nobody_learns_is_refused_by_itself_and_sent_to_the_scorecard() -> (
     None
 ):
-    assert Terms.read({"reveal": "nobody"}).reveal == "nobody"
+    assert PsiTerms.read({"reveal": "nobody"}).reveal == "nobody"
     with pytest.raises(BadInput, check=lambda error: "scorecard" in (error.hint or "")):
         INTERSECTION.check(job_of(reveal="nobody"))
 
@@ -87,13 +87,13 @@ def test_unsound_parties_are_refused(parties: dict[str, Party], code: str) -> No
 
 
 def test_padded_sizes() -> None:
-    assert [Terms().padded(rows) for rows in (1, 1024, 1025, 10**6)] == [
+    assert [PsiTerms().padded(rows) for rows in (1, 1024, 1025, 10**6)] == [
         1024,
         1024,
         2048,
         1_000_448,
     ]
-    assert [Terms(pad_to="power_of_two").padded(rows) for rows in (1, 2, 3, 10**6)] == [
+    assert [PsiTerms(pad_to="power_of_two").padded(rows) for rows in (1, 2, 3, 10**6)] == [
         1,
         2,
         4,
@@ -101,8 +101,10 @@ def test_padded_sizes() -> None:
     ]
 
 
-@pytest.mark.parametrize("terms", [Terms(), Terms(method="ecdh"), Terms(method="ecdh", suite="sm")])
-def test_sets_above_the_limit_are_refused(terms: Terms) -> None:
+@pytest.mark.parametrize(
+    "terms", [PsiTerms(), PsiTerms(method="ecdh"), PsiTerms(method="ecdh", suite="sm")]
+)
+def test_sets_above_the_limit_are_refused(terms: PsiTerms) -> None:
     assert terms.padded(terms.max_rows) == terms.max_rows
     with refused("set_too_large"):
         terms.padded(terms.max_rows + 1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.intersection import INTERSECTION, cuckoo
 from federated.intersection.batch_oprf import Placement, place_rows
-from federated.intersection.handshake import Terms, handshake
+from federated.intersection.handshake import PsiTerms, handshake
 from federated.intersection.identifiers import Tagging, tags_of
 from federated.intersection.suites import SUITES
 from federated.job import Job, JobResult, Party, Table
@@ -241,7 +241,7 @@ def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
             )
         )
 
-    terms = Terms(method=method, suite=suite, pad_to=8)
+    terms = PsiTerms(method=method, suite=suite, pad_to=8)
     run_local({"bank": peek, "tax": peek}, seeds=SEEDS)  # the same seeds: the same key
     ids = np.array([code(number) for number in range(8)])
     run(ids.tolist(), ids.tolist(), tax=recorder.watch, method=method, suite=suite)

@@ -292,12 +292,12 @@ def test_the_bank_weighs_the_departments_bins_by_the_common_rows(trained: Watche
                 np.bincount(codes[which], minlength=len(column.rows))
                 for which in (codes >= 0, (codes >= 0) & bad[~test])
             )
-            layout = hidden_intersection.Layout(
+            layout = hidden_intersection.BinLayout(
                 len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist())
             )
             assert (
                 column.woe
-                == hidden_intersection.Evidence.of(layout, bads.tolist(), min_cases=10)
+                == hidden_intersection.WeightsOfEvidence.of(layout, bads.tolist(), min_cases=10)
                 .rounded()
                 .woe
             )

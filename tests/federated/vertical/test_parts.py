@@ -26,9 +26,9 @@ from federated.vertical.binning import (
     NO_BIN,
     OTHER,
     STEP,
+    BinLayout,
     Bins,
-    Evidence,
-    Layout,
+    WeightsOfEvidence,
     bin_column,
 )
 from federated.vertical.communicator import Communicator
@@ -74,7 +74,7 @@ def test_texts_are_cut_by_value_and_rare_ones_stand_together() -> None:
 def require_full_bins(column: NDArray[Any], most: int, least: int) -> None:
     with suppress(BadInput):  # a column may have one value only
         bins = bin_column("x", column, max_bins=most, min_rows=least)
-        rows = Layout.of(bins, bins.codes(column)).rows
+        rows = BinLayout.of(bins, bins.codes(column)).rows
         assert min(rows) >= least
         assert len(rows) <= most + 1
 
@@ -140,7 +140,7 @@ def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], c
 
 
 def test_weights_of_evidence_by_hand() -> None:
-    told = Evidence.of(Layout(2, (100, 200)), [40, 20], min_cases=10)
+    told = WeightsOfEvidence.of(BinLayout(2, (100, 200)), [40, 20], min_cases=10)
     first = math.log((40.5 / 61) / (60.5 / 241))
     second = math.log((20.5 / 61) / (180.5 / 241))
     assert told.woe == pytest.approx((first, second))
@@ -155,17 +155,17 @@ def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_l
     None
 ):
     # In order: 30 of 100, 2 of 50, 30 of 60; then, in none, 3 of 40.
-    told = Evidence.of(Layout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
-    joined = Evidence.of(Layout(2, (100, 150)), [30, 35], min_cases=10)
+    told = WeightsOfEvidence.of(BinLayout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
+    joined = WeightsOfEvidence.of(BinLayout(2, (100, 150)), [30, 35], min_cases=10)
     assert told.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
     assert (
-        Evidence.of(Layout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0]
-        == Evidence.of(Layout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
+        WeightsOfEvidence.of(BinLayout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0]
+        == WeightsOfEvidence.of(BinLayout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
     )
 
 
 def test_a_column_of_one_merged_bin_gets_weight_zero() -> None:
-    assert Evidence.of(Layout(2, (50, 50)), [3, 4], min_cases=10).woe == (0, 0)
+    assert WeightsOfEvidence.of(BinLayout(2, (50, 50)), [3, 4], min_cases=10).woe == (0, 0)
 
 
 BINS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=8)
@@ -176,7 +176,7 @@ def test_distinguished_bins_have_enough_bad_and_good_rows(
     cells: list[tuple[int, int]], ordered: int, least: int
 ) -> None:
     rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
-    told = Evidence.of(Layout(min(ordered, len(rows)), rows), bad, min_cases=least)
+    told = WeightsOfEvidence.of(BinLayout(min(ordered, len(rows)), rows), bad, min_cases=least)
     for weight in set(told.woe) if len(set(told.woe)) > 1 else ():
         inside = [index for index, woe in enumerate(told.woe) if woe == weight]
         bads = sum(bad[index] for index in inside)
@@ -186,10 +186,10 @@ def test_distinguished_bins_have_enough_bad_and_good_rows(
 
 def test_one_row_more_or_less_rarely_changes_the_rounded_weights() -> None:
     # The difference of two nearly equal bins would be a row's label, were counts told.
-    layout = Layout(2, (300, 700))
+    layout = BinLayout(2, (300, 700))
     changed = [
-        Evidence.of(layout, [bad, 150], min_cases=10).rounded().woe
-        != Evidence.of(layout, [bad + 1, 150], min_cases=10).rounded().woe
+        WeightsOfEvidence.of(layout, [bad, 150], min_cases=10).rounded().woe
+        != WeightsOfEvidence.of(layout, [bad + 1, 150], min_cases=10).rounded().woe
         for bad in range(40, 120)
     ]
     assert sum(changed) / len(changed) < 0.5
@@ -394,8 +394,8 @@ def test_points_of_a_column_by_hand() -> None:
     bins = Bins("home", False, values=("own", "rent"))
     column = ScorecardColumn.of(
         bins,
-        Layout(0, (10, 10)),
-        Evidence((-1.0, 1.0), 0.3),
+        BinLayout(0, (10, 10)),
+        WeightsOfEvidence((-1.0, 1.0), 0.3),
         weight=0.8,
         mean=0.25,
         factor=20 / math.log(2),

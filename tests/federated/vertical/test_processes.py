@@ -23,7 +23,7 @@ from federated.errors import Conflict, NotFound, QiaolianError
 from federated.gate import FolderGate
 from federated.job import Job, Table
 from federated.local import QueueWire, wire_pair
-from federated.party import Listen, PartyConfig, SourceEntry
+from federated.party import ListenAddress, PartyConfig, PartySource
 from scripts.federated_demo.parties import KEY, Parties
 from tests.federated.vertical.city import DEPARTMENTS, people, scorecard_of
 
@@ -245,9 +245,9 @@ def configs(tmp_path: Path) -> dict[str, PartyConfig]:
         if name != "dealer":
             columns = ("income", "debt", "status") if name == "bank" else DEPARTMENTS[name]
             pa.csv.write_csv(arrow(TABLES[name], columns), tmp_path / name / "rows.csv")
-            sources = {"rows": SourceEntry(path=Path("rows.csv"), key=KEY)}
+            sources = {"rows": PartySource(path=Path("rows.csv"), key=KEY)}
         made[name] = PartyConfig(
-            name=name, listen=Listen(port=1), sources=sources, home=tmp_path / name
+            name=name, listen=ListenAddress(port=1), sources=sources, home=tmp_path / name
         )
     return made
 
