@@ -77,7 +77,7 @@ def check_trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]
     _require_timely(claims, trade, seq)
     sentences = [
         (
-            f"The receipt of place {seq} of lane {trade.lane} answers the "
+            f"The receipt of position {seq} of lane {trade.lane} answers the "
             f"buyer's request, for {receipt.units} units."
         )
     ]
@@ -116,17 +116,17 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     trade = _TradeProof(claims, subject)
     last = max(trade.requests, default=0)
     if not last:
-        raise Inconsistent("profile_incomplete", "The bundle shows no place of the lane.")
+        raise Inconsistent("profile_incomplete", "The bundle shows no position of the lane.")
     # Compared by number first: a range up to a stranger's position would not fit into memory.
     if len(trade.requests) != last or not trade.requests.keys() == trade.receipts.keys() == set(
         range(1, last + 1)
     ):
         raise Inconsistent(
-            "lane_has_holes", "The lane's places are not all there, each with request and receipt."
+            "lane_has_holes", "Positions of the lane are missing, or lack a request or receipt."
         )
     voids = {item.seq: item for item in trade.voids}
     if len(voids) != len(trade.voids):
-        raise Inconsistent("place_twice", "Two voids are of one place.")
+        raise Inconsistent("position_twice", "Two voids name one position.")
     state, refused = LaneState(), 0
     for seq in range(1, last + 1):
         request, receipt = trade.requests[seq], trade.receipts[seq]
@@ -144,11 +144,11 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
         if void is not None:
             if void.receipt != receipt_hash:
                 raise Inconsistent(
-                    "void_of_other", "A void names another receipt than its place's."
+                    "void_of_other", "A void names another receipt than its position's."
                 )
             state = state_after_void(before, receipt_hash, request_hash)
     if voids:
-        raise Inconsistent("void_of_other", "A void names a place the lane does not have.")
+        raise Inconsistent("void_of_other", "A void names a position the lane does not have.")
     if last - refused > trade.terms.max_uses:
         raise Inconsistent(
             "grant_used_up", "The lane has more served calls than the grant allows in all."
@@ -156,7 +156,7 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     sentences = [
         *trade.sentences,
         (
-            f"Lane {trade.lane} is shown from place 1 to {last}, none missing between: "
+            f"Lane {trade.lane} is shown from position 1 to {last}, none missing between: "
             f"{last - refused} served, {refused} refused."
         ),
         (
@@ -196,8 +196,8 @@ class _TradeProof:
         if not self.grant.approved_at:
             raise Inconsistent("grant_not_approved", "The chain shows no approval of the grant.")
         words = [
-            claims.storage_value(CONTRACT, "agreements", self.agreement_id, offset=place)
-            for place in range(3)
+            claims.storage_value(CONTRACT, "agreements", self.agreement_id, offset=position)
+            for position in range(3)
         ]
         self.state = AgreementRecord.decode(*(record.value for record in words))
         if not self.state.opened_at or self.state.opened != self.agreement.cap:
@@ -233,14 +233,14 @@ class _TradeProof:
         ]
         found = {verified.statement.seq: verified for verified in signed}
         if len(found) != len(signed):
-            raise Inconsistent("place_twice", "Two receipts are of one place.")
+            raise Inconsistent("position_twice", "Two receipts name one position.")
         return found
 
     def _requests(self, claims: VerifiedClaims) -> dict[int, UsageRequest]:
         made = self._of_lane(claims, UsageRequest, self.agreement.buyer_key)
         found = {item.seq: item for item in made}
         if len(found) != len(made):
-            raise Inconsistent("place_twice", "Two requests are of one place.")
+            raise Inconsistent("position_twice", "Two requests name one position.")
         return found
 
     def _of_lane(self, claims: VerifiedClaims, kind: type[Any], key: str) -> list[Any]:
@@ -268,7 +268,7 @@ def _subject(subject: Mapping[str, Any], *more: str) -> tuple[bytes, int]:
     except ValueError as error:
         raise Inconsistent(
             "subject_malformed",
-            "The bundle does not say which agreement, lane and place it is about.",
+            "The bundle does not say which agreement, lane and position it is about.",
         ) from error
 
 
@@ -308,13 +308,13 @@ def _require_acknowledgement(claims: VerifiedClaims, trade: _TradeProof, seq: in
     ):
         raise Inconsistent(
             "element_unused",
-            "The bundle carries statements of other places than its call's and the next one's.",
+            "The bundle carries statements of other positions than its call's and the next one's.",
         )
     following = trade.receipts.get(seq + 1)
     if following is not None:
         if following.request != _only(trade.requests, seq + 1, "next request").struct_hash():
             raise Inconsistent(
-                "receipt_of_other", "The receipt of the next place answers another request."
+                "receipt_of_other", "The receipt of the next position answers another request."
             )
         claims.log_inclusion(trade.signed_receipts[seq + 1])
 
@@ -335,7 +335,7 @@ def _acknowledged(trade: _TradeProof, receipt: UsageReceipt) -> bool:
     for named, *totals in acknowledgements:
         if named != receipt.struct_hash():
             raise Inconsistent(
-                "acknowledgement_differs", "The buyer acknowledged another receipt for the place."
+                "acknowledgement_differs", "The buyer acknowledged another receipt of the position."
             )
         if totals != [receipt.total_units, receipt.total_amount]:
             raise Inconsistent(
@@ -364,7 +364,7 @@ def _claimed(claims: VerifiedClaims, trade: _TradeProof, receipt: UsageReceipt) 
         )
     return [
         (
-            f"The chain's lane stands at {record.amount} fen up to place {record.seq}, which "
+            f"The chain's lane stands at {record.amount} fen up to position {record.seq}, which "
             "takes the buyer's signature: the call was claimed."
         )
     ]
@@ -380,7 +380,8 @@ def _paid(claims: VerifiedClaims, trade: _TradeProof, receipt: UsageReceipt) -> 
         return []
     if state.acknowledged < receipt.total_amount or state.acknowledged > state.opened:
         raise Inconsistent(
-            "payout_differs", "The agreement's books hold less than the call, or more than its cap."
+            "payout_differs",
+            "The agreement's record shows less than the call, or more than its cap.",
         )
     sentences = []
     for member, amount in due.items():
@@ -416,7 +417,8 @@ def _lane_claims(claims: VerifiedClaims, trade: _TradeProof, state: LaneState) -
     left_out = (
         [
             (
-                f"The chain has been paid up to place {record.seq}: places {state.seq + 1} to "
+                "The chain has been paid up to position "
+                f"{record.seq}: positions {state.seq + 1} to "
                 f"{record.seq} are not in this bundle, and cost nothing."
             )
         ]
@@ -475,17 +477,17 @@ def _later_positions(trade: _TradeProof, state: LaneState, record: LaneRecord) -
     why = (
         "the chain keeps no count of free calls"
         if trade.agreement.price == 0
-        else "the chain knows a place only once it is claimed"
+        else "the chain knows a position only once it is claimed"
     )
     return (
-        f"Nothing shows whether the lane has places after {last}: "
+        f"Nothing shows whether the lane has positions after {last}: "
         f"{why}. The other party may hold later receipts."
     )
 
 
 def _closing(claims: VerifiedClaims, state: AgreementRecord) -> str:
     if state.refunded + state.paid > state.opened or (state.closed_at and state.locked):
-        raise Inconsistent("payout_differs", "The agreement's books do not add up.")
+        raise Inconsistent("payout_differs", "The agreement's amounts do not add up.")
     if state.closed_at:
         block = claims.block(state.closed_at)
         return (
@@ -526,7 +528,8 @@ def _require_timely(claims: VerifiedClaims, trade: _TradeProof, seq: int) -> Non
     ):
         raise Inconsistent(
             "served_before_revocation_not_shown",
-            f"The receipt of place {seq} names a view of block {receipt.view_height}, but the log "
+            f"The receipt of position {seq} names a view of block "
+            f"{receipt.view_height}, but the log "
             f"shows it only by block {anchored_at}, "
             f"after the grant was revoked in block {trade.grant.revoked_at}: both parties "
             "together could have dated it back.",
@@ -591,14 +594,16 @@ def _viewed(claims: VerifiedClaims, trade: _TradeProof, positions: Sequence[int]
     sentences.append(f"The grant was revoked in {claims.block(revoked_at)}, after these views.")
     if late:
         claims.limits.append(
-            f"The log shows the receipts of {_places(late)} only after the grant's revocation: "
+            f"The log shows the receipts of {_positions(late)} only after the grant's revocation: "
             "that those calls were served before it is the word of both parties."
         )
     return sentences
 
 
-def _places(seqs: Sequence[int]) -> str:
-    return f"place {seqs[0]}" if len(seqs) == 1 else f"{len(seqs)} places, {seqs[0]} to {seqs[-1]},"
+def _positions(seqs: Sequence[int]) -> str:
+    if len(seqs) == 1:
+        return f"position {seqs[0]}"
+    return f"{len(seqs)} positions, {seqs[0]} to {seqs[-1]},"
 
 
 def _logged(claims: VerifiedClaims, signed: VerifiedStatement[Any], what: str) -> str:
@@ -627,7 +632,7 @@ def _disclosed(claims: VerifiedClaims, request: UsageRequest, receipt: UsageRece
 def _only(found: Mapping[int, Any], seq: int, what: str) -> Any:
     if seq not in found:
         raise Inconsistent(
-            "profile_incomplete", f"The bundle lacks the {what} of the place it names."
+            "profile_incomplete", f"The bundle lacks the {what} of the position it names."
         )
     return found[seq]
 

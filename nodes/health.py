@@ -80,7 +80,7 @@ CHECKS: Mapping[str, Check] = {
         True, ("chain_view_stale", "chain_unreachable", "chain_wrong_id", "chain_header_refused")
     ),
     "projection": Check(True, ("projection_behind",)),
-    "books": Check(True, ("restore_unchecked", "log_behind_chain", "log_behind_witness")),
+    "restore guard": Check(True, ("restore_unchecked", "log_behind_chain", "log_behind_witness")),
     "outbox": Check(True, ("outbox_lagging",)),
     "disk": Check(True, ("disk_full",)),
     "claims": Check(True, ("claims_at_risk", "claims_unchecked", "claims_outbox_stopped")),
@@ -235,7 +235,7 @@ class Health:
             "database": self._database,
             "chain": self._chain,
             "projection": self._projection,
-            "books": watched.restore_guard.require,
+            "restore guard": watched.restore_guard.require,
             "outbox": self._outbox,
             "disk": self._disk,
             "claims": self._claims,

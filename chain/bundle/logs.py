@@ -107,7 +107,7 @@ def _check_entry(
     merkle.require_included(dumps(leaf), index, note.checkpoint.size, note.checkpoint.root, path)
     if (member, leaf["digest"]) in evidence.log_inclusions:
         raise Inconsistent(
-            "element_twice", "The bundle shows one digest at two places of a member's logs."
+            "element_twice", "The bundle shows one digest at two positions of a member's logs."
         )
     evidence.log_inclusions[member, leaf["digest"]] = LogInclusion(
         member, index, leaf, anchored_at, note.witnesses

@@ -385,8 +385,9 @@ class AccountRecord:
 
 @dataclass(frozen=True)
 class AgreementRecord:
-    """``TradeSettlement.agreements[agreementId]``, three words: books in fen, heights, the notice's
-    block time.
+    """``TradeSettlement.agreements[agreementId]``.
+
+    It has three words: amounts in fen, heights, and the block time of the notice.
     """
 
     opened: int

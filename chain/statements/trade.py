@@ -34,7 +34,7 @@ class MeteredUnit(IntEnum):
 
 
 class UsageOutcome(IntEnum):
-    """How a usage request ended. A refusal consumes its place in the lane and costs nothing."""
+    """How a usage request ended. A refusal consumes its position in the lane and costs nothing."""
 
     SERVED = 0
     REFUSED = 1
@@ -111,13 +111,13 @@ class UsageRequest(Statement):
     agreement_id: Bytes32
     lane: Uint16
     seq: Uint64
-    """Place in the lane, from 1, without gaps."""
+    """Position in the lane, from 1, without gaps."""
     max_units: Uint64
     max_amount: Uint128
     acknowledged_units: Uint64
     acknowledged_amount: Uint128
     previous_receipt: Bytes32
-    """Struct hash of the receipt of place seq-1; zero for the first."""
+    """Struct hash of the receipt of position seq-1; zero for the first."""
     request_commitment: Bytes32
     expiry: Uint64
     """Limits the first service, not a retry nor the acknowledgement."""
@@ -125,8 +125,8 @@ class UsageRequest(Statement):
 
 @dataclass(frozen=True)
 class UsageReceipt(Statement):
-    """The gateway's account of one place of a lane, made durable before the answer leaves. Signed
-    by the provider's pinned key.
+    """The gateway's account of one position of a lane, made durable before the answer leaves.
+    Signed by the provider's pinned key.
     """
 
     contract: ClassVar[str] = "TradeSettlement"
@@ -196,11 +196,11 @@ class Voucher(Statement):
     agreement_id: Bytes32
     lane: Uint16
     seq: Uint64
-    """The last place acknowledged."""
+    """The last position acknowledged."""
     acknowledged_units: Uint64
     acknowledged_amount: Uint128
     receipt: Bytes32
-    """Struct hash of that place's receipt."""
+    """Struct hash of that position's receipt."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class LaneTotal(Struct):
 
     lane: Uint16
     seq: Uint64
-    """Its last place."""
+    """Its last position."""
     units: Uint64
     amount: Uint128
     """Fen owed for them."""

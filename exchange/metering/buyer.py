@@ -246,7 +246,7 @@ class Buyer:
                 if lane.halted:
                     raise Conflict(
                         "lane_halted",
-                        "The provider's answers contradict this node's books in this lane.",
+                        "The provider's answers contradict this node's records of this lane.",
                     )
                 rules.require_not_final(trade.final)
                 lane.outstanding = self._signed(trade, lane, query, consent, key)
@@ -433,7 +433,7 @@ def _least_busy(trade: BuyerTrade) -> BuyerLane:
     if not usable:
         raise Conflict(
             "lane_halted",
-            "The provider's answers contradict this node's books in every lane.",
+            "The provider's answers contradict this node's records of every lane.",
             hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
         )
     return min(usable, key=lambda lane: (lane.waiting, lane.outstanding is not None))

@@ -223,7 +223,9 @@ class _Exchange:
         if kind is PositionKind.NEXT:
             rules.require_acknowledged(lane.state, request.request)
         elif lane.stored_answer is None:
-            raise Conflict("position_settled", "This place was acknowledged; its answer is gone.")
+            raise Conflict(
+                "position_settled", "The position was acknowledged; its answer is no longer stored."
+            )
         elif lane.status != CallStatus.SERVED:
             self._repeat_stored(request)
         else:

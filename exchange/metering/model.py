@@ -7,7 +7,7 @@ request and its receipt; at most one request of a lane is in progress. Both ends
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -283,4 +283,3 @@ class MeteringTerms:
 
     agreement_id: bytes
     agreement: Agreement
-    books: AgreementTotals = field(default_factory=AgreementTotals)

@@ -115,7 +115,7 @@ def require_recovered(session: Session, agreement_id: bytes) -> None:
     if row is not None:
         raise Unavailable(
             "agreement_unrecovered",
-            "Places of this agreement may be lost since an old backup; nothing is signed under it.",
+            "Positions of this agreement may have been lost; nothing is signed under it.",
             hint="Stop the node and run `qiaolian node recover` again, or "
             "give notice and open a new agreement.",
             cause=row.code,
@@ -218,7 +218,7 @@ def _released(
 
 def _missing(count: int) -> Conflict:
     return Conflict(
-        "places_missing",
+        "positions_missing",
         f"This node's log names {count} requests or receipts of its own that nobody has shown; "
         "they may belong to any of its agreements.",
         hint="Recover again when every party answers; else give notice and open a new agreement.",
@@ -287,7 +287,7 @@ class _LaneRecovery:
                     raise Conflict(
                         "position_taken",
                         "The other side shows another request for a "
-                        "place than the one stored here.",
+                        "position than the one stored here.",
                         seq=head.seq,
                     )
                 if (
@@ -297,8 +297,8 @@ class _LaneRecovery:
                     and len(shown) == 1
                     and voucher is None
                 ):
-                    # The lane's last place, asked for and unanswered here: asking again brings the
-                    # answer itself.
+                    # The lane's last position, requested and unanswered here: a repetition
+                    # brings the answer.
                     rows, head = [], before
             await self._context.database.awrite(self._storing(rows, waiting))
             taken, waiting = taken + len(rows), None
@@ -319,7 +319,7 @@ class _LaneRecovery:
         if row.status == CallStatus.CONFLICT:
             raise Conflict(
                 "lane_halted",
-                "The other side's answers contradict this node's books in a lane.",
+                "The other side's answers contradict this node's records of a lane.",
                 hint="Ask the arbiter.",
             )
         return LaneState() if before is None else lane_state_of(before), row
@@ -337,7 +337,7 @@ class _LaneRecovery:
     def _checked(
         self, head: LaneState, shown: dict[str, Any], rows: list[dict[str, Any]]
     ) -> LaneState:
-        """One place: both signatures, the rules; its row joins ``rows``. The head after it."""
+        """One position: both signatures, the rules; its row joins ``rows``. The head after it."""
         buyer, provider = self._agreement.buyer_key, self._agreement.provider_key
         request, request_signature = self._signed(UsageRequest, shown.get("request"), buyer)
         receipt, receipt_signature = self._signed(UsageReceipt, shown.get("receipt"), provider)
@@ -390,7 +390,7 @@ class _LaneRecovery:
         return statement, signature
 
     def _storing(self, rows: Sequence[dict[str, Any]], waiting: Any) -> Callable[[Session], None]:
-        """Places as they are taken; the one that was asked for here keeps its key and its query."""
+        """The recovered positions; the one that was requested here keeps its key and query."""
         table, now, here = (
             self._table,
             self._context.now(),
@@ -416,7 +416,7 @@ class _LaneRecovery:
         return change
 
     def _own(self, row: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-        """What this side's log says of a place."""
+        """The entries of this side's log for a position."""
         if self._table is BUYER:
             yield "UsageRequest", row["request_hash"]
             return
@@ -425,7 +425,7 @@ class _LaneRecovery:
             yield "ReceiptVoid", ReceiptVoid.from_json(json.loads(row["void"])).struct_hash()
 
     async def _close(self, head: LaneState, shown: Any) -> None:
-        """The closing voucher, if it fits a place on record; and the chain's count, which no
+        """The closing voucher, if it fits a position on record; and the chain's count, which no
         history may fall short of.
         """
         voucher, signature = self._signed(Voucher, shown, self._agreement.buyer_key)

@@ -82,7 +82,7 @@ def position_kind(
     if request.seq > state.seq:
         raise Unavailable(
             "sequence_gap",
-            "The request is for a later place of its lane than the provider's next.",
+            "The request is for a later position of its lane than the provider's next.",
             hint="If the provider's database was put back from an old backup, its operator stops "
             "the node and runs `qiaolian node recover`.",
             expected=state.seq + 1,
@@ -90,10 +90,12 @@ def position_kind(
     if request.seq == state.seq and request_hash == state.request:
         return PositionKind.REPEATED
     if request.seq == state.seq or request.seq == 0:
-        raise Conflict("position_taken", "Another request took this place.", expected=state.seq + 1)
+        raise Conflict(
+            "position_taken", "Another request has this position.", expected=state.seq + 1
+        )
     raise Conflict(
         "position_settled",
-        "This place was acknowledged; its answer is gone.",
+        "The position was acknowledged; its answer is no longer stored.",
         expected=state.seq + 1,
     )
 
@@ -120,7 +122,7 @@ def require_acknowledged(state: LaneState, request: UsageRequest) -> None:
             "acknowledgement_differs",
             "The request does not acknowledge exactly what was delivered before it.",
             hint="Compare the lane's last receipt; the supervisor's "
-            "reconciliation shows where the books part.",
+            "reconciliation shows where the records differ.",
             units=state.units,
             amount=state.amount,
         )
@@ -411,7 +413,7 @@ def require_receipt(
     totals = (receipt.total_units, receipt.total_amount, receipt.previous_receipt)
     if totals != (state.units + receipt.units, state.amount + receipt.amount, state.receipt):
         raise Conflict(
-            "receipt_wrong_totals", "The receipt's totals do not continue the lane's books."
+            "receipt_wrong_totals", "The receipt's totals do not continue the lane's totals."
         )
 
 
@@ -419,7 +421,7 @@ def require_void(request: UsageRequest, void: ReceiptVoid) -> None:
     """The void names this request's position: ``receipt_of_other``."""
     position = (void.version, void.agreement_id, void.lane, void.seq)
     if position != (1, request.agreement_id, request.lane, request.seq) or not void.reason:
-        raise Conflict("receipt_of_other", "The voided receipt is of another place.")
+        raise Conflict("receipt_of_other", "The voided receipt is of another position.")
 
 
 def closing_voucher(agreement_id: bytes, lane: int, state: LaneState) -> Voucher:
@@ -489,10 +491,10 @@ def replayed(
     """
     request_hash = request.struct_hash()
     if position_kind(agreement, state, request, request_hash) is not PositionKind.NEXT:
-        raise Conflict("position_taken", "The place is on record already.")
+        raise Conflict("position_taken", "The position is on record already.")
     require_acknowledged(state, request)
     if receipt is None:
-        raise Conflict("receipt_missing", "The place is shown without its receipt.")
+        raise Conflict("receipt_missing", "The position is shown without its receipt.")
     require_receipt(agreement, state, request, request_hash, receipt)
     receipt_hash = receipt.struct_hash()
     if void is None:

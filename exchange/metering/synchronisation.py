@@ -1,8 +1,8 @@
 """Whether this node's records of a lane are as new as the other side's: checked when an agreement
 is first used after a start.
 
-A buyer whose database was put back from an old backup would sign another request for a place it has
-used. The provider holds the first one, with this node's signature under it, and shows it; a
+A buyer whose database was restored from an old backup would sign another request for a position it
+has used. The provider holds the first one, with this node's signature under it, and shows it; a
 provider that shows anything else proves nothing.
 """
 

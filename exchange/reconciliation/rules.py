@@ -48,7 +48,7 @@ _MAX_INTEGER = 2**128
 Proof = TypeVar("Proof", UsageRequest, UsageReceipt, ReceiptVoid, Voucher)
 
 
-# --- What the chain has --------------------------------------------------------------------------
+# --- What the chain has ---------------------------------------------------------------------------
 
 
 def compared_records(agreement: Agreement, lanes: Iterable[int]) -> tuple[StorageKey, ...]:
@@ -88,7 +88,7 @@ def claimed_lanes(
     return {lane: record for lane, record in proved if lane in shown or record.seq}
 
 
-# --- Counts of one side --------------------------------------------------------------------------
+# --- Counts of one side ---------------------------------------------------------------------------
 
 
 def read(
@@ -135,7 +135,7 @@ def count_of(agreement: Agreement, lane: int, reported: Any, domain: Domain) -> 
     )
     request = shown.proof(UsageRequest, "request", agreement.buyer_key)
     if outstanding > 1 or request.seq != seq + outstanding:
-        raise _differs("The last request is of another place than the last one counted.")
+        raise _differs("The last request is of another position than the last one counted.")
     receipt = _last(shown, request, seq=seq, totals=(units, amount), outstanding=bool(outstanding))
     acknowledged = (request.seq - 1, request.acknowledged_amount)
     if "voucher" in reported:
@@ -182,7 +182,7 @@ def _last(
         receipt = shown.proof(UsageReceipt, "receipt", provider)
         receipt_hash = receipt.struct_hash()
         if (receipt.seq, receipt.total_units, receipt.total_amount) != (seq, *totals):
-            raise _differs("The last receipt is of another place or of other totals.")
+            raise _differs("The last receipt is of another position or of other totals.")
         if not outstanding:
             acknowledged = (totals[0] - receipt.units, totals[1] - receipt.amount)
             if receipt.request != request.struct_hash():
@@ -191,7 +191,7 @@ def _last(
         void = shown.proof(ReceiptVoid, "void", provider)
         receipt_hash = void.receipt
         if void.seq != seq:
-            raise _differs("The last void is of another place.")
+            raise _differs("The last void is of another position.")
     if (request.acknowledged_units, request.acknowledged_amount) != acknowledged:
         raise _differs("The last request acknowledges other totals.")
     if outstanding and request.previous_receipt != receipt_hash:
@@ -395,7 +395,7 @@ def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Reconciliatio
         return [
             ReconciliationFinding(
                 "conflict",
-                "Gateway and buyer have other totals for the same place.",
+                "Gateway and buyer have other totals for the same position.",
                 lane,
                 1,
                 gateway.seq,

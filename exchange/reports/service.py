@@ -68,8 +68,8 @@ async def make(
     )
     answers = await asyncio.gather(
         *(
-            _part(context, subject, consent, purpose, part, f"report/{key}/{place}")
-            for place, part in enumerate(parts)
+            _part(context, subject, consent, purpose, part, f"report/{key}/{position}")
+            for position, part in enumerate(parts)
         )
     )
     return await asyncio.to_thread(

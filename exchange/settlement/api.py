@@ -267,11 +267,11 @@ def accounts(
 
 
 @router.get(
-    "/v1/agreements/{agreement_id}/books",
+    "/v1/agreements/{agreement_id}/balance",
     summary="An agreement's money, read from the chain",
     response_model=AgreementBooks,
 )
-def books(
+def balance(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
 ) -> AgreementBooks:
     return AgreementBooks.of(agreements.proved_state(context, hex_bytes(agreement_id)))

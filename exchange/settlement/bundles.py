@@ -36,7 +36,7 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
     with context.database.read() as session:
         row = call_at(session, GATEWAY, agreement_id, lane, seq)
         if row is None or row.status == CallStatus.VOID:
-            raise NotFound("position_unknown", "The lane has no such place, or it was voided.")
+            raise NotFound("position_unknown", "The lane has no such position, or it was voided.")
         subject = {"agreementId": "0x" + agreement_id.hex(), "lane": lane, "seq": seq}
         bundle = _TradeExporter(context, signed, "trade", subject)
         bundle.add_call(row)

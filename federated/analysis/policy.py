@@ -77,8 +77,8 @@ class ColumnRule(_Strict):
 
     type: Literal["number", "text"]
     uses: tuple[Use, ...] = Field(min_length=1, strict=False)
-    low: float | None = Field(None, allow_inf_nan=False, strict=False)
-    high: float | None = Field(None, allow_inf_nan=False, strict=False)
+    low: float | None = Field(default=None, allow_inf_nan=False, strict=False)
+    high: float | None = Field(default=None, allow_inf_nan=False, strict=False)
     places: Annotated[int, Field(ge=0, le=9)] = 0
     known: Known | None = None
 

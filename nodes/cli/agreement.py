@@ -285,9 +285,9 @@ GROUP = CommandGroup(
             (AGREEMENT,),
         ),
         Command(
-            "books",
+            "balance",
             "an agreement's money, read from the chain",
-            read("/v1/agreements/{agreement_id}/books"),
+            read("/v1/agreements/{agreement_id}/balance"),
             (AGREEMENT,),
         ),
         Command(
@@ -297,7 +297,7 @@ GROUP = CommandGroup(
             (
                 AGREEMENT,
                 LANE,
-                arg("--seq", type=int, required=True, help="the call's place in its lane, from 1"),
+                arg("--seq", type=int, required=True, help="the call's position, from 1"),
                 OUT,
             ),
             "auditor",

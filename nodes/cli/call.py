@@ -229,7 +229,7 @@ KEY = arg("key", metavar="KEY", help="the idempotency key, as the error or `call
 LISTED: Columns = {
     "key": "idempotencyKey",
     "agreement": "agreementId",
-    "lane/place": lambda row: f"{row['lane']}/{row['seq']}",
+    "lane/position": lambda row: f"{row['lane']}/{row['seq']}",
     "outcome": "outcome",
     "reason": "reason",
     "asked": lambda row: when(row["askedAt"]),

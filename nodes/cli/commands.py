@@ -217,7 +217,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "agreement": CommandEntry(
             "metered trades: list, show, open, resume, withdraw, "
             "acknowledge, notice, claim, close, "
-            "totals, books, bundle, lane-bundle",
+            "totals, balance, bundle, lane-bundle",
             _agreement,
         ),
         "call": CommandEntry("metered calls: one, fetch, withdraw, list, file", _call),

@@ -200,8 +200,8 @@ class PublishedRecord:
 
 @dataclass(frozen=True)
 class RecordDrift:
-    """How a record departs. Holds no value and no identifier: ``position`` is the record's place in
-    the published version.
+    """How a record departs. Holds no value and no identifier: ``position`` is the record's position
+    in the published version.
     """
 
     kind: DriftKind

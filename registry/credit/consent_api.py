@@ -88,7 +88,7 @@ class ConsentStatus(BaseModel):
 class CertificateStored(BaseModel):
     """The certificate is stored."""
 
-    kept: bool
+    stored: bool
 
 
 @router.post(
@@ -200,4 +200,4 @@ async def show(request: Request, context: Context = Depends(get_context)) -> Cer
         )
 
     await run_in_threadpool(take)
-    return CertificateStored(kept=True)
+    return CertificateStored(stored=True)

@@ -36,7 +36,7 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
 
     Raises:
         NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to
-            come, ``agreement_not_kept`` for a report from before agreements were kept with it.
+            come, ``agreement_not_stored`` for a report from before agreements were stored with it.
     """
     report = queries.find_report(context, query_hash)
     query = report.query
@@ -70,7 +70,7 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
 def _receipts(report: CreditReport) -> Sequence[SignedReceipt]:
     if report.receipts is None:
         raise Conflict(
-            "agreement_not_kept",
+            "agreement_not_stored",
             "The report was stored without the agreements of its receipts.",
             hint="Make a new report; the query of this one stays on the chain.",
         )

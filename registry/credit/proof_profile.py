@@ -216,11 +216,11 @@ def _receipts(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> s
         "agreement_differs",
         "The agreements are not those of the receipts.",
     )
-    places = {
+    positions = {
         (verified.statement.agreement_id, verified.statement.lane, verified.statement.seq)
         for verified in signed
     }
-    _require(len(places) == len(signed), "place_twice", "Two receipts are of one place.")
+    _require(len(positions) == len(signed), "position_twice", "Two receipts name one position.")
     consented_at = ConsentRecord.decode(
         claims.storage_value("CreditLedger", "consents", query.consent).value
     ).recorded_at

@@ -186,9 +186,9 @@ def _natural_persons(claims: VerifiedClaims, terms: DealTerms) -> list[str]:
 def _steps(claims: VerifiedClaims, terms: DealTerms) -> list[VerifiedStatement[DealStep]]:
     found = claims.statements(DealStep)
     known = {int(step) for step in steps_of(terms)}
-    places = [signed.statement.step for signed in found]
+    positions = [signed.statement.step for signed in found]
     _require(
-        set(places) <= known and len(set(places)) == len(places),
+        set(positions) <= known and len(set(positions)) == len(positions),
         "unknown_step",
         "A step is there twice or unknown.",
     )

@@ -40,7 +40,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
     )
     signatures = len(json.loads((found / "lane.json").read_bytes())["statements"])
     bare = _bare_recovery()
-    say(f"making a lane of {LARGE_LANE:,} places")
+    say(f"making a lane of {LARGE_LANE:,} positions")
     large = MadeLane(calls=LARGE_LANE).bundle()
     started = time.perf_counter()
     verify(large, made_chain.trust(), CHECKERS)
@@ -63,7 +63,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
             "≤ 1 ms",
         ),
         Figure(
-            f"verification of a lane of {LARGE_LANE:,} places ({len(large) / 1e6:.0f} MB)",
+            f"verification of a lane of {LARGE_LANE:,} positions ({len(large) / 1e6:.0f} MB)",
             seconds,
             "s",
             2 * LARGE_LANE * bare / 1_000,

@@ -519,18 +519,18 @@ def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[s
         by_node: dict[str, list[dict[str, Any]]] = {}
         for item in acknowledged:
             by_node.setdefault(item[side], []).append(item)
-        for key, places in by_node.items():
-            held = _places(world, key, table)
+        for key, positions in by_node.items():
+            held = _positions(world, key, table)
             missing += [
                 f"{key}:{index['agreementId']}/{index['lane']}/{index['seq']}"
-                for index in places
+                for index in positions
                 if (bytes.fromhex(index["agreementId"][2:]), index["lane"], index["seq"])
                 not in held
             ]
     return missing
 
 
-def _places(world: World, key: str, table: str) -> set[tuple[Any, ...]]:
+def _positions(world: World, key: str, table: str) -> set[tuple[Any, ...]]:
     return set(
         _select(
             world, key, f"SELECT agreement_id, lane, seq FROM {table} WHERE receipt IS NOT NULL"

@@ -226,7 +226,7 @@ class Remembering(Subject):
 
 
 def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> bytes:
-    """The provider signs another receipt for a place, logs and anchors it, and exports the call."""
+    """The provider signs another receipt for a position, logs and anchors it, and exports the call."""
     context = market.department.context
     with context.database.read() as session:
         row = call_at(session, GATEWAY, agreement_id, 0, seq)
@@ -402,7 +402,7 @@ def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: 
         trade, lane = both(market, agreement_id, seq)
         assert checked(market, trade).proved
         assert any(
-            "is shown from place 1 to 3, none missing between: 3 served, 0 refused" in name
+            "is shown from position 1 to 3, none missing between: 3 served, 0 refused" in name
             for name in checked(market, lane).proved
         )
 

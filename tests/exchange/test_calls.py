@@ -73,7 +73,7 @@ def resign(market: Market, item: dict[str, Any], **changes: Any) -> dict[str, An
     return {**item, **signed(market, request)}
 
 
-# --- Places ---------------------------------------------------------------------------------------
+# --- Positions ------------------------------------------------------------------------------------
 
 
 def test_the_same_bytes_get_the_same_answer(market: Market, agreement_id: bytes) -> None:
@@ -154,7 +154,7 @@ def test_a_malformed_request_takes_no_position(market: Market, item: Any) -> Non
     assert serve(market, item)["error"]["status"] == 422
 
 
-# --- Refusals that take the place -----------------------------------------------------------------
+# --- Refusals that take the position --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

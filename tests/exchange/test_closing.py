@@ -96,7 +96,7 @@ def stored(node: Node, agreement_id: bytes) -> str | None:
     return None if found is None else found.state
 
 
-def places(node: Node, agreement_id: bytes) -> int:
+def positions(node: Node, agreement_id: bytes) -> int:
     with node.context.database.read() as session:
         query = sa.select(sa.func.count()).where(GATEWAY.c.agreement_id == agreement_id)
         return int(session.scalar(query) or 0)
@@ -112,7 +112,7 @@ def logged(node: Node, statement: Any) -> int:
         )
 
 
-# --- The way that leads to an end ----------------------------------------------------------------
+# --- The way that leads to an end -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
@@ -216,7 +216,7 @@ def test_a_closing_after_notice_needs_no_window(market: Market, agreement_id: by
     assert settled(market, agreement_id).paid == 50
 
 
-# --- Nothing is served after the provider signed -------------------------------------------------
+# --- Nothing is served after the provider signed --------------------------------------------------
 
 
 def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(
@@ -247,7 +247,7 @@ def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(
                 metering.serve(market.department.context, market.bank.member, [sent])
             )
             assert answer["error"]["code"] == "agreement_final"
-    assert places(market.department, agreement_id) == 1, "no place was taken"
+    assert positions(market.department, agreement_id) == 1, "no position was taken"
 
 
 def test_a_call_under_way_is_in_the_totals_or_is_not_made(
@@ -266,10 +266,10 @@ def test_a_call_under_way_is_in_the_totals_or_is_not_made(
     served = [call for call in calls if not isinstance(call, BaseException)]
     assert all(call.code == "agreement_final" for call in calls if isinstance(call, QiaolianError))
     assert settled(market, agreement_id).paid == 50 * len(served)
-    assert places(market.department, agreement_id) == len(served)
+    assert positions(market.department, agreement_id) == len(served)
 
 
-# --- Lost answers, crashes -----------------------------------------------------------------------
+# --- Lost answers, crashes ------------------------------------------------------------------------
 
 
 def test_a_lost_answer_is_asked_for_again_and_closes_once(
@@ -287,7 +287,7 @@ def test_a_lost_answer_is_asked_for_again_and_closes_once(
     market.department.restarted()
     assert end(market, agreement_id).way in ("cooperative", "closed")
     assert settled(market, agreement_id).paid == 50
-    assert places(market.department, agreement_id) == 1
+    assert positions(market.department, agreement_id) == 1
 
 
 def test_totals_stored_before_a_crash_are_sent_by_the_next_process(
@@ -412,7 +412,7 @@ def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claim
     assert stored(market.bank, agreement_id) == "lapsed"
 
 
-# --- Refusals ------------------------------------------------------------------------------------
+# --- Refusals -------------------------------------------------------------------------------------
 
 
 def proposal(
@@ -482,7 +482,7 @@ def test_totals_other_than_the_providers_receipts_are_not_signed_and_service_goe
     assert refused(lambda: countersign(market, proposal(market, agreement_id, edit))) == code
     assert stored(market.department, agreement_id) is None
     market.call(agreement_id, 2)
-    assert places(market.department, agreement_id) == 2
+    assert positions(market.department, agreement_id) == 2
 
 
 def test_both_totals_are_named_where_they_differ(market: Market, agreement_id: bytes) -> None:
@@ -564,7 +564,7 @@ def test_a_halted_lane_is_not_closed_over(market: Market, agreement_id: bytes) -
     assert stored(market.bank, agreement_id) is None
 
 
-# --- Rules ---------------------------------------------------------------------------------------
+# --- Rules ----------------------------------------------------------------------------------------
 
 HEADS = st.dictionaries(
     st.integers(0, 255),
@@ -602,7 +602,7 @@ def test_any_other_total_is_refused(heads: dict[int, LaneState], lane: int, fiel
         rules.require_final_settlement(totals, other)
 
 
-# --- Proof ---------------------------------------------------------------------------------------
+# --- Proof ----------------------------------------------------------------------------------------
 
 CHECKERS = {"trade": check_trade, "lane": check_lane}
 

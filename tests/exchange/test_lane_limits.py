@@ -47,15 +47,15 @@ def limits(lane: MadeLane) -> str:
 
 
 def test_a_free_lane_cut_short_is_never_called_whole() -> None:
-    """Nothing on the chain counts free calls: three of ten places look like a lane of three."""
+    """Nothing on the chain counts free calls: three of ten positions look like a lane of three."""
     lane = MadeLane(calls=10, price=0, shown=3, closed=False)
     report = checked(lane)
     assert (
-        "Lane 0 is shown from place 1 to 3, none missing between: 3 served, 0 refused."
+        "Lane 0 is shown from position 1 to 3, none missing between: 3 served, 0 refused."
         in report.proved
     )
     assert (
-        "Nothing shows whether the lane has places after 3: the chain keeps no count of free calls."
+        "Nothing shows whether the lane has positions after 3: the chain keeps no count of free calls."
         in " ".join(report.limits)
     )
     assert not any("hole" in name or "whole" in name for name in report.proved)
@@ -67,7 +67,7 @@ def test_a_paid_lane_cut_below_what_the_chain_paid_is_refused() -> None:
 
 def test_places_that_the_chain_knows_and_the_bundle_leaves_out_are_named() -> None:
     """Refused calls at the end of a lane may be left out: they cost nothing, and the chain's own
-    place says that they were.
+    position says that they were.
     """
 
     def refused_late(receipt: Any) -> Any:
@@ -78,10 +78,10 @@ def test_places_that_the_chain_knows_and_the_bundle_leaves_out_are_named() -> No
 
     report = checked(MadeLane(calls=10, shown=3, closed=False, edit_receipt=refused_late))
     assert (
-        "The chain has been paid up to place 10: places 4 to 10 are not in this bundle, and cost nothing."
+        "The chain has been paid up to position 10: positions 4 to 10 are not in this bundle, and cost nothing."
         in report.proved
     )
-    assert "places after 10: the chain knows a place only once it is claimed" in " ".join(
+    assert "positions after 10: the chain knows a position only once it is claimed" in " ".join(
         report.limits
     )
 
@@ -125,7 +125,8 @@ def test_a_call_dated_back_before_the_revocation_is_reported_when_the_log_shows_
     """
     said = limits(MadeLane(calls=3, revoked_at=60))
     assert (
-        "The log shows the receipts of 3 places, 1 to 3, only after the grant's revocation" in said
+        "The log shows the receipts of 3 positions, 1 to 3, only after the grant's revocation"
+        in said
     )
     assert "the word of both parties" in said
     assert any(
@@ -169,7 +170,7 @@ def test_a_receipt_that_contradicts_what_is_proved_is_refused(lane: MadeLane, co
     assert refusal(lane) == code
 
 
-# --- Two statements for one place -----------------------------------------------------------------
+# --- Two statements for one position --------------------------------------------------------------
 
 
 def test_two_statements_for_one_position_are_refused() -> None:
@@ -182,7 +183,8 @@ def test_two_statements_for_one_position_are_refused() -> None:
         (receipt_void, PROVIDER) for receipt_void in (void, replace(void, reason="not_active"))
     ]
     assert (
-        refusal(MadeLane(calls=2, closed=False, claimed=1, more_statements=voids)) == "place_twice"
+        refusal(MadeLane(calls=2, closed=False, claimed=1, more_statements=voids))
+        == "position_twice"
     )
     other = replace(first.voucher, acknowledged_amount=first.voucher.acknowledged_amount - 1)
     assert isinstance(other, Voucher)
@@ -233,5 +235,7 @@ def calls_for(data: bytes) -> int:
 
 
 def test_the_work_of_a_lane_grows_no_faster_than_its_calls() -> None:
-    short, long = (calls_for(MadeLane(calls=places).bundle()) / places for places in (40, 320))
+    short, long = (
+        calls_for(MadeLane(calls=positions).bundle()) / positions for positions in (40, 320)
+    )
     assert long < 1.3 * short

@@ -51,7 +51,7 @@ def test_a_lane_bundle_verifies_and_reports_its_refusals(
 ) -> None:
     report = verify(traded[1], market.trust, CHECKERS)
     assert any(
-        "is shown from place 1 to 7, none missing between: 6 served, 1 refused" in name
+        "is shown from position 1 to 7, none missing between: 6 served, 1 refused" in name
         for name in report.proved
     )
 
@@ -82,7 +82,7 @@ def _drop_acknowledgement(value: dict[str, Any]) -> None:
     )
 
 
-def _other_place(value: dict[str, Any]) -> None:
+def _other_position(value: dict[str, Any]) -> None:
     value["subject"]["seq"] = 4
 
 
@@ -107,7 +107,7 @@ def _higher_payout(value: dict[str, Any]) -> None:
         (_drop_receipt, "profile_incomplete"),
         (_drop_log_entry, "not_logged"),
         (_drop_acknowledgement, "not_acknowledged"),
-        (_other_place, "element_unused"),
+        (_other_position, "element_unused"),
         (_other_agreement, "agreement_differs"),
         (_one_signature, "agreement_differs"),
         (_higher_payout, "proof_wrong"),

@@ -457,20 +457,20 @@ def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(
     chance = random.Random(20260)  # reproducible alterations, no secret
     altered_calls, untouched, before = 0, 0, incidents.total(shop.context)
     for _ in range(rounds):
-        table, originals, places = rows(), rows(), chance.sample(range(len(SUBJECTS)), 12)
-        touched = places[:10]
+        table, originals, positions = rows(), rows(), chance.sample(range(len(SUBJECTS)), 12)
+        touched = positions[:10]
         for index in touched:
             column = chance.choice(COLUMNS)
             others = [
                 value
-                for value in (*ODD, originals[chance.choice(places[10:])][column])
+                for value in (*ODD, originals[chance.choice(positions[10:])][column])
                 if value != originals[index][column]
             ]
             table[index][column] = chance.choice(others)
         chance.shuffle(table)
         write(shop.path, table)
-        results = shop.ask(*(SUBJECTS[index] for index in places))
-        for index, result in zip(places, results, strict=True):
+        results = shop.ask(*(SUBJECTS[index] for index in positions))
+        for index, result in zip(positions, results, strict=True):
             if index in touched:
                 assert (result.status, result.reason, result.amount, result.content) == (
                     CallStatus.REFUSED,

@@ -350,18 +350,18 @@ def _renamed(name: str) -> Callable[[dict[str, Any]], Any]:
 
 
 LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "a place that is a text": _set(seq="x"),
-    "no place": _set(seq=None),
-    "a place that is true": _set(seq=True),
-    "a place below none": _set(seq=-1),
-    "an unproved place that is a text": _unproved(seq="x"),
-    "an unproved place that is none": _unproved(seq=None),
+    "a position that is a text": _set(seq="x"),
+    "no position": _set(seq=None),
+    "a position that is true": _set(seq=True),
+    "a position below none": _set(seq=-1),
+    "an unproved position that is a text": _unproved(seq="x"),
+    "an unproved position that is none": _unproved(seq=None),
     "an unproved amount": _unproved(amount=10**30),
-    "a place in quarters": _set(seq=6.25),
+    "a position in quarters": _set(seq=6.25),
     "units of a text": _set(units="5"),
     "an endless amount": _set(amount=10**400),
     "an amount more": _set(amount=251),
-    "a place less": _set(seq=5),
+    "a position less": _set(seq=5),
     "two answers under way": _set(outstanding=2),
     "an answer under way that was given": _set(outstanding=1),
     "positions served that are a list": _set(served=[]),
@@ -526,9 +526,11 @@ def test_a_count_stands_on_the_receipt_of_its_own_last_request(
         "other totals": shown(
             "receipt", dataclasses.replace(receipt, total_amount=0), market.department
         ),
-        "another place": shown("receipt", dataclasses.replace(receipt, seq=1), market.department),
+        "another position": shown(
+            "receipt", dataclasses.replace(receipt, seq=1), market.department
+        ),
         "a void by the buyer": shown("void", void, market.bank),
-        "a void of another place": shown(
+        "a void of another position": shown(
             "void", dataclasses.replace(void, seq=1), market.department
         ),
     }

@@ -1,4 +1,4 @@
-"""Places lost since an old backup come back from the other side of the agreement, or nothing is
+"""Positions lost since an old backup come back from the other side of the agreement, or nothing is
 signed under it; what is shown is checked.
 """
 
@@ -384,9 +384,9 @@ def test_a_side_that_hides_the_last_places_is_told_by_the_log(
 
     node.peers.altered = shortened
     hidden = recover(market, node, agreement_id)
-    assert (hidden.positions, hidden.refusal.code) == (1, "places_missing")
+    assert (hidden.positions, hidden.refusal.code) == (1, "positions_missing")
     with node.context.database.read() as session:
-        assert session.get(UnrecoveredAgreementRow, agreement_id).code == "places_missing"
+        assert session.get(UnrecoveredAgreementRow, agreement_id).code == "positions_missing"
     node.restarted()
     assert impatient(lambda: market.call(agreement_id, 4)) == "agreement_unrecovered"
     node.peers.altered = None
@@ -403,7 +403,7 @@ def test_a_side_that_hides_the_last_places_is_told_by_the_log(
 def edited(
     market: Market, index: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any
 ) -> None:
-    """One field of a place changed and signed again by that node."""
+    """One field of a position changed and signed again by that node."""
     statement = kind.from_json({**index[name]["statement"], **changes})
     signature = signer.context.signers[KeyPurpose.STATEMENT].sign_digest(
         statement.digest(signer.context.domain("TradeSettlement"))
@@ -411,19 +411,19 @@ def edited(
     index[name] = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
 
 
-def request(market: Market, places: list[Any], at: int, **changes: Any) -> None:
-    edited(market, places[at], "request", UsageRequest, market.bank, **changes)
+def request(market: Market, positions: list[Any], at: int, **changes: Any) -> None:
+    edited(market, positions[at], "request", UsageRequest, market.bank, **changes)
 
 
-def receipt(market: Market, places: list[Any], at: int, **changes: Any) -> None:
-    edited(market, places[at], "receipt", UsageReceipt, market.department, **changes)
+def receipt(market: Market, positions: list[Any], at: int, **changes: Any) -> None:
+    edited(market, positions[at], "receipt", UsageReceipt, market.department, **changes)
 
 
 FORGERIES = [
-    pytest.param(lambda m, p: p.pop(0), "sequence_gap", id="a place left out"),
+    pytest.param(lambda m, p: p.pop(0), "sequence_gap", id="a position left out"),
     pytest.param(lambda m, p: p.reverse(), "sequence_gap", id="another order"),
     pytest.param(
-        lambda m, p: p.insert(1, copy.deepcopy(p[0])), "position_taken", id="a place twice"
+        lambda m, p: p.insert(1, copy.deepcopy(p[0])), "position_taken", id="a position twice"
     ),
     pytest.param(
         lambda m, p: p[0]["request"].update(signature=p[1]["request"]["signature"]),
@@ -467,10 +467,14 @@ FORGERIES = [
         id="a receipt of another request",
     ),
     pytest.param(
-        lambda m, p: p[1].update(receipt=None), "receipt_missing", id="a place without its receipt"
+        lambda m, p: p[1].update(receipt=None),
+        "receipt_missing",
+        id="a position without its receipt",
     ),
     pytest.param(
-        lambda m, p: p[1].update(request=None), "receipt_of_other", id="a place without its request"
+        lambda m, p: p[1].update(request=None),
+        "receipt_of_other",
+        id="a position without its request",
     ),
     pytest.param(
         lambda m, p: p[1].update(receipt={"statement": 5, "signature": "0x"}),
@@ -480,7 +484,7 @@ FORGERIES = [
     pytest.param(
         lambda m, p: p[1]["receipt"].update(signature=7), "history_malformed", id="no signature"
     ),
-    pytest.param(lambda m, p: p.append(5), "history_malformed", id="no place"),
+    pytest.param(lambda m, p: p.append(5), "history_malformed", id="no position"),
 ]
 
 
@@ -628,7 +632,7 @@ def test_a_forged_agreement_is_refused(
     assert recover(market, market.bank, agreement_id).refusal.code == code
 
 
-# --- Final totals --------------------------------------------------------------------------------
+# --- Final totals ---------------------------------------------------------------------------------
 
 
 def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
@@ -653,7 +657,7 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
         market.department.peers.altered = lambda answer: (
             {**answer, "providerSignature": None} if "buyerSignature" in answer else answer
         )
-        assert recover(market, node, agreement_id).refusal.code == "places_missing", (
+        assert recover(market, node, agreement_id).refusal.code == "positions_missing", (
             "its own log says that it signed"
         )
         market.department.peers.altered = lambda answer: (

@@ -1,4 +1,4 @@
-"""A served place that is asked for again: it stays as it is, whatever is sent beside the signed
+"""A served position that is asked for again: it stays as it is, whatever is sent beside the signed
 request, until a right is really withdrawn; and the grant's count holds over everything served under
 it."""
 
@@ -147,7 +147,7 @@ def trade(market: Market, agreement_id: bytes) -> GatewayTrade:
 
 
 def standing(market: Market, agreement_id: bytes) -> tuple[int, int, str]:
-    """The books, the grant's count and how the last place ended, in memory and on disk alike."""
+    """The totals, the grant's count and how the last position ended, in memory and on disk alike."""
     with market.department.context.database.read() as session:
         rows = session.execute(
             sa.select(GATEWAY.c.status, GATEWAY.c.amount)

@@ -40,7 +40,7 @@ def part(
     )
 
 
-# --- What is shown to whom ----------------------------------------------------------------------
+# --- What is shown to whom ------------------------------------------------------------------------
 
 
 def test_strangers_see_that_claims_are_at_risk_and_neither_how_much_nor_until_when() -> None:
@@ -90,7 +90,7 @@ def test_a_node_is_ready_while_only_parts_fail_that_it_does_not_require() -> Non
     assert readiness_of([part("certificate", State.WARNING)]).ready
 
 
-# --- Keys and certificates ----------------------------------------------------------------------
+# --- Keys and certificates ------------------------------------------------------------------------
 
 
 def record(purpose: KeyPurpose, *, end: int = 0, start: int = 7, member: str = BANK) -> KeyRecord:
@@ -149,7 +149,7 @@ def test_a_peers_certificate_that_ends_soon_is_a_warning_that_names_the_member()
     assert THIRD not in found.detail
 
 
-# --- Clocks -------------------------------------------------------------------------------------
+# --- Clocks ---------------------------------------------------------------------------------------
 
 
 def test_a_clock_that_differs_from_the_blocks_is_named_with_its_offset() -> None:
@@ -189,7 +189,7 @@ def test_a_slow_answer_shows_no_offset_and_a_wrong_date_none_at_all() -> None:
     assert offset_to_peer(NOW, NOW, b"yesterday") is None
 
 
-# --- Workers and witnesses ----------------------------------------------------------------------
+# --- Workers and witnesses ------------------------------------------------------------------------
 
 
 def failed(times: int, *, partial: bool = False) -> WorkerMonitor:

@@ -184,7 +184,7 @@ def refusal_by(network: TestNetwork, organisation: Organisation) -> str:
         view.stop()
 
 
-# --- Keys ---------------------------------------------------------------------------------------
+# --- Keys -----------------------------------------------------------------------------------------
 
 
 def test_a_node_whose_key_ended_is_not_ready_and_names_purpose_and_block(
@@ -208,7 +208,7 @@ def test_a_node_whose_key_ended_is_not_ready_and_names_purpose_and_block(
     assert "key_ended" in text
 
 
-# --- The certificate ----------------------------------------------------------------------------
+# --- The certificate ------------------------------------------------------------------------------
 
 
 def test_a_certificate_about_to_end_is_renewed_under_connections_and_pins_that_stay(
@@ -285,7 +285,7 @@ def test_a_certificate_that_ends_soon_and_is_not_renewed_is_a_warning(
     assert health_command(node, capsys)[0] == 0, "a warning is no failure"
 
 
-# --- Clocks -------------------------------------------------------------------------------------
+# --- Clocks ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("index", "shift", "side"), [(6, SHIFT, "ahead"), (7, -SHIFT, "behind")])
@@ -316,7 +316,7 @@ def test_a_clock_that_is_off_is_named_by_its_node_and_by_who_refuses_its_request
     assert f"s {side}" in refused["detail"]
 
 
-# --- Work that cannot be done -------------------------------------------------------------------
+# --- Work that cannot be done ---------------------------------------------------------------------
 
 
 def test_a_worker_that_cannot_reach_a_member_is_reported_with_its_age_and_the_node_stays_ready(

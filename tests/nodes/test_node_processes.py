@@ -170,7 +170,7 @@ def test_a_node_restored_from_an_old_backup_signs_nothing_and_reports_it(
                 (dependency["name"], dependency["code"])
                 for dependency in dependencies
                 if not dependency["up"]
-            ] == [("books", "log_behind_chain")]
+            ] == [("restore guard", "log_behind_chain")]
         return False
 
     try:
@@ -324,7 +324,7 @@ def test_a_chain_node_of_another_chain_is_refused_and_nothing_is_signed(
     lost.node.start(outbox=False)
     try:
         found = eventually(lambda: codes_of(lost.client(None)))
-        assert found == {"chain": "chain_wrong_id", "books": "restore_unchecked"}
+        assert found == {"chain": "chain_wrong_id", "restore guard": "restore_unchecked"}
         with pytest.raises(QiaolianError) as refused:
             lost.client("clerk").post("/v1/certificates", certificate())
         assert (refused.value.code, refused.value.status) == ("chain_wrong_id", 503)

@@ -71,7 +71,7 @@ def called(network: TestNetwork, trade: dict[str, Any], times: int = 1) -> list[
 
 def put_back(network: TestNetwork, trade: dict[str, Any], organisation: Any, folder: Path) -> int:
     """Stop a node and put its database back from before three calls that the supervisor has seen;
-    the last of their places.
+    the last of their positions.
     """
     database, auditor = (
         organisation.plan.directory / "data" / "node.db",
@@ -165,7 +165,7 @@ def recovered_twice_changes_nothing(organisation: Any) -> bool:
     organisation.node.stop()
     try:
         code, said, _ = recovered(organisation)
-        return code == 0 and "lacks nothing" in said and "places" not in said
+        return code == 0 and "lacks nothing" in said and "positions" not in said
     finally:
         organisation.node.start()
         organisation.node.wait_ready(organisation.client(None))

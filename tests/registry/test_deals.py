@@ -706,7 +706,7 @@ def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_part
         await asyncio.to_thread(
             network.wait_for,
             lambda: StepKind.TAX in deal.signed("tax"),
-            "the step in its party's books",
+            "the step in its party's database",
         )
         assert not signing.done(), "it waits for parties that do not answer"
         signing.cancel()
@@ -747,7 +747,7 @@ def test_what_the_chain_took_is_taken_from_a_member_suspended_since(
 def altered(
     network: Network, deal: Drawn, alter: Callable[[Any, Drawn, StepRow], None]
 ) -> Iterator[None]:
-    """The tax authority's books have something else for its step."""
+    """The tax authority has another record of its step."""
     database = network["tax"].context.database
     right = deal.signed("tax")[StepKind.TAX]
 

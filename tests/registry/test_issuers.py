@@ -137,7 +137,7 @@ def test_a_shown_certificate_may_be_shown_again_and_is_certified_no_second_time(
     subject = person()
     certified = network.certify("registrar", subject, "dispute")
     for _ in range(2):
-        assert show(network, "tax", subject, certified) == {"kept": True}
+        assert show(network, "tax", subject, certified) == {"stored": True}
     assert kept(network, "tax", subject.address)[1] == certified[0].to_json()
     assert code_of(lambda: network.certify("tax", subject, "dispute")) == ("key_certified", 409)
 
@@ -158,7 +158,7 @@ def test_a_certificate_of_a_suspended_office_is_not_taken(network: Network, pers
     certified = network.vouch("registrar", subject, "dispute")
     with network.suspended("registrar"):
         assert code_of(lambda: show(network, "tax", subject, certified)) == ("wrong_signer", 403)
-    assert show(network, "tax", subject, certified) == {"kept": True}
+    assert show(network, "tax", subject, certified) == {"stored": True}
 
 
 @pytest.mark.parametrize("purpose", ["deal", "consent"])
@@ -258,7 +258,7 @@ def test_a_certificate_posted_by_a_stranger_makes_nobody_the_owner_of_a_home(
 def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_deals(
     network: Network, person: Any, other: dict[str, str]
 ) -> None:
-    """Whatever stands in the books under the buyer's key, such as what an older version had kept."""
+    """Whatever is stored under the buyer's key, for example by an older version."""
     deal = put_up(network, person(), person()).draw_up()
     thief = replace(person(), key=deal.sale.buyer.key)
     certificate, signature = network.vouch(

@@ -751,8 +751,8 @@ def final(town: Town, name: str, agreement: str) -> dict[str, Any] | None:
 
 
 def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, settled: str) -> None:
-    books = town.at("bank", "agreement", "books", settled)
-    assert (books["opened"], books["paid"], books["refunded"], books["locked"]) == (
+    balance = town.at("bank", "agreement", "balance", settled)
+    assert (balance["opened"], balance["paid"], balance["refunded"], balance["locked"]) == (
         "2000",
         "250",
         "1750",

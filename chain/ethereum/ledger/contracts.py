@@ -161,7 +161,7 @@ class TradeSettlement(_Contract):
         return AccountRecord(**self._one("totals", height=height))
 
     def agreement(self, agreement_id: bytes, *, height: int | None = None) -> AgreementRecord:
-        """An agreement's books."""
+        """An agreement's amounts and heights."""
         fields = self._one("agreementState", agreement_id, height=height)
         return AgreementRecord(
             **{name: fields[camel(name)] for name in AgreementRecord.__dataclass_fields__}

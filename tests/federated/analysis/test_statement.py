@@ -407,7 +407,7 @@ def written(groups: pa.Table, members: pa.Table) -> bytes:
     for batch in (groups, members):
         with pa.ipc.new_stream(out, batch.schema) as stream:
             stream.write_table(batch)
-    return out.getvalue().to_pybytes()
+    return bytes(out.getvalue().to_pybytes())
 
 
 GROUPS = pa.table({"g": pa.array([0, 1], pa.int32()), "k0": ["a", "b"], "n0": [2, 1]})

@@ -245,7 +245,8 @@ def test_training_over_secure_sums_is_federated_averaging() -> None:
                 randomness=order,
             )
         weights = {name: len(data[name][0]) for name in MEMBERS}
-        common = sum(local[name] * weights[name] for name in MEMBERS) / sum(weights.values())
+        weighted = [local[name] * weights[name] for name in MEMBERS]
+        common = np.sum(weighted, axis=0) / sum(weights.values())
     outcomes = run(job)
     models = {json.dumps(json.loads(outcome.files["model.json"])) for outcome in outcomes.values()}
     assert len(models) == 1

@@ -5,12 +5,14 @@ docs/protocols/aggregation.md.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
 
 from federated.horizontal import masks
 from federated.horizontal.gaussian import discrete_gaussian
@@ -51,7 +53,7 @@ def test_a_mask_is_aes_of_the_counter(dtype: type, length: int) -> None:
     key, size = b"k" * 32, length * np.dtype(dtype).itemsize
     blocks = b"".join(count.to_bytes(16, "big") for count in range(-(-size // 16)))
     stream = Cipher(algorithms.AES256(key), modes.ECB()).encryptor().update(blocks)[:size]
-    vector = np.ones(length, dtype)
+    vector: NDArray[Any] = np.ones(length, dtype)
     masks.add_mask(vector, key)
     assert np.array_equal(vector, np.frombuffer(stream, dtype) + dtype(1))
     masks.add_mask(vector, key, subtract=True)

@@ -32,7 +32,7 @@ def loss(model: Any, parameters: Vector) -> float:
     weights = (
         [parameters[:-1]] if isinstance(model, Logistic) else [parameters[:12], parameters[15:18]]
     )
-    return mean + model.l2 / 2 * sum(float((weight**2).sum()) for weight in weights)
+    return float(mean + model.l2 / 2 * sum(float((weight**2).sum()) for weight in weights))
 
 
 def train(model: Model, *, mu: float = 0.0, epochs: int = 5, seed: bytes = b"t" * 32) -> Vector:

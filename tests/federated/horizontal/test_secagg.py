@@ -678,7 +678,8 @@ def test_a_late_vector_is_still_hidden_once_the_pairwise_masks_are_known() -> No
 @pytest.mark.parametrize("step", range(5))
 def test_steps_out_of_order_are_refused(step: int) -> None:
     parties = Parties(terms_of())
-    routed, vector = {}, parties.vectors["a"]
+    vector = parties.vectors["a"]
+    routed: dict[str, bytes] = {}
     calls = [
         lambda member: member.advertise(),
         lambda member: member.share({}, {}),

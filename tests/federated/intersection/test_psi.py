@@ -281,7 +281,7 @@ def test_rows_that_find_no_place_get_new_tags() -> None:
 
 def test_a_run_that_hashes_again_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuckoo, "bins_in_part", lambda items: 64)
-    attempts = set()
+    attempts: set[int] = set()
     for shift in range(6):
         recorder, receivers = Recorder(), [code(number) for number in range(shift, shift + 177)]
         assert read(run(receivers, map(code, range(100, 120)), tax=recorder.watch)["bank"]) == [

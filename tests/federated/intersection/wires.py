@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,10 +27,10 @@ class Recorder:
         channel._observer = self
         return channel
 
-    def sent(self, _peer: str, _kind: str, frame: list[Buffer]) -> None:
+    def sent(self, peer: str, kind: str, frame: Sequence[Buffer]) -> None:
         self.frames.append(b"".join(frame))
 
-    def received(self, _peer: str, _kind: str, frame: memoryview) -> None:
+    def received(self, peer: str, kind: str, frame: memoryview) -> None:
         self.frames.append(bytes(frame))
 
 

@@ -5,7 +5,7 @@ columns.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,7 +112,7 @@ class Recorder:
     def __init__(self) -> None:
         self.frames: list[tuple[str, str, str, bytes]] = []
 
-    def sent(self, peer: str, kind: str, frame: list[Buffer]) -> None:
+    def sent(self, peer: str, kind: str, frame: Sequence[Buffer]) -> None:
         self.frames.append((peer, "sent", kind, b"".join(frame)))
 
     def received(self, peer: str, kind: str, frame: memoryview) -> None:
@@ -173,7 +173,10 @@ class Run:
                 table = Table(table.ids, {column: table.columns[column] for column in part.columns})
             try:
                 async with asyncio.timeout(300):
-                    return await self.protocol.roles[part.role](session, table, self.job)
+                    result: JobResult = await self.protocol.roles[part.role](
+                        session, table, self.job
+                    )
+                    return result
             except QiaolianError as error:
                 return error
 

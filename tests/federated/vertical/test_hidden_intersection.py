@@ -20,10 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.intersection import OpprfReceiver
+from federated.intersection import OpprfReceiver, lead_opprf
 from federated.job import Job, JobResult, Table
 from federated.scoring import SCORING
 from federated.vertical import hidden_intersection
+from federated.vertical.binning import BinLayout, WeightsOfEvidence
 from federated.vertical.plan import read_plan
 from federated.vertical.points import ScorecardPart
 from federated.vertical.score_histogram import BUCKETS_PER_UNIT
@@ -69,7 +70,8 @@ class Watched:
             for _, way, kind, frame in self.watch["bank"].frames
             if (way, kind) == ("sent", "circuit/test")
         )
-        return np.frombuffer(frame, np.uint8)[-len(self.opprf.row_of_bin) :] == 1
+        test: NDArray[np.bool_] = np.frombuffer(frame, np.uint8)[-len(self.opprf.row_of_bin) :] == 1
+        return test
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -90,19 +92,19 @@ class Watched:
 def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Watched:
     receivers: list[OpprfReceiver] = []
     words: dict[str, list[NDArray[np.uint64]]] = {}
-    lead = hidden_intersection.lead_opprf
+    lead = lead_opprf
 
     async def recorded_opprf(*how: Any) -> OpprfReceiver:
-        opprf = await lead(*how)
-        receive = opprf.receive
+        receiver = await lead(*how)
+        receive = receiver.receive
 
         async def kept_words(follower: str, count: int) -> Any:
             words.setdefault(follower, []).append(await receive(follower, count))
             return words[follower][-1]
 
-        opprf.receive = kept_words  # type: ignore[method-assign]
-        receivers.append(opprf)
-        return opprf
+        monkeypatch.setattr(receiver, "receive", kept_words)
+        receivers.append(receiver)
+        return receiver
 
     monkeypatch.setattr(hidden_intersection, "lead_opprf", recorded_opprf)
     watch = {name: Recorder() for name in job.parties}
@@ -292,14 +294,12 @@ def test_the_bank_weighs_the_departments_bins_by_the_common_rows(trained: Watche
                 np.bincount(codes[which], minlength=len(column.rows))
                 for which in (codes >= 0, (codes >= 0) & bad[~test])
             )
-            layout = hidden_intersection.BinLayout(
+            layout = BinLayout(
                 len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist())
             )
             assert (
                 column.woe
-                == hidden_intersection.WeightsOfEvidence.of(layout, bads.tolist(), min_cases=10)
-                .rounded()
-                .woe
+                == WeightsOfEvidence.of(layout, bads.tolist(), min_cases=10).rounded().woe
             )
 
 
@@ -694,7 +694,7 @@ def test_a_peer_that_dies_at_any_stage_ends_the_run_at_all(sender: str, step: in
 def test_an_array_of_another_length_is_found_at_every_stage(sender: str, step: int) -> None:
     watch = Recorder()
     Run(hidden_intersection_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for _, way, kind, frame in watch.frames:
         fields = json.loads(frame[12 : 12 + int.from_bytes(frame[8:12], "big")])["fields"]
         long = [name for name, form, _ in fields if form.startswith(("uint", "int", "float"))]
