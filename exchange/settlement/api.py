@@ -184,7 +184,7 @@ class Accounts(BaseModel):
     conserved: bool = Field(description="What came in is what went out and what is there")
 
 
-class AgreementBooks(BaseModel):
+class AgreementBalance(BaseModel):
     """An agreement's money, in fen as text; ``…At`` are heights."""
 
     opened: str
@@ -269,12 +269,12 @@ def accounts(
 @router.get(
     "/v1/agreements/{agreement_id}/balance",
     summary="An agreement's money, read from the chain",
-    response_model=AgreementBooks,
+    response_model=AgreementBalance,
 )
 def balance(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> AgreementBooks:
-    return AgreementBooks.of(agreements.proved_state(context, hex_bytes(agreement_id)))
+) -> AgreementBalance:
+    return AgreementBalance.of(agreements.proved_state(context, hex_bytes(agreement_id)))
 
 
 @router.get(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class AgreementBooks(BaseModel):
+class AgreementBalance(BaseModel):
     """
     An agreement's money, in fen as text; ``…At`` are heights.
     """
@@ -260,7 +260,7 @@ class CertificateStored(BaseModel):
     model_config = ConfigDict(
         populate_by_name=True,
     )
-    kept: bool
+    stored: bool
 
 
 class ClaimAnswer(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qiaolian_client.models import (
     Accounts,
     AgreementAnswer,
-    AgreementBooks,
+    AgreementBalance,
     AgreementDetail,
     AgreementList,
     AgreementRow,
@@ -35,9 +35,9 @@ def agreement(agreement_id: str) -> Operation[AgreementDetail]:
     return get(f"/v1/agreements/{agreement_id}", AgreementDetail)
 
 
-def money(agreement_id: str) -> Operation[AgreementBooks]:
+def money(agreement_id: str) -> Operation[AgreementBalance]:
     """An agreement's money as the chain has it, in fen."""
-    return get(f"/v1/agreements/{agreement_id}/books", AgreementBooks)
+    return get(f"/v1/agreements/{agreement_id}/balance", AgreementBalance)
 
 
 def close(agreement_id: str) -> Operation[ClosingAnswer]:
