@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chain.bundle.trust import Trust
+from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.errors import (
     BadInput,
@@ -31,7 +32,6 @@ from registry.grants.proof_profile import check
 from registry.grants.rules import require_allows
 from registry.pages import PageRequest
 from tests.registry.conftest import Network
-from tests.support.two_verifiers import verify
 
 RECORDS = [
     {"subject": f"G{index:03d}", "Income": 1000 + index, "Debt": index} for index in range(5)
