@@ -8,6 +8,7 @@ such an anchor no bundle is built, since no verifier would accept it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from chain.bundle.builder import BundleBuilder
@@ -27,7 +28,7 @@ from registry.members.keys import keys_of
 class Exporter:
     """Builds one bundle; adding an element twice includes it once."""
 
-    def __init__(self, context: Context, *, story: str, subject: dict[str, Any]) -> None:
+    def __init__(self, context: Context, *, story: str, subject: Mapping[str, Any]) -> None:
         deployment = context.ledger.deployment
         self._context = context
         self._height = 0

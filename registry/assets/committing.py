@@ -8,7 +8,6 @@ import hmac
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from chain.context import Context
 from chain.core.canonical import dumps
@@ -113,7 +112,7 @@ def _store(context: Context, asset_id: bytes, version: int, records: list[Commit
     context.database.write(lambda session: store.add_records(session, asset_id, version, records))
 
 
-def row_content(source: Source, schema: SourceSchema, position: int, row: Record) -> dict[str, Any]:
+def row_content(source: Source, schema: SourceSchema, position: int, row: Record) -> Record:
     """A row of a source in the form that is committed to; ``source_row_broken`` with column and
     line.
     """
@@ -132,7 +131,7 @@ def row_content(source: Source, schema: SourceSchema, position: int, row: Record
         ) from error
 
 
-def _repaired(schema: SourceSchema, override: Record) -> dict[str, Any]:
+def _repaired(schema: SourceSchema, override: Record) -> Record:
     try:
         return content_to_publish(override, schema)
     except ValueError as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from chain.core.crypto import keccak256
 from chain.core.errors import BadInput, Conflict, NotFound, Unavailable
@@ -147,7 +146,7 @@ def schema_to_publish(schema: SourceSchema, types: Mapping[str, str]) -> SourceS
     return SourceSchema(schema.key, columns)
 
 
-def content_to_publish(row: Record, schema: SourceSchema) -> dict[str, Any]:
+def content_to_publish(row: Record, schema: SourceSchema) -> Record:
     """A record in the form that is committed to.
 
     Raises:

@@ -175,6 +175,17 @@ def _consent(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> st
         "consent_expired",
         "The consent did not cover the time of the query.",
     )
+    return (
+        f"The subject consented to {consent.bank} for {consent.purpose} "
+        f"with a key certified by {certificate.issuer}, "
+        f"{_recorded(claims, query, consent, anchored_at)}."
+    )
+
+
+def _recorded(
+    claims: VerifiedClaims, query: CreditQuery, consent: Consent, anchored_at: int
+) -> str:
+    """When the chain recorded the consent, which was in force at the query's anchor."""
     record = ConsentRecord.decode(
         claims.storage_value("CreditLedger", "consents", query.consent).value
     )
@@ -193,11 +204,7 @@ def _consent(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> st
         if record.withdrawn_at
         else ""
     )
-    return (
-        f"The subject consented to {consent.bank} for {consent.purpose} "
-        f"with a key certified by {certificate.issuer}, "
-        f"recorded in {claims.block(record.recorded_at)}{later}."
-    )
+    return f"recorded in {claims.block(record.recorded_at)}{later}"
 
 
 def _receipts(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> str:

@@ -265,7 +265,7 @@ def listed_report(
 
 def combine(
     subject: str, parts: Sequence[DeliveredPart], disputes: Sequence[ReportedDispute]
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """The one-stop report, as a query commits to it: each department's masked record, and beside it
     what was disputed and how it was answered.
 

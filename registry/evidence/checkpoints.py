@@ -24,10 +24,9 @@ from registry.evidence import store
 from registry.evidence.keys import log_keys
 from registry.evidence.log import LOG_KEY, append, integrate_pending, log_id_of, origin
 from registry.evidence.model import HeadsToCosign, LogSummary, SignedHead
+from registry.evidence.peers import MAX_HEADS
 
 CHECKPOINT_SECONDS = 5
-MAX_HEADS = 8
-"""Anchored checkpoints of one answer."""
 
 
 @dataclass

@@ -7,21 +7,15 @@ digests of salted content: a copy shows number and times of entries, and nothing
 
 from __future__ import annotations
 
-from typing import Any
-
 from chain.context import Context
-from chain.core import schema
-from chain.core.canonical import dumps
-from chain.core.errors import Conflict, QiaolianError, VerificationError
+from chain.core.errors import VerificationError
 from chain.log import merkle
 from chain.log.checkpoint import Checkpoint
-from registry.evidence import witness_store
+from registry.evidence import peers, witness_store
 from registry.evidence.model import CopiedLeaves
 
 MAX_COPIED = 1_000
-MAX_LEAF_BYTES = 1_000
-"""A leaf is a time, a digest and a kind: about 150 bytes."""
-_FIELDS = {"at", "digest", "kind"}
+"""Leaves of one answer."""
 
 
 async def copy(context: Context, member: str, head: Checkpoint) -> None:
@@ -39,11 +33,7 @@ async def copy(context: Context, member: str, head: Checkpoint) -> None:
     while frontier.size < head.size:
         start = frontier.size
         end = min(head.size, start + MAX_COPIED)
-        leaves = leaves_of(
-            await context.peers.get(member, f"/v1/peer/log/entries?start={start}&end={end}"),
-            start,
-            end,
-        )
+        leaves = await peers.fetch_leaves(context, member, start, end)
         for leaf in leaves:
             extend(frontier, leaf)
         await _require_under(context, member, frontier, head)
@@ -58,24 +48,6 @@ async def _store(
     )
 
 
-def leaves_of(answer: Any, start: int, end: int) -> list[bytes]:
-    """The leaves an answer holds, as the log hashed them: one at least, none beyond what was asked
-    for; ``log_copy_differs``.
-    """
-    received = answer.get("entries") if isinstance(answer, dict) else None
-    if not isinstance(received, list) or not 0 < len(received) <= end - start:
-        raise _differs()
-    if not all(isinstance(item, dict) and set(item) == _FIELDS for item in received):
-        raise _differs()
-    try:
-        leaves = [dumps(item) for item in received]
-    except QiaolianError as error:
-        raise _differs() from error
-    if any(len(leaf) > MAX_LEAF_BYTES for leaf in leaves):
-        raise _differs()
-    return leaves
-
-
 def extend(frontier: merkle.Frontier, leaf: bytes) -> list[tuple[int, int, bytes]]:
     """Add a leaf; the subtrees that it completes."""
     return list(frontier.append(merkle.leaf_hash(leaf)))
@@ -87,13 +59,10 @@ async def _require_under(
     path: list[bytes] = []
     try:
         if frontier.size != head.size:
-            answer = await context.peers.get(
-                member, f"/v1/peer/log/consistency?old={frontier.size}&new={head.size}"
-            )
-            path = [schema.hash32(item) for item in answer["path"]]
+            path = await peers.fetch_consistency(context, member, frontier.size, head.size)
         merkle.require_consistent(frontier.size, frontier.root(), head.size, head.root, path)
-    except (VerificationError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _differs() from error
+    except (VerificationError, ValueError) as error:
+        raise peers.differs() from error
 
 
 def copied_leaves(context: Context, origin: str, start: int, end: int) -> CopiedLeaves:
@@ -104,11 +73,3 @@ def copied_leaves(context: Context, origin: str, start: int, end: int) -> Copied
         size = witness_store.copied_size(session, origin)
         last = min(end, start + MAX_COPIED)
         return CopiedLeaves(size, witness_store.copied_leaves(session, origin, start, last))
-
-
-def _differs() -> Conflict:
-    return Conflict(
-        "log_copy_differs",
-        "The leaves that were handed over are not those under the log's signed head.",
-        hint="Nothing of them is kept. Ask the log's holder, or another supervisor.",
-    )

@@ -133,6 +133,14 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownHeads:
+    """The notes that another member shows of its log; ``newest`` is None while the log is empty."""
+
+    newest: str | None
+    anchored: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class CopiedLeaves:
     """The size of a copy of another member's log, and some of its leaves."""
 

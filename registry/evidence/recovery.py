@@ -24,10 +24,10 @@ from chain.context import Context
 from chain.core.errors import Conflict, QiaolianError
 from chain.log import merkle
 from chain.log.checkpoint import Checkpoint
-from registry.evidence import checkpoints, store
+from registry.evidence import checkpoints, peers, store
 from registry.evidence import log as evidence_log
 from registry.evidence import supervisors as evidence_supervisors
-from registry.evidence.copies import MAX_COPIED, extend, leaves_of
+from registry.evidence.copies import MAX_COPIED, extend
 from registry.evidence.model import IndexedLeaf
 
 
@@ -123,10 +123,7 @@ async def _copy_of(context: Context, supervisor: str, start: int, end: int) -> l
     leaves: list[bytes] = []
     while start + len(leaves) < end:
         at = start + len(leaves)
-        answer = await context.peers.get(
-            supervisor, f"/v1/peer/log/copied?start={at}&end={min(end, at + MAX_COPIED)}"
-        )
-        leaves += leaves_of(answer, at, min(end, at + MAX_COPIED))
+        leaves += await peers.fetch_copied(context, supervisor, at, min(end, at + MAX_COPIED))
     return leaves
 
 
@@ -155,11 +152,10 @@ async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:
     """The last head a supervisor cosigned; unlike at a start, one that cannot be asked or read ends
     the search.
     """
-    answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
-    note = answer.get("note") if isinstance(answer, dict) else ""
+    note = await peers.fetch_witnessed(context, supervisor)
     if note is None:
         return None
-    head = checkpoints.read_own(context, str(note))
+    head = checkpoints.read_own(context, note)
     if head.origin != evidence_log.origin(context):
         raise Conflict("log_origin_wrong", "A supervisor shows a head of another log.")
     return head

@@ -12,6 +12,7 @@ from chain.core.errors import (
 from chain.ethereum.proved_records import ProvedRecords, StorageKey, member_record
 from chain.log.checkpoint import Checkpoint
 from chain.statements.members import Role
+from registry.evidence import peers
 from registry.evidence.checkpoints import read_own, require_own_head
 from registry.evidence.log import origin
 
@@ -75,9 +76,8 @@ def _other_members(context: Context) -> list[str]:
 async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:
     try:
         async with asyncio.timeout(WITNESS_SECONDS):
-            answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
-        note = answer["note"]
+            note = await peers.fetch_witnessed(context, supervisor)
         head = None if note is None else read_own(context, note)
-    except (QiaolianError, TimeoutError, ValueError, TypeError, KeyError, AttributeError):
+    except (QiaolianError, TimeoutError, ValueError):
         return None
     return head if head is not None and head.origin == origin(context) else None

@@ -8,23 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from chain.context import Context
-from chain.core import schema
 from chain.core.errors import Conflict, VerificationError
 from chain.ethereum.records import KeyRecord
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint, log_origin
 from chain.statements.members import Role
-from registry.evidence import copies, witness_store
-from registry.evidence.checkpoints import MAX_HEADS
+from registry.evidence import copies, peers, witness_store
 from registry.evidence.keys import log_keys
 from registry.evidence.log import LOG_EPOCH
 from registry.evidence.model import Fork, WitnessedCheckpoint
 from registry.pages import Page, PageRequest
-
-MAX_NOTE_CHARACTERS = 10_000
 
 
 def last_witnessed(context: Context, member: str) -> str | None:
@@ -42,21 +38,21 @@ async def witness(context: Context, member: str) -> int | None:
     Returns the newest size. An inconsistent head is stored as a fork and refused. A supervisor
     cosigns a head only when it has a copy of every leaf under it (``copies``).
     """
-    note, anchored = read_heads(await context.peers.get(member, "/v1/peer/log/head"))
-    if note is None:
+    shown = await peers.fetch_heads(context, member)
+    if shown.newest is None:
         return None
     keys = await asyncio.to_thread(log_keys, context, member)
-    newest = _read_head(member, note, keys)
+    newest = _read_head(member, shown.newest, keys)
     if not newest.by_live_key:
         raise Conflict(
             "log_key_ended",
             "A member shows the head of its log under a key that has ended.",
             hint=_LOG_KEY_HINT,
         )
-    await _require_not_shrunk(context, newest.checkpoint, note)
+    await _require_not_shrunk(context, newest.checkpoint, shown.newest)
     heads = {
         head.checkpoint.size: head
-        for head in (newest, *(_read_head(member, older, keys) for older in anchored))
+        for head in (newest, *(_read_head(member, older, keys) for older in shown.anchored))
     }
     # A head under an ended key counts only as a prefix of one under a live key: check those first.
     for head in sorted(
@@ -64,27 +60,6 @@ async def witness(context: Context, member: str) -> int | None:
     ):
         await _cosign(context, member, head)
     return newest.checkpoint.size
-
-
-def read_heads(answer: Any) -> tuple[str | None, list[str]]:
-    """Read the newest and the anchored checkpoints of a member's answer; ``log_head_malformed``."""
-    shown: dict[str, Any] = answer if isinstance(answer, dict) else {}
-    note, anchored = shown.get("note", ""), shown.get("anchored", [])
-    if (
-        not (note is None or _is_note(note))
-        or not isinstance(anchored, list)
-        or not all(map(_is_note, anchored))
-    ):
-        raise Conflict(
-            "log_head_malformed",
-            "A member's node does not show the head of its log in the form expected.",
-            hint="Its operator should look at its log.",
-        )
-    return note, anchored[:MAX_HEADS]
-
-
-def _is_note(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_NOTE_CHARACTERS
 
 
 async def _require_not_shrunk(context: Context, newest: Checkpoint, note: str) -> None:
@@ -133,9 +108,7 @@ async def _cosign(context: Context, member: str, head: _Head) -> None:
             seen_at=context.now(),
         )
         await context.database.awrite(lambda session: witness_store.save_witnessed(session, seen))
-    await context.peers.post(
-        member, "/v1/peer/log/cosignatures", {"size": shown.size, "line": line}
-    )
+    await peers.send_cosignature(context, member, shown.size, line)
 
 
 async def _require_agrees(
@@ -151,12 +124,9 @@ async def _require_agrees(
     old, new = sorted([(last.size, last.root), (shown.size, shown.root)])
     path: list[bytes] = []
     if old[0] != new[0]:
-        answer = await context.peers.get(
-            member, f"/v1/peer/log/consistency?old={old[0]}&new={new[0]}"
-        )
         try:
-            path = [schema.hash32(item) for item in answer["path"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            path = await peers.fetch_consistency(context, member, old[0], new[0])
+        except ValueError as error:
             raise Conflict(
                 "log_no_consistency", "A member gives no consistency path between its heads."
             ) from error

@@ -389,7 +389,7 @@ def require_hold_end(ends_at: int | None, now: int, *, placed: bool) -> int:
 
 def require_record(
     terms: DealTerms, step: StepKind, content: Mapping[str, Any], record: Any
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Check what a step states: the tax sheet must be the rules' own, the loan the deal's, a
     certificate must have a number.
     """

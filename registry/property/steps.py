@@ -140,7 +140,7 @@ def _signed(
 
 def _checked_record(
     context: Context, deal: Deal, step: StepKind, given: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
+) -> Mapping[str, Any] | None:
     """What the step states, once this organisation may sign it now; None for a step that agrees to
     the deal's content.
     """
@@ -220,7 +220,7 @@ def _require_member(context: Context, member: str, statement: DealStep, signatur
 
 def _stated(
     terms: DealTerms, step: StepKind, content: Mapping[str, Any], given: Mapping[str, Any] | None
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     if step is StepKind.TAX:
         record = compute(require_content(content)).to_json()
         if given is not None and dict(given) != record:
