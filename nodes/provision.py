@@ -56,6 +56,8 @@ class OrganisationPlan:
     officer: bool = False
     """Whether a chief data officer's approval key is made."""
     extra_tables: dict[str, Any] = field(default_factory=dict)
+    console: bool = False
+    """Whether the node serves a console, on loopback without TLS."""
 
 
 @dataclass
@@ -128,10 +130,14 @@ def create_organisations(
     Persons' keys go to ``root/persons``, outside every node's directory. ``deployment`` is where
     the deployment file will be.
     """
-    ports = free_ports(len(wanted))
+    ports = free_ports(2 * len(wanted))
+    consoles = ports[len(wanted) :]
     persons = root / "persons"
     made = []
-    for organisation_plan, port in zip(wanted, ports, strict=True):
+    for organisation_plan, port, console in zip(wanted, ports, consoles, strict=False):
+        tables = dict(organisation_plan.extra_tables)
+        if organisation_plan.console:
+            tables["console"] = {"port": console, "plain_http": True}
         plan = NodePlan(
             directory=root / organisation_plan.member,
             member=organisation_plan.member,
@@ -145,7 +151,7 @@ def create_organisations(
             if organisation_plan.officer
             else None,
             admin_key=persons / f"{organisation_plan.member}.admin.json",
-            extra_tables=organisation_plan.extra_tables,
+            extra_tables=tables,
         )
         made.append(Organisation(plan, initialise(plan)))
     configure_peers(made)

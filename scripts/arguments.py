@@ -81,7 +81,9 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"home deals, at least {MIN_DEALS} (default {DEFAULT_DEALS})",
     )
     parser.add_argument(
-        "--serve", action="store_true", help="keep the network running at the end, until Ctrl-C"
+        "--serve",
+        action="store_true",
+        help="keep the network running at the end, with a page of its consoles, until Ctrl-C",
     )
     parser.add_argument("--clean", action="store_true", help="remove the network's data at the end")
 

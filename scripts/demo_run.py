@@ -16,7 +16,18 @@ from typing import Any
 
 from chain.core.errors import QiaolianError
 from scripts.arguments import PARTS, add_demo_arguments, require_demo
-from scripts.demo_steps import catalogue, credit, kills, proof, records, report, sales, trade, world
+from scripts.demo_steps import (
+    catalogue,
+    consoles,
+    credit,
+    kills,
+    proof,
+    records,
+    report,
+    sales,
+    trade,
+    world,
+)
 from scripts.demo_steps.folder import own_folder, terminated_like_interrupted
 from scripts.demo_steps.memory import MemoryWatch
 from scripts.demo_steps.promises import broken
@@ -129,7 +140,9 @@ class Demo:
             f"first: {loans[0][records.SUBJECT]}",
         )
         sources = records.write_sources(self._out / "network" / "sources", loans)
-        self._world = world.build(self._out / "network", sources, self._screen)
+        self._world = world.build(
+            self._out / "network", sources, self._screen, consoles=self._serve
+        )
 
     def _counted(self, living: World) -> dict[str, Any]:
         """What the chain and the steps say, before the network ends."""
@@ -179,9 +192,16 @@ class Demo:
         }
 
     def _linger(self, living: World) -> None:
-        self._screen.line("the network keeps running; Ctrl-C ends it")
-        for cast in ORGANISATIONS:
-            self._screen.line(f"{cast.english}: {living.organisations[cast.key].url}")
+        page = self._out / consoles.PAGE
+        links = [
+            link
+            for cast in ORGANISATIONS
+            for link in consoles.invite(living.organisations[cast.key], cast)
+        ]
+        consoles.write(page, links)
+        self._screen.line(
+            f"the network keeps running; {page} has a one-time link for each role; Ctrl-C ends it"
+        )
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 

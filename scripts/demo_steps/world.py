@@ -184,8 +184,11 @@ def build(
     screen: Screen,
     *,
     cast: Sequence[DemoOrganisation] = ORGANISATIONS,
+    consoles: bool = False,
 ) -> World:
-    """Create and start the network in a fresh directory. A failure ends every process."""
+    """Create and start the network in a fresh directory, if wanted with a console at each node. A
+    failure ends every process.
+    """
     screen.say("making the validators and their genesis")
     network = Network.create(
         directory / "network",
@@ -202,7 +205,7 @@ def build(
         deployment_file = directory / "deployment.json"
         organisations = create_organisations(
             directory / "nodes",
-            [_wanted(organisation, sources) for organisation in cast],
+            [_wanted(organisation, sources, consoles=consoles) for organisation in cast],
             rpc=network.rpc_urls,
             finality=network.addresses,
             deployment=deployment_file,
@@ -281,7 +284,9 @@ def refusal_code(attempt: Callable[[], Any]) -> str | None:
     return None
 
 
-def _wanted(cast: DemoOrganisation, sources: Mapping[str, str]) -> OrganisationPlan:
+def _wanted(
+    cast: DemoOrganisation, sources: Mapping[str, str], *, consoles: bool
+) -> OrganisationPlan:
     more: dict[str, Any] = {"workers": {"anchor_seconds": 5.0, "checkpoint_seconds": 1.0}}
     if cast.source:
         entry = {"url": sources[cast.key], "key": SUBJECT}
@@ -294,4 +299,5 @@ def _wanted(cast: DemoOrganisation, sources: Mapping[str, str]) -> OrganisationP
         cast.roles,
         officer=cast.officer,
         extra_tables=more,
+        console=consoles,
     )

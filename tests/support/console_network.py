@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chain.core.crypto import new_private_key
-from chain.core.loopback import free_ports
 from chain.ethereum import anvil
 from chain.ethereum.deploy import deploy
 from chain.ethereum.deployment import CloseWindow
@@ -46,12 +44,6 @@ class ConsoleNode:
             )
 
 
-def console_table() -> dict[str, Any]:
-    """The configuration of a console on a free port, without TLS."""
-    (port,) = free_ports(1)
-    return {"port": port, "plain_http": True}
-
-
 def _member(place: int) -> str:
     return with_check_character(f"11440700MB2N0D{place:03d}")
 
@@ -64,10 +56,15 @@ def running_node(root: Path) -> Iterator[ConsoleNode]:
     try:
         (root / "people.csv").write_text(RECORDS, encoding="utf-8")
         source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
-        tables = {"sources": source, "console": console_table(), "workers": {"anchor_seconds": 1.0}}
+        tables = {"sources": source, "workers": {"anchor_seconds": 1.0}}
         plans = [
             OrganisationPlan(
-                _member(1), "市社保局", ("department",), officer=True, extra_tables=tables
+                _member(1),
+                "市社保局",
+                ("department",),
+                officer=True,
+                extra_tables=tables,
+                console=True,
             ),
             OrganisationPlan(_member(2), "operator", ("operator", "settlement_bank")),
             OrganisationPlan(_member(3), "supervisor", ("supervisor",)),
