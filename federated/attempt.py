@@ -33,7 +33,7 @@ from chain.core.canonical import dumps
 from chain.keys.files import write_private
 from federated import sources
 from federated.channel import Channel, Wire
-from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, system_failure
+from federated.errors import Conflict, NotFound, PeerFault, QiaolianError, system_failure
 from federated.gate import ApprovalGate
 from federated.inputs import commit_rows
 from federated.job import Job, JobResult, Table
@@ -354,7 +354,7 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
         job = Job.from_json(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
         seed = (folder / "seed").read_bytes()
     except (OSError, ValueError) as error:
-        raise BadInput("attempt_unknown", f"{folder.name} is not a completed attempt.") from error
+        raise NotFound("attempt_unknown", f"{folder.name} is not a completed attempt.") from error
     if receipt["code"] != "0x" + code_digest().hex():
         raise Conflict(
             "code_differs",

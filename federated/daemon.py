@@ -26,6 +26,7 @@ from federated.channel import Channel
 from federated.errors import (
     BadInput,
     Conflict,
+    NotFound,
     PeerFault,
     QiaolianError,
     Unavailable,
@@ -82,7 +83,7 @@ class Daemon:
         except OSError as error:
             where = f"{self.config.listen.host}:{self.config.listen.port}"
             hint = "End what uses it, or change the port."
-            raise Unavailable(
+            raise Conflict(
                 "port_in_use", f"Nothing can listen on {where}: {error.strerror}.", hint=hint
             ) from error
 
@@ -122,7 +123,7 @@ class Daemon:
             raise BadInput("not_a_party", f"{self.config.name} is not a party of this job.")
         for peer in job.parties:
             if peer != self.config.name and peer not in self.config.peers:
-                raise BadInput(
+                raise NotFound(
                     "peer_unknown",
                     f"The party {peer} is not among the peers.",
                     hint="Add it to the configuration.",

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from federated.errors import BadInput
+from federated.errors import BadInput, Conflict
 from federated.numbers import DEFAULT_MISSING
 from federated.sources import SourceFormat
 from federated.transport import fingerprint_of
@@ -150,7 +150,7 @@ class PartyConfig(_Strict):
                 "certificate_malformed", f"The certificate of {peer} cannot be read."
             ) from error
         if fingerprint_of(pem, name=peer) != entry.fingerprint:
-            raise BadInput(
+            raise Conflict(
                 "certificate_not_pinned",
                 f"The certificate of {peer} is not the one whose fingerprint is pinned.",
             )

@@ -49,7 +49,7 @@ def read(
     """Read a table.
 
     Raises:
-        BadInput: ``source_missing``, ``source_unreadable``, ``source_encoding``,
+        BadInput: ``source_missing``, ``source_malformed``, ``source_encoding``,
             ``source_encoding_unknown``, ``column_unknown``, ``column_doubled``,
             ``column_malformed``,
             ``number_malformed``, ``ids_empty``, ``ids_malformed`` (missing, or longer than 64
@@ -78,7 +78,7 @@ def read(
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         sentence = f"The source {path.name} cannot be read: {_cause(error)}."
         raise BadInput(
-            "source_unreadable",
+            "source_malformed",
             sentence,
             hint="Check that it is complete, and its delimiter in the party's configuration.",
         ) from error

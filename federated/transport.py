@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chain.keys.files import tls_certificate, tls_fingerprint, tls_private_pem, write_private
 from federated.channel import FRAME_LIMIT, Buffer
-from federated.errors import BadInput, PeerFault
+from federated.errors import BadInput, NotFound, PeerFault
 
 HEARTBEAT = 2.0
 SILENT_AFTER = 15.0
@@ -177,7 +177,7 @@ def tls_context(directory: Path, trusted: Iterable[bytes], *, server: bool) -> s
     try:
         context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
     except (OSError, ssl.SSLError) as error:
-        raise BadInput(
+        raise NotFound(
             "key_missing",
             "The party's own key or certificate cannot be read.",
             hint="Make them: qiaolian federated init.",

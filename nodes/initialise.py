@@ -20,7 +20,7 @@ from typing import Any
 
 import tomli_w
 
-from chain.core.errors import BadInput, Conflict
+from chain.core.errors import BadInput, Conflict, NotFound
 from chain.keys.files import (
     KeyStore,
     create_person_key,
@@ -118,7 +118,7 @@ class Admission:
         for key in self.keys:
             if key.purpose == purpose:
                 return key
-        raise BadInput("key_missing", f"The admission has no {purpose.name.lower()} key.")
+        raise NotFound("key_missing", f"The admission has no {purpose.name.lower()} key.")
 
 
 @dataclass(frozen=True)

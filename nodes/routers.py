@@ -58,6 +58,7 @@ def load_tables() -> None:
     import chain.outbox.store  # noqa: F401
     import exchange.agreements.store
     import exchange.closing.store
+    import exchange.metering.recovery_store
     import exchange.metering.store
     import exchange.settlement.store  # noqa: F401
     import nodes.store  # noqa: F401

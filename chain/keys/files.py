@@ -310,7 +310,7 @@ def _person_private_key(path: Path, passphrase: str | None) -> bytes:
         text = passphrase or passphrase_file(path).read_text(encoding="utf-8").strip()
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(
+        raise NotFound(
             "key_missing", f"There is no key at {path}, or its passphrase is missing."
         ) from error
     if keystore.is_keystore(data):

@@ -9,7 +9,7 @@ from chain.core.errors import ChainUnavailable, Conflict, Forbidden
 from chain.statements.grants import GrantTerms
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import Agreement
-from exchange.agreements import rules, store
+from exchange.agreements import rules, stages, store
 from exchange.agreements.model import ENDED, AgreementSide, AgreementStage, SignedTerms
 from exchange.agreements.offers import find_offer
 from exchange.agreements.service import CONTRACT
@@ -92,7 +92,7 @@ def _signed_before(context: Context, agreement_id: bytes) -> bytes | None:
     if row is None or row.provider_signature is None:
         return None
     if row.state in ENDED:
-        rules.require_pending(AgreementStage(row.state), row.reason)
+        stages.require_pending(AgreementStage(row.state), row.reason)
     return row.provider_signature
 
 

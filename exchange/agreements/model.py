@@ -32,7 +32,7 @@ class AgreementSide(StrEnum):
 
 
 class AgreementStage(StrEnum):
-    """State of an agreement. ``rules.NEXT`` lists the allowed transitions.
+    """State of an agreement. ``stages.NEXT`` lists the allowed transitions.
 
     A proposal (``proposed``, ``signed``) becomes ``open`` or ends as ``failed``, ``expired`` or
     ``withdrawn``.

@@ -20,7 +20,7 @@ from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError
 from chain.ethereum.proved_records import ProvedRecords, agreement_records
 from chain.outbox import cancel, is_known, outcome
-from exchange.agreements import peers, rules, service, store
+from exchange.agreements import peers, rules, service, stages, store
 from exchange.agreements.model import (
     PENDING,
     AgreementSide,
@@ -66,7 +66,7 @@ async def withdraw(context: Context, agreement_id: bytes) -> AgreementView:
         stored = store.get(session, agreement_id)
         if stored.state == AgreementStage.WITHDRAWN:
             return
-        rules.require_pending(AgreementStage(stored.state), stored.reason)
+        stages.require_pending(AgreementStage(stored.state), stored.reason)
         operation = service.open_operation(agreement_id)
         if not cancel(session, operation) and is_known(session, operation):
             raise Conflict(
@@ -74,7 +74,7 @@ async def withdraw(context: Context, agreement_id: bytes) -> AgreementView:
                 "The opening is on its way to the chain and cannot be taken back.",
                 hint=f"See how it ends: qiaolian operation wait {operation}",
             )
-        service.set_end(stored, rules.withdrawn(), now=context.now())
+        service.set_end(stored, stages.withdrawn(), now=context.now())
 
     await context.database.awrite(change)
     return await asyncio.to_thread(service.view, context, agreement_id)
@@ -91,7 +91,7 @@ def record_reported_end(
     row = service.find(context, agreement_id)
     if row.side != AgreementSide.PROVIDER or row.buyer != buyer:
         raise Forbidden("not_party", "Only the buyer reports how its proposal ended.")
-    end = rules.reported_end(state, reason)
+    end = stages.reported_end(state, reason)
 
     def change(session: Session) -> AgreementStage:
         stored = store.get(session, agreement_id)
@@ -146,7 +146,7 @@ class ProposalWorker:
         def ended(
             row: AgreementRow, records: ProvedRecords, *, opened_at: int
         ) -> ProposalEnd | None:
-            return rules.end_of(
+            return stages.end_of(
                 AgreementStage(row.state),
                 AgreementSide(row.side),
                 open_before=int(row.agreement["openBefore"]),

@@ -19,7 +19,7 @@ from chain.outbox import enqueue
 from chain.statements.grants import GrantTerms
 from chain.statements.members import KeyPurpose
 from chain.statements.trade import Agreement
-from exchange.agreements import peers, rules, store
+from exchange.agreements import peers, rules, stages, store
 from exchange.agreements.model import (
     ENDED,
     PENDING,
@@ -231,7 +231,7 @@ async def resume(context: Context, agreement_id: bytes) -> AgreementView:
     if row.side != AgreementSide.BUYER or row.terms is None or row.buyer_signature is None:
         raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
     if row.state in ENDED:
-        rules.require_pending(AgreementStage(row.state), row.reason)
+        stages.require_pending(AgreementStage(row.state), row.reason)
     if row.state != AgreementStage.PROPOSED:
         return await asyncio.to_thread(view, context, agreement_id)
     agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
@@ -247,7 +247,7 @@ async def resume(context: Context, agreement_id: bytes) -> AgreementView:
     await context.database.awrite(lambda session: _queue_opening(context, session, signed))
     row = await asyncio.to_thread(find, context, agreement_id)
     if row.state in ENDED:
-        rules.require_pending(AgreementStage(row.state), row.reason)
+        stages.require_pending(AgreementStage(row.state), row.reason)
     return await asyncio.to_thread(view, context, agreement_id)
 
 
@@ -293,7 +293,7 @@ async def _countersignature(
 
 async def _refused(context: Context, agreement_id: bytes, refusal: ProposalRefusal) -> NoReturn:
     """End a proposal that the provider refused, and raise the refusal."""
-    end = rules.refused_by_provider(refusal.code, refusal.sentence)
+    end = stages.refused_by_provider(refusal.code, refusal.sentence)
 
     def change(session: Session) -> None:
         stored = store.get(session, agreement_id)

@@ -20,7 +20,7 @@ from chain.ethereum.records import AgreementRecord
 from chain.outbox import outcome
 from chain.statements.grants import GrantTerms
 from chain.statements.trade import Agreement
-from exchange.agreements import rules, store
+from exchange.agreements import rules, stages, store
 from exchange.agreements.model import (
     PENDING,
     AgreementSide,
@@ -194,7 +194,7 @@ def _opened(session: Session, row: AgreementRow | None, event: Event) -> None:
 
 def set_end(row: AgreementRow, end: ProposalEnd, *, now: int) -> None:
     """Record how a proposal ended, if its state allows it."""
-    if rules.may_follow(AgreementStage(row.state), end.state):
+    if stages.may_follow(AgreementStage(row.state), end.state):
         row.state, row.state_since = end.state, now
         row.reason, row.reason_text = end.reason, end.sentence
 

@@ -119,8 +119,8 @@ async def _ask(context: Context, signed: SignedAgreement, proposed: StoredSettle
         raise
     digest = proposed.settlement.digest(context.domain(totals.CONTRACT))
     if recover(digest, signature) != agreement.provider_key:
-        raise Forbidden(
-            "wrong_signer", "The final totals are not signed by the key the agreement pins."
+        raise Conflict(
+            "answer_wrong_signer", "The final totals are not signed by the key the agreement pins."
         )
 
     def change(session: Session) -> None:

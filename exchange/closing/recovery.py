@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chain.context import Context
 from chain.core.crypto import recover
-from chain.core.errors import Conflict, Forbidden
+from chain.core.errors import Conflict
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.closing import peers, store, totals
 
@@ -14,8 +14,8 @@ async def recover_final(context: Context, signed: SignedAgreement) -> None:
     it had ended the agreement.
 
     Raises:
-        BadInput: ``history_malformed``; Conflict: ``receipt_of_other``; Forbidden:
-            ``wrong_signer``; Unavailable: when the other party cannot be asked.
+        BadInput: ``history_malformed``; Conflict: ``receipt_of_other``,
+            ``answer_wrong_signer``; Unavailable: when the other party cannot be asked.
     """
     agreement, agreement_id = signed.agreement, signed.agreement_id
     if await context.database.aread(lambda session: store.find(session, agreement_id)):
@@ -32,7 +32,7 @@ async def recover_final(context: Context, signed: SignedAgreement) -> None:
         recover(digest, shown.provider_signature or b""),
     )
     if signers != (agreement.buyer_key, agreement.provider_key):
-        raise Forbidden(
-            "wrong_signer", "The final totals shown are not signed by both pinned keys."
+        raise Conflict(
+            "answer_wrong_signer", "The final totals shown are not signed by both pinned keys."
         )
     await context.database.awrite(lambda session: totals.record(context, session, shown))

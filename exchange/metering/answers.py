@@ -8,21 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.core import schema
 from chain.core.canonical import dumps
 from chain.core.crypto import recover
-from chain.core.database import PreparedStatement
 from chain.core.errors import Conflict, QiaolianError, RefusedBy, Refuser
 from chain.statements.commitment import commit_bytes
 from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt
 from exchange.metering import rules
 from exchange.metering.buyer_state import OutgoingRequest
+from exchange.metering.buyer_store import CompletedColumns, CompletionColumns, complete
 from exchange.metering.model import RESPONSE_DOMAIN, CallResult, CallStatus, LaneState
 from exchange.metering.pending import Digest
-from exchange.metering.store import BUYER
 from exchange.metering.wire import error_from, json_text
 
 
@@ -31,7 +29,7 @@ class CompletedCall:
     """A checked answer, to be stored and then returned to the caller."""
 
     request: OutgoingRequest
-    values: dict[str, Any]
+    values: CompletionColumns
     state: LaneState | None
     """The lane's new state; None if the answer halts it."""
     result: CallResult | QiaolianError
@@ -39,7 +37,7 @@ class CompletedCall:
     @classmethod
     def conflict(cls, request: OutgoingRequest, error: QiaolianError, answer: Any) -> CompletedCall:
         """An answer that contradicts the records: it is stored unchanged, and the lane halts."""
-        values = {
+        values: CompletionColumns = {
             "status": CallStatus.CONFLICT,
             "reason": error.code[:31],
             "receipt": None,
@@ -101,7 +99,9 @@ def _check_receipt(
     receipt = UsageReceipt.from_json(answer["receipt"])
     receipt_hash, signature = receipt.struct_hash(), schema.signature(answer["signature"])
     if recover(digest(receipt_hash), signature) != trade.agreement.provider_key:
-        raise Conflict("wrong_signer", "The receipt is not signed by the key the agreement pins.")
+        raise Conflict(
+            "answer_wrong_signer", "The receipt is not signed by the key the agreement pins."
+        )
     rules.require_receipt(
         trade.agreement, lane.state, request.request, request.request_hash, receipt
     )
@@ -110,7 +110,7 @@ def _check_receipt(
     if served:
         _require_content(trade.agreement.unit, receipt, content, schema.salt(answer["salt"]))
     status = CallStatus.SERVED if served else CallStatus.REFUSED
-    values = {
+    values: CompletionColumns = {
         "status": status,
         "reason": receipt.reason,
         "receipt": json_text(answer["receipt"]),
@@ -157,9 +157,11 @@ def _check_void(
     void = ReceiptVoid.from_json(answer["void"])
     signature = schema.signature(answer["signature"])
     if recover(digest(void.struct_hash()), signature) != trade.agreement.provider_key:
-        raise Conflict("wrong_signer", "The void is not signed by the key the agreement pins.")
+        raise Conflict(
+            "answer_wrong_signer", "The void is not signed by the key the agreement pins."
+        )
     rules.require_void(request.request, void)
-    values = {
+    values: CompletionColumns = {
         "status": CallStatus.VOID,
         "reason": void.reason,
         "receipt": None,
@@ -187,36 +189,9 @@ def _check_void(
     return CompletedCall(request, values, state, result)
 
 
-_STORE = PreparedStatement(
-    sa.update(BUYER)
-    .where(
-        BUYER.c.agreement_id == sa.bindparam("in_agreement"),
-        BUYER.c.lane == sa.bindparam("in_lane"),
-        BUYER.c.seq == sa.bindparam("in_seq"),
-    )
-    .values(
-        {
-            name: sa.bindparam(name)
-            for name in (
-                "status",
-                "reason",
-                "receipt",
-                "receipt_hash",
-                "receipt_signature",
-                "answer",
-                "units",
-                "amount",
-                "void",
-                "void_signature",
-            )
-        }
-    )
-)
-
-
 def store_completed(session: Session, completed: Sequence[CompletedCall]) -> None:
     """Store the answers beside their requests."""
-    rows = [
+    rows: list[CompletedColumns] = [
         {
             "in_agreement": call.request.trade.agreement_id,
             "in_lane": call.request.lane.number,
@@ -225,4 +200,4 @@ def store_completed(session: Session, completed: Sequence[CompletedCall]) -> Non
         }
         for call in completed
     ]
-    _STORE.execute(session, rows)
+    complete(session, rows)

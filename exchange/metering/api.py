@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.core.error_codes import error_codes
 from chain.core.errors import Forbidden, QiaolianError
 from chain.statements.trade import RequestWithdrawal, UsageRequest, Voucher
-from exchange.metering import recovery, rules, service
+from exchange.metering import history, rules, service
 from exchange.metering.gateway_state import gateway_limits
-from exchange.metering.model import CallQuery as CallQuery
-from exchange.metering.model import CallResult, CallStatus, operation_of
+from exchange.metering.model import (
+    CallResult,
+    CallStatus,
+)
+from exchange.metering.schemas import (
+    BatchAnswer,
+    BatchBody,
+    BatchCall,
+    CallAnswer,
+    CallBody,
+    CallList,
+    CallRow,
+    PeerCallAnswers,
+    PositionAnswer,
+    PositionsAnswer,
+    UnknownSubjectList,
+    UnknownSubjectRow,
+    VouchersAnswer,
+    signed_answer,
+)
 from exchange.metering.wire import answers_body
 from registry.access import (
     NonNegativeInt,
@@ -31,23 +48,14 @@ from registry.access import (
     strict_json,
 )
 from registry.openapi import LARGE_BODY, SALT, SIGNATURE, strict_body
-from registry.pages import ListAnswer, PageRequest, page_by_id
-from registry.schemas import RefusedByAnswer, SignedStatementAnswer, Statement
+from registry.pages import PageRequest, page_by_id
 
 router = APIRouter(tags=["calls"])
 _system = require_local("system")
 _readers = require_local("clerk", "system", "officer", "auditor", "administrator")
 Key = Annotated[str, Path(min_length=1, max_length=200)]
 
-MAX_BATCH_CALLS = 1000
 MAX_CONCURRENT = 64
-_CALL: dict[str, Any] = {
-    "agreementId": "0x" + "33" * 32,
-    "subject": "92440700MA4WTEYT1T",
-    "columns": ["Seniority", "Job"],
-    "purpose": "credit-assessment",
-    "consentId": "0x" + "44" * 32,
-}
 _QUERY = {
     "columns": ["Seniority"],
     "consent": "",
@@ -67,181 +75,6 @@ _WITHDRAWN: dict[str, Any] = {
     "withdrawal": RequestWithdrawal,
     "withdrawalSignature": SIGNATURE,
 }
-
-
-class CallBody(BaseModel):
-    """One metered call."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _CALL})
-    agreementId: str
-    subject: Annotated[str, Field(min_length=1, max_length=256)]
-    columns: Annotated[list[str], Field(min_length=1, max_length=256)]
-    purpose: str
-    operation: str = "use"
-    consentId: str | None = None
-
-    def query(self) -> CallQuery:
-        """The query; ``query_malformed``."""
-        made = CallQuery(
-            subject=self.subject,
-            columns=tuple(self.columns),
-            purpose=self.purpose,
-            operation=operation_of(self.operation),
-            consent=(self.consentId or "").lower(),
-        )
-        return CallQuery.from_json(made.to_json())
-
-
-class BatchCall(CallBody):
-    """One call of a batch, with its own idempotency key."""
-
-    key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-
-
-class BatchBody(BaseModel):
-    """Several calls; each ends on its own."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"calls": [{**_CALL, "key": "order-117/1"}]}}
-    )
-    calls: Annotated[list[BatchCall], Field(min_length=1, max_length=MAX_BATCH_CALLS)]
-
-
-class CallRow(BaseModel):
-    """A stored call without its content; ``askedAt`` in Unix seconds."""
-
-    idempotencyKey: str | None
-    agreementId: str
-    lane: int
-    seq: int
-    outcome: str
-    reason: str
-    withdrawn: bool
-    askedAt: int
-
-
-class CallList(ListAnswer):
-    """A page of stored calls."""
-
-    calls: list[CallRow]
-
-
-class UnknownSubjectRow(BaseModel):
-    """Refusals with `subject_unknown` under one grant; times in Unix seconds."""
-
-    grantId: str
-    refusals: int
-    lastAt: int
-    refusedUntil: int | None
-
-    @classmethod
-    def of(cls, found: service.UnknownSubjectRefusals) -> UnknownSubjectRow:
-        """As the API shows them."""
-        return cls(
-            grantId="0x" + found.grant_id.hex(),
-            refusals=found.refusals,
-            lastAt=found.last_at,
-            refusedUntil=found.refused_until,
-        )
-
-
-class UnknownSubjectList(ListAnswer):
-    """The limit and its period in seconds, and a page of grants."""
-
-    limit: int
-    seconds: int
-    grants: list[UnknownSubjectRow]
-
-
-class CallAnswer(BaseModel):
-    """The result of a call; the amount in fen."""
-
-    idempotencyKey: str | None
-    agreementId: str
-    lane: int
-    seq: int
-    outcome: str
-    reason: str
-    record: dict[str, Any] | None
-    units: int
-    amount: int
-    receipt: str = Field(description="Struct hash of the receipt")
-
-
-class FailedCall(BaseModel):
-    """A call of a batch without a result."""
-
-    outcome: Literal["failed"]
-    reason: str
-    detail: str
-    hint: str
-    refusedBy: RefusedByAnswer
-    idempotencyKey: str = Field("", description="Left out where the request is not stored")
-
-
-class BatchAnswer(BaseModel):
-    """A result for each call, in the order of the calls."""
-
-    results: list[CallAnswer | FailedCall]
-
-
-class ReceiptAnswer(BaseModel):
-    """A receipt, with the content of a served call."""
-
-    content: dict[str, Any] | None
-    receipt: Statement = Field(description="`UsageReceipt`; see docs/statements.md")
-    salt: str | None
-    signature: str
-
-
-class VoidAnswer(BaseModel):
-    """A receipt was voided: its call costs nothing."""
-
-    signature: str
-    void: Statement = Field(description="`ReceiptVoid`; see docs/statements.md")
-
-
-class CallError(BaseModel):
-    """A request that was refused before a receipt; an error may add members of its own."""
-
-    model_config = ConfigDict(extra="allow")
-    code: str
-    detail: str
-    status: int
-    hint: str
-
-
-class CallErrorAnswer(BaseModel):
-    """In place of a receipt."""
-
-    error: CallError
-
-
-class PeerCallAnswers(BaseModel):
-    """An answer for each request, in the order of the requests."""
-
-    answers: list[ReceiptAnswer | VoidAnswer | CallErrorAnswer]
-
-
-class VouchersAnswer(BaseModel):
-    """How many vouchers were accepted."""
-
-    taken: int
-
-
-class PositionAnswer(BaseModel):
-    """What this node stored of a sequence position."""
-
-    request: SignedStatementAnswer
-    receipt: SignedStatementAnswer | None
-    void: SignedStatementAnswer | None
-
-
-class PositionsAnswer(BaseModel):
-    """Positions of a lane, and its closing voucher."""
-
-    positions: list[PositionAnswer]
-    voucher: SignedStatementAnswer | None
 
 
 @router.post(
@@ -329,9 +162,10 @@ def calls(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(_system),
-) -> dict[str, Any]:
+) -> CallList:
     agreement_id = None if agreementId is None else hex_bytes(agreementId)
-    return service.calls(context, page, agreement_id=agreement_id, outcome=outcome).to_json("calls")
+    found = service.calls(context, page, agreement_id=agreement_id, outcome=outcome)
+    return CallList(calls=[CallRow.of(call) for call in found.rows], next=found.next)
 
 
 @router.get(
@@ -405,7 +239,7 @@ async def vouchers(
     request: Request,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
+) -> VouchersAnswer:
     body = await strict_json(request)
     items = field(body, "vouchers", list)
     for item in items:
@@ -413,7 +247,7 @@ async def vouchers(
         await service.accept_voucher(
             context, caller.member, voucher, hex_field(item, "signature", length=65)
         )
-    return {"taken": len(items)}
+    return VouchersAnswer(taken=len(items))
 
 
 @router.get(
@@ -427,8 +261,12 @@ def positions(
     after: NonNegativeInt,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return recovery.positions(context, caller.member, hex_bytes(agreement_id), lane, after)
+) -> PositionsAnswer:
+    calls, voucher = history.positions(context, caller.member, hex_bytes(agreement_id), lane, after)
+    return PositionsAnswer(
+        positions=[PositionAnswer.of(call) for call in calls],
+        voucher=None if voucher is None else signed_answer(voucher.voucher, voucher.signature),
+    )
 
 
 def _refused(result: CallResult) -> Forbidden:

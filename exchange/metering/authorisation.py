@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chain.core.errors import BadInput, Forbidden, QiaolianError
+from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
 from chain.ethereum.proved_records import (
     ProvedRecords,
     StorageKey,
@@ -98,7 +98,7 @@ def authorise(
         now: Unix seconds.
 
     Raises:
-        Forbidden, BadInput: what ``rules.require_servable``, ``require_parties``,
+        Forbidden, Conflict, BadInput: what ``rules.require_servable``, ``require_parties``,
         ``registry.grants.rules.require_allows``,
             ``registry.credit.rules.require_consent`` raise; ``too_many_unknown_subjects``,
             ``purpose_not_listed``, ``column_unknown``, ``column_withheld``.
@@ -140,7 +140,7 @@ def require_parties(rights: Rights, records: ProvedRecords) -> None:
     """The buyer is active, the asset neither held nor cancelled, and both pinned keys are in force.
 
     Raises:
-        Forbidden: ``not_active``, ``asset_held``, ``asset_cancelled``, ``key_ended``.
+        Forbidden: ``not_active``, ``asset_held``, ``asset_cancelled``; Conflict: ``key_ended``.
     """
     agreement = rights.agreement
     if not records.member(agreement.buyer).live:
@@ -150,7 +150,7 @@ def require_parties(rights: Rights, records: ProvedRecords) -> None:
     if not records.asset(agreement.asset_id).live:
         raise Forbidden("asset_cancelled", "The asset was cancelled.")
     if not all(records.key(key).live for key in (agreement.provider_key, agreement.buyer_key)):
-        raise Forbidden(
+        raise Conflict(
             "key_ended", "A key that the agreement pins, the buyer's or the provider's, has ended."
         )
 
@@ -166,7 +166,8 @@ def require_not_withdrawn(
     query names.
 
     Raises:
-        Forbidden: what ``require_parties`` raises, ``grant_revoked``, ``consent_withdrawn``.
+        Forbidden, Conflict: what ``require_parties`` raises, ``grant_revoked``,
+            ``consent_withdrawn``.
     """
     require_parties(rights, records)
     if stopped or records.grant(rights.agreement.grant_id).revoked_at:

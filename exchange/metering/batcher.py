@@ -11,18 +11,16 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.database import PreparedStatement
 from chain.core.errors import QiaolianError, RefusedBy, Refuser, Unavailable
+from exchange.metering import buyer_store
 from exchange.metering.answers import CompletedCall, check_answer, store_completed
 from exchange.metering.buyer_state import OutgoingRequest
 from exchange.metering.model import MIN_BODY_BYTES, WITHDRAWN, CallResult
 from exchange.metering.pending import Digest
-from exchange.metering.store import BUYER
 from registry.evidence.log import append_all, append_if_missing
 
 log = logging.getLogger("qiaolian.calls")
@@ -47,16 +45,6 @@ class NoAnswer(Exception):
     def may_pass(self) -> bool:
         """Whether sending the same bytes again soon may succeed."""
         return self.cause.status == 429 or self.cause.status >= 500
-
-
-_INSERT = PreparedStatement(sa.insert(BUYER))
-_RELEASE_KEY = PreparedStatement(
-    sa.update(BUYER)
-    .where(
-        BUYER.c.idempotency_key == sa.bindparam("key"), BUYER.c.reason == sa.bindparam("in_reason")
-    )
-    .values(idempotency_key=sa.null())
-)
 
 
 class RequestBatcher:
@@ -162,14 +150,14 @@ class RequestBatcher:
         if not fresh:
             return
         rows = [sent.row for sent in fresh if sent.row is not None]
-        released = [{"key": sent.key, "in_reason": WITHDRAWN} for sent in fresh if sent.replaces]
+        released = [sent.key for sent in fresh if sent.replaces]
         entries = [("UsageRequest", self._digest(sent.request_hash)) for sent in fresh]
         now = self._context.now()
 
         def change(session: Session) -> None:
             if released:
-                _RELEASE_KEY.execute(session, released)
-            _INSERT.execute(session, rows)
+                buyer_store.release_keys(session, released, reason=WITHDRAWN)
+            buyer_store.insert_requests(session, rows)
             append_all(session, entries, at=now)
 
         try:
@@ -194,17 +182,15 @@ def _store_withdrawals(session: Session, batch: Sequence[OutgoingRequest], *, at
     for sent in batch:
         withdrawal = sent.withdrawal
         assert withdrawal is not None
-        values = {
-            "withdrawal": withdrawal.text,
-            "withdrawal_signature": withdrawal.signature,
-            "withdrawn_by": withdrawal.by,
-        }
-        position = (
-            BUYER.c.agreement_id == sent.trade.agreement_id,
-            BUYER.c.lane == sent.lane.number,
-            BUYER.c.seq == sent.request.seq,
+        buyer_store.store_withdrawal(
+            session,
+            sent.trade.agreement_id,
+            sent.lane.number,
+            sent.request.seq,
+            withdrawal=withdrawal.text,
+            signature=withdrawal.signature,
+            by=withdrawal.by,
         )
-        session.execute(sa.update(BUYER).where(*position).values(**values))
         append_if_missing(session, kind="RequestWithdrawal", digest=withdrawal.digest, at=at)
 
 

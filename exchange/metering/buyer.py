@@ -18,20 +18,18 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.crypto import keccak256
-from chain.core.database import PreparedStatement
 from chain.core.errors import Conflict, NotFound, Unavailable
 from chain.ethereum.eip712 import domain_separator
 from chain.statements.commitment import commit, new_salt
 from chain.statements.trade import RequestWithdrawal, UsageReceipt
-from exchange.metering import consents, rules
+from exchange.metering import buyer_store, consents, rules
 from exchange.metering.batcher import NoAnswer, RequestBatcher
 from exchange.metering.buyer_state import (
     BuyerLane,
@@ -40,6 +38,7 @@ from exchange.metering.buyer_state import (
     OutgoingRequest,
     OutgoingWithdrawal,
 )
+from exchange.metering.buyer_store import KnownCall, RequestColumns
 from exchange.metering.model import (
     REQUEST_DOMAIN,
     WITHDRAWN,
@@ -49,7 +48,7 @@ from exchange.metering.model import (
     CallStatus,
     ClosingVoucher,
 )
-from exchange.metering.store import BUYER, store_voucher
+from exchange.metering.store import store_voucher
 from exchange.metering.wire import json_text, request_text
 from registry.evidence.log import append
 
@@ -167,7 +166,7 @@ class Buyer:
 
     async def _call_once(self, agreement_id: bytes, query: CallQuery, key: str) -> CallResult:
         """The call under a key: the stored one, else a new one."""
-        if not await self.context.database.afetch(_IS_KNOWN, {"key": key}):
+        if not await buyer_store.is_known(self.context.database, key):
             return await self._fresh(agreement_id, query, key)
         known = await asyncio.to_thread(self._known, key)
         if (
@@ -183,27 +182,27 @@ class Buyer:
             return await self._fresh(agreement_id, query, key, replaces=True)
         return result_of(known)
 
-    async def _resend(self, known: Any) -> Any:
-        """A call's row after its unanswered request, or its withdrawal, was sent again."""
+    async def _resend(self, known: KnownCall) -> KnownCall:
+        """A stored call after its unanswered request, or its withdrawal, was sent again."""
         if known.status != CallStatus.ASKED:
             return known
         lane = (await self.trade(known.agreement_id)).lanes[known.lane]
         async with lane.lock:
             if _is_outstanding(lane, known):
                 await self._send_until_answered(lane)
-        return await asyncio.to_thread(self._known, known.idempotency_key)
+        return await asyncio.to_thread(self._known, known.key)
 
-    async def _withdrawn(self, known: Any) -> Any:
-        """A call's row after its unanswered request was withdrawn for its caller."""
+    async def _withdrawn(self, known: KnownCall) -> KnownCall:
+        """A stored call after its unanswered request was withdrawn for its caller."""
         if known.status == CallStatus.ASKED:
             lane = (await self.trade(known.agreement_id)).lanes[known.lane]
             async with lane.lock:
                 if _is_outstanding(lane, known):
                     await self._withdraw(lane, BY_CALLER)
-            known = await asyncio.to_thread(self._known, known.idempotency_key)
+            known = await asyncio.to_thread(self._known, known.key)
         if known.withdrawn_by == BY_NODE:
             await self.context.database.awrite(
-                lambda session: _set_withdrawn_by_caller(session, known.idempotency_key)
+                lambda session: buyer_store.set_withdrawn_by(session, known.key, BY_CALLER)
             )
         return known
 
@@ -277,7 +276,7 @@ class Buyer:
         request_hash = request.struct_hash()
         signature = self._signature(trade, self.digest(request_hash))
         request_json = json_text(request.to_json())
-        row = {
+        row: RequestColumns = {
             "agreement_id": trade.agreement_id,
             "lane": lane.number,
             "seq": request.seq,
@@ -377,10 +376,9 @@ class Buyer:
         """An agreement this node buys under; raises what ``BuyerState.trade`` raises."""
         return await self._state.trade(agreement_id)
 
-    def _known(self, key: str) -> Any:
-        """The row of the call under a key; ``call_unknown``."""
-        with self.context.database.engine.connect() as connection:
-            found = connection.execute(_BY_KEY, {"key": key}).one_or_none()
+    def _known(self, key: str) -> KnownCall:
+        """The stored call under a key; ``call_unknown``."""
+        found = buyer_store.find_by_key(self.context.database, key)
         if found is None:
             raise NotFound(
                 "call_unknown",
@@ -390,19 +388,13 @@ class Buyer:
         return found
 
 
-_BY_KEY = sa.select(BUYER).where(BUYER.c.idempotency_key == sa.bindparam("key"))
-_IS_KNOWN = PreparedStatement(
-    sa.select(BUYER.c.seq).where(BUYER.c.idempotency_key == sa.bindparam("key"))
-)
-
-
-def result_of(row: Any) -> CallResult:
+def result_of(row: KnownCall) -> CallResult:
     """A stored call's result.
 
     Raises:
         CallOutstanding: it has none yet; Conflict: the code for which its lane halted.
     """
-    key = row.idempotency_key or ""
+    key = row.key
     if row.status == CallStatus.ASKED:
         raise CallOutstanding(key, Unavailable("not_answered", "The provider was not asked again."))
     if row.status == CallStatus.CONFLICT:
@@ -423,7 +415,7 @@ def result_of(row: Any) -> CallResult:
         content=json.loads(row.answer)["content"] if row.answer else None,
         units=receipt.units if receipt else 0,
         amount=receipt.amount if receipt else 0,
-        receipt=row.receipt_hash,
+        receipt=row.receipt_hash or b"",
     )
 
 
@@ -439,18 +431,12 @@ def _least_busy(trade: BuyerTrade) -> BuyerLane:
     return min(usable, key=lambda lane: (lane.waiting, lane.outstanding is not None))
 
 
-def _is_outstanding(lane: BuyerLane, known: Any) -> bool:
+def _is_outstanding(lane: BuyerLane, known: KnownCall) -> bool:
     """Whether a call's request is the lane's unanswered one."""
     return (
         lane.outstanding is not None
         and lane.outstanding.request.seq == known.seq
         and not lane.halted
-    )
-
-
-def _set_withdrawn_by_caller(session: Session, key: str) -> None:
-    session.execute(
-        sa.update(BUYER).where(BUYER.c.idempotency_key == key).values(withdrawn_by=BY_CALLER)
     )
 
 

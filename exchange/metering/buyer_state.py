@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -21,6 +21,7 @@ from chain.statements.trade import Agreement, RequestWithdrawal, UsageRequest
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.closing.totals import is_final
+from exchange.metering.buyer_store import RequestColumns
 from exchange.metering.model import CallResult, CallStatus, LaneState
 from exchange.metering.pending import Digest
 from exchange.metering.recovery import require_recovered
@@ -65,7 +66,7 @@ class OutgoingRequest:
     signature: bytes
     wire: str
     key: str
-    row: dict[str, Any] | None
+    row: RequestColumns | None
     """The row to be stored; None once it is durable."""
     opening: str
     """``query``, ``salt`` and ``consent`` as stored JSON."""
@@ -153,9 +154,7 @@ class BuyerState:
                 self._restore(session, trade, trade.lanes[number], row)
         return trade
 
-    def _restore(
-        self, session: Session, trade: BuyerTrade, lane: BuyerLane, row: sa.Row[Any]
-    ) -> None:
+    def _restore(self, session: Session, trade: BuyerTrade, lane: BuyerLane, row: Row[Any]) -> None:
         """Set a lane's state from its last row, which may be an unanswered request."""
         if row.status not in (CallStatus.ASKED, CallStatus.CONFLICT):
             lane.state = lane_state_of(row)
@@ -177,7 +176,7 @@ class BuyerState:
         if row.status == CallStatus.CONFLICT:
             lane.halted = row.reason
 
-    def _stored_withdrawal(self, row: sa.Row[Any]) -> OutgoingWithdrawal | None:
+    def _stored_withdrawal(self, row: Row[Any]) -> OutgoingWithdrawal | None:
         if row.withdrawal is None:
             return None
         digest = self._digest(RequestWithdrawal.from_json(json.loads(row.withdrawal)).struct_hash())

@@ -344,7 +344,7 @@ class _Exchange:
             return
         try:
             require_not_withdrawn(rights, request.query, records, stopped=stopped)
-        except Forbidden as error:
+        except (Conflict, Forbidden) as error:
             request.void = True
             request.refuse(error)
             return

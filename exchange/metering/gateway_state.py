@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -22,10 +22,9 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.closing.totals import is_final
 from exchange.metering.authorisation import Rights
+from exchange.metering.gateway_store import counted_uses, stored_answer
 from exchange.metering.model import (
-    SUBJECT_UNKNOWN,
     AgreementTotals,
-    CallStatus,
     GatewayLimits,
     GrantQuota,
     LaneState,
@@ -33,7 +32,6 @@ from exchange.metering.model import (
 from exchange.metering.recovery import require_recovered
 from exchange.metering.rules import UnknownSubjects
 from exchange.metering.store import (
-    ANSWERS,
     GATEWAY,
     call_at,
     lane_state_of,
@@ -42,11 +40,6 @@ from exchange.metering.store import (
 )
 from registry.assets import serving
 from registry.grants import service as grants
-
-_COUNTED = (CallStatus.SERVED, CallStatus.VOID)
-"""Counted against a grant's ``max_uses``, beside ``subject_unknown``: a void cancels the payment,
-but the answer was delivered once.
-"""
 
 
 def gateway_limits(context: Context) -> GatewayLimits:
@@ -159,9 +152,7 @@ class GatewayState:
 
     def _quota(self, session: Session, grant_id: bytes) -> GrantQuota:
         """A grant's uses, counted from the receipts on first use."""
-        counted = sa.or_(GATEWAY.c.status.in_(_COUNTED), GATEWAY.c.reason == SUBJECT_UNKNOWN)
-        query = sa.select(sa.func.count()).where(GATEWAY.c.grant_id == grant_id, counted)
-        return self._quotas.setdefault(grant_id, GrantQuota(session.scalar(query) or 0))
+        return self._quotas.setdefault(grant_id, GrantQuota(counted_uses(session, grant_id)))
 
     def _unknown_subjects(self, session: Session, grant_id: bytes) -> UnknownSubjects:
         """A grant's refusals of unknown subjects, loaded from the receipts on first use so that
@@ -178,17 +169,12 @@ class GatewayState:
         return unknown
 
 
-def _load_lane(session: Session, row: sa.Row[Any]) -> GatewayLane:
+def _load_lane(session: Session, row: Row[Any]) -> GatewayLane:
     """A lane from its last row."""
-    stored = session.execute(
-        sa.select(ANSWERS.c.answer, ANSWERS.c.seq).where(
-            ANSWERS.c.agreement_id == row.agreement_id, ANSWERS.c.lane == row.lane
-        )
-    ).one_or_none()
     previous = call_at(session, GATEWAY, row.agreement_id, row.lane, row.seq - 1)
     return GatewayLane(
         state=lane_state_of(row),
         previous_state=lane_state_of(previous) if previous is not None else LaneState(),
-        stored_answer=stored.answer if stored is not None and stored.seq == row.seq else None,
+        stored_answer=stored_answer(session, row.agreement_id, row.lane, row.seq),
         status=row.status,
     )

@@ -7,6 +7,7 @@ request and its receipt; at most one request of a lane is in progress. Both ends
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from chain.core.errors import BadInput, QiaolianError, Unavailable
 from chain.ethereum.eip712 import ZERO32
 from chain.statements.grants import Operation
-from chain.statements.trade import Agreement, UsageRequest, Voucher
+from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 
 REQUEST_DOMAIN = "qiaolian.request.v1"
 RESPONSE_DOMAIN = "qiaolian.response.v1"
@@ -106,6 +107,59 @@ class SignedAcknowledgement:
     acknowledged: AcknowledgedAmount
     statement: UsageRequest | Voucher
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call as one side has stored it, with what both sides signed."""
+
+    lane: int
+    seq: int
+    status: CallStatus
+    request: UsageRequest
+    request_signature: bytes
+    receipt: UsageReceipt | None
+    receipt_signature: bytes
+    """Empty without a receipt."""
+    void: ReceiptVoid | None
+    void_signature: bytes
+    """Empty without a void."""
+    units: int
+    """The lane's totals after it, without voided calls; the amount in fen."""
+    amount: int
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether the position has no accepted answer."""
+        return self.status in (CallStatus.ASKED, CallStatus.CONFLICT)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRecords:
+    """What one side has stored of a lane."""
+
+    last: StoredCall
+    previous: StoredCall | None
+    """The position before an outstanding last one; None otherwise."""
+    counts: Mapping[CallStatus, int]
+    """How many of its calls have each status."""
+    voucher: ClosingVoucher | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuyerCall:
+    """A buyer's call without its query and answer, as lists show it."""
+
+    key: str | None
+    """The idempotency key; None once it was released or where it was lost."""
+    agreement_id: bytes
+    lane: int
+    seq: int
+    status: CallStatus
+    reason: str
+    withdrawn: bool
+    asked_at: int
+    """Unix seconds."""
 
 
 @dataclass(slots=True)
@@ -275,11 +329,3 @@ class CallResult:
             "amount": self.amount,
             "receipt": "0x" + self.receipt.hex(),
         }
-
-
-@dataclass(slots=True)
-class MeteringTerms:
-    """An agreement prepared for the hot path."""
-
-    agreement_id: bytes
-    agreement: Agreement

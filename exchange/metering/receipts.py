@@ -6,24 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.core.database import PreparedStatement
 from chain.statements.commitment import commit_bytes, new_salt
 from chain.statements.trade import ReceiptVoid, UsageReceipt
 from exchange.metering import rules
+from exchange.metering.gateway_store import GatewayColumns, insert_calls, store_void
 from exchange.metering.model import RESPONSE_DOMAIN, SUBJECT_UNKNOWN, CallStatus
 from exchange.metering.pending import Digest, PendingRequest
-from exchange.metering.store import GATEWAY, store_answers
+from exchange.metering.store import AnswerColumns, store_answers
 from exchange.metering.wire import json_text
 from registry.assets import incidents
 from registry.assets.rules import RecordDrift
 from registry.evidence.log import append_all
 
-_INSERT = PreparedStatement(sa.insert(GATEWAY))
 VersionDrift = tuple[tuple[bytes, int], RecordDrift]
 """An asset version, and how its source departs from it."""
 
@@ -36,7 +33,7 @@ class IssuedReceipt:
     receipt: UsageReceipt
     receipt_hash: bytes
     digest: bytes
-    row: dict[str, Any]
+    row: GatewayColumns
     answer: str
     kind: str = "UsageReceipt"
 
@@ -118,8 +115,17 @@ def _issue_receipt(pending: PendingRequest, *, digest: Digest, now: int) -> Issu
             "signature": "0x" + signature.hex(),
         }
     )
-    row = {
-        **_request_columns(pending),
+    withdrawal, withdrawal_signature = pending.withdrawal or (None, None)
+    row: GatewayColumns = {
+        "agreement_id": pending.request.agreement_id,
+        "lane": pending.request.lane,
+        "seq": pending.request.seq,
+        "request": json_text(pending.request.to_json()),
+        "request_hash": pending.request_hash,
+        "request_signature": pending.signature,
+        "grant_id": pending.trade.agreement.grant_id,
+        "withdrawal": None if withdrawal is None else json_text(withdrawal.to_json()),
+        "withdrawal_signature": withdrawal_signature,
         "status": CallStatus.REFUSED if pending.refusal else CallStatus.SERVED,
         "reason": pending.refusal,
         "receipt": json_text(receipt_json),
@@ -130,22 +136,6 @@ def _issue_receipt(pending: PendingRequest, *, digest: Digest, now: int) -> Issu
         "at": now,
     }
     return IssuedReceipt(pending, receipt, receipt_hash, receipt_digest, row, answer)
-
-
-def _request_columns(pending: PendingRequest) -> dict[str, Any]:
-    """The columns of a gateway row that hold the request and its withdrawal."""
-    withdrawal, withdrawal_signature = pending.withdrawal or (None, None)
-    return {
-        "agreement_id": pending.request.agreement_id,
-        "lane": pending.request.lane,
-        "seq": pending.request.seq,
-        "request": json_text(pending.request.to_json()),
-        "request_hash": pending.request_hash,
-        "request_signature": pending.signature,
-        "grant_id": pending.trade.agreement.grant_id,
-        "withdrawal": None if withdrawal is None else json_text(withdrawal.to_json()),
-        "withdrawal_signature": withdrawal_signature,
-    }
 
 
 def _issue_void(pending: PendingRequest, *, digest: Digest, now: int) -> IssuedVoid:
@@ -169,11 +159,13 @@ def store_issued(session: Session, issued: Sequence[Issued], *, digest: Digest, 
     """Store receipts, voids and their answers, and append all statements to the evidence log."""
     receipts = [item for item in issued if isinstance(item, IssuedReceipt)]
     if receipts:
-        _INSERT.execute(session, [receipt.row for receipt in receipts])
+        insert_calls(session, [receipt.row for receipt in receipts])
         store_answers(session, [_answer_row(receipt) for receipt in receipts])
     for item in issued:
         if isinstance(item, IssuedVoid):
-            _store_void(session, item)
+            previous = item.pending.lane.previous_state
+            store_void(session, item.void, item.signature, previous=previous)
+            store_answers(session, [_answer_row(item)])
     append_all(session, [(item.kind, item.digest) for item in issued], at=at)
     incidents.record(session, drifts(issued), at=at)
     withdrawals = [
@@ -194,7 +186,7 @@ def drifts(issued: Sequence[Issued]) -> list[VersionDrift]:
     ]
 
 
-def _answer_row(issued: Issued) -> dict[str, Any]:
+def _answer_row(issued: Issued) -> AnswerColumns:
     request = issued.pending.request
     return {
         "agreement_id": request.agreement_id,
@@ -202,25 +194,3 @@ def _answer_row(issued: Issued) -> dict[str, Any]:
         "seq": request.seq,
         "answer": issued.answer,
     }
-
-
-def _store_void(session: Session, issued: IssuedVoid) -> None:
-    """Mark the position as void; its totals become those before it."""
-    request, previous = issued.pending.request, issued.pending.lane.previous_state
-    session.execute(
-        sa.update(GATEWAY)
-        .where(
-            GATEWAY.c.agreement_id == request.agreement_id,
-            GATEWAY.c.lane == request.lane,
-            GATEWAY.c.seq == request.seq,
-        )
-        .values(
-            status=CallStatus.VOID,
-            reason=issued.void.reason,
-            units=previous.units,
-            amount=previous.amount,
-            void=json_text(issued.void.to_json()),
-            void_signature=issued.signature,
-        )
-    )
-    store_answers(session, [_answer_row(issued)])

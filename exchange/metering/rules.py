@@ -170,7 +170,7 @@ def require_servable(
     """The agreement allows the call: ``agreement_not_open``, ``agreement_in_notice``,
     ``agreement_ended``, ``request_expired``, ``over_max_per_call``, ``max_amount_too_low``."""
     if not opened:
-        raise Forbidden("agreement_not_open", "The agreement is not open on the chain.")
+        raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
     if ended:
         raise Forbidden("agreement_in_notice", "Notice of the agreement's end was given.")
     if not agreement.starts_at <= now <= agreement.ends_at:

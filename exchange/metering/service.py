@@ -16,6 +16,7 @@ from exchange.metering.gateway import Gateway
 from exchange.metering.gateway_state import gateway_limits
 from exchange.metering.model import (
     AcknowledgedAmount,
+    BuyerCall,
     CallQuery,
     CallResult,
     CallStatus,
@@ -24,7 +25,7 @@ from exchange.metering.model import (
 )
 from exchange.metering.rules import UnknownSubjects
 from registry.evidence.log import append_if_missing
-from registry.pages import Page, PageRequest, page_of
+from registry.pages import Page, PageRequest
 
 CONTRACT = "TradeSettlement"
 OUTSTANDING = "outstanding"
@@ -60,29 +61,29 @@ def calls(
     *,
     agreement_id: bytes | None = None,
     outcome: str | None = None,
-) -> Page[dict[str, Any]]:
+) -> Page[BuyerCall]:
     """This buyer's calls, the newest first, without queries and answers; ``cursor_malformed``.
 
     Args:
         outcome: that of ``CallResult``, or ``outstanding``.
     """
     status = CallStatus.ASKED.value if outcome == OUTSTANDING else outcome
-    query = store.calls(agreement_id=agreement_id, status=status)
     with context.database.read() as session:
-        return page_of(session, query, store.CALL_ORDER, page).map(_call)
+        found = store.calls(session, page, agreement_id=agreement_id, status=status)
+        return found.map(_call)
 
 
-def _call(row: store.BuyerCallRow) -> dict[str, Any]:
-    return {
-        "idempotencyKey": row.idempotency_key,
-        "agreementId": "0x" + row.agreement_id.hex(),
-        "lane": row.lane,
-        "seq": row.seq,
-        "outcome": OUTSTANDING if row.status == CallStatus.ASKED else row.status,
-        "reason": row.reason,
-        "withdrawn": row.withdrawal is not None,
-        "askedAt": row.asked_at,
-    }
+def _call(row: store.BuyerCallRow) -> BuyerCall:
+    return BuyerCall(
+        key=row.idempotency_key,
+        agreement_id=row.agreement_id,
+        lane=row.lane,
+        seq=row.seq,
+        status=CallStatus(row.status),
+        reason=row.reason,
+        withdrawn=row.withdrawal is not None,
+        asked_at=row.asked_at,
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, TypedDict, cast
 
 import sqlalchemy as sa
 from sqlalchemy import LargeBinary
@@ -11,13 +12,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, load_only, mapped_column
 
 from chain.core.database import Base, PreparedStatement
-from chain.statements.trade import UsageRequest, Voucher
+from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from exchange.agreements.model import AgreementSide
 from exchange.metering.model import (
     AcknowledgedAmount,
+    CallStatus,
     ClosingVoucher,
     LaneState,
     SignedAcknowledgement,
+    StoredCall,
 )
+from registry.pages import Page, PageRequest, page_of
 
 _UNKNOWN = sa.text("reason = 'subject_unknown'")
 
@@ -121,19 +126,6 @@ class BuyerCallRow(Base):
     """``caller``, or ``node`` before the lane's next call; only the latter frees the key."""
 
 
-class UnrecoveredAgreementRow(Base):
-    """An agreement whose calls may be missing since an old backup was restored: nothing is signed
-    under it while this row exists.
-    """
-
-    __tablename__ = "exchange_recovery"
-    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    log_size: Mapped[int] = mapped_column(sa.BigInteger)
-    """Size of this node's evidence log in the backup; later entries name what was signed since."""
-    code: Mapped[str] = mapped_column(sa.String(63))
-    """The error code of the last recovery."""
-
-
 GATEWAY = cast(sa.Table, GatewayCallRow.__table__)
 ANSWERS = cast(sa.Table, StoredAnswerRow.__table__)
 VOUCHERS = cast(sa.Table, VoucherRow.__table__)
@@ -206,7 +198,9 @@ _LISTED = (
 )
 
 
-def calls(*, agreement_id: bytes | None, status: str | None) -> sa.Select[BuyerCallRow]:
+def calls(
+    session: Session, page: PageRequest, *, agreement_id: bytes | None, status: str | None
+) -> Page[BuyerCallRow]:
     """The buyer's calls as lists show them: queries and answers, which can be large,
     are left out.
     """
@@ -215,7 +209,7 @@ def calls(*, agreement_id: bytes | None, status: str | None) -> sa.Select[BuyerC
         query = query.where(BuyerCallRow.agreement_id == agreement_id)
     if status is not None:
         query = query.where(BuyerCallRow.status == status)
-    return query
+    return page_of(session, query, CALL_ORDER, page)
 
 
 def call_at(
@@ -229,7 +223,71 @@ def call_at(
     ).one_or_none()
 
 
-def store_answers(session: Session, rows: list[dict[str, Any]]) -> None:
+def stored_call(row: sa.Row[Any]) -> StoredCall:
+    """The call of a row of either side."""
+    return StoredCall(
+        lane=row.lane,
+        seq=row.seq,
+        status=CallStatus(row.status),
+        request=UsageRequest.from_json(json.loads(row.request)),
+        request_signature=row.request_signature,
+        receipt=None if row.receipt is None else UsageReceipt.from_json(json.loads(row.receipt)),
+        receipt_signature=row.receipt_signature or b"",
+        void=None if row.void is None else ReceiptVoid.from_json(json.loads(row.void)),
+        void_signature=row.void_signature or b"",
+        units=row.units,
+        amount=row.amount,
+    )
+
+
+def calls_table(side: AgreementSide) -> sa.Table:
+    """The calls of the provider's gateway, or of the buyer."""
+    return GATEWAY if side == AgreementSide.PROVIDER else BUYER
+
+
+def lane_calls(
+    session: Session,
+    table: sa.Table,
+    agreement_id: bytes,
+    lane: int,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[StoredCall]:
+    """The completed calls of a lane after a position, in order."""
+    outstanding = (CallStatus.ASKED, CallStatus.CONFLICT)
+    query = sa.select(table).where(
+        table.c.agreement_id == agreement_id,
+        table.c.lane == lane,
+        table.c.seq > after,
+        table.c.status.not_in(outstanding),
+    )
+    found = session.execute(query.order_by(table.c.seq).limit(limit))
+    return [stored_call(row) for row in found]
+
+
+def status_counts(
+    session: Session, table: sa.Table, agreement_id: bytes
+) -> dict[int, dict[CallStatus, int]]:
+    """How many calls of each lane of an agreement have each status."""
+    query = sa.select(table.c.lane, table.c.status, sa.func.count())
+    query = query.where(table.c.agreement_id == agreement_id)
+    found: dict[int, dict[CallStatus, int]] = {}
+    for lane, status, count in session.execute(query.group_by(table.c.lane, table.c.status)):
+        found.setdefault(lane, {})[CallStatus(status)] = count
+    return found
+
+
+class AnswerColumns(TypedDict):
+    """The columns of a lane's last answer."""
+
+    agreement_id: bytes
+    lane: int
+    seq: int
+    answer: str
+
+
+def store_answers(session: Session, rows: Sequence[AnswerColumns]) -> None:
     """Replace the lanes' last answers."""
     (
         _STORE_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _STORE_SQLITE

@@ -9,13 +9,13 @@ provider that shows anything else proves nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from chain.context import Context
-from chain.core import schema
 from chain.core.crypto import recover
-from chain.core.errors import Conflict, QiaolianError, Unavailable
+from chain.core.errors import Conflict, QiaolianError
 from chain.statements.trade import Agreement, UsageRequest
+from exchange.metering import peers
+from exchange.metering.peers import Shown
 
 
 async def require_synchronised(
@@ -35,10 +35,11 @@ async def require_synchronised(
     Raises:
         Conflict: ``lane_behind_provider``; Unavailable: when the provider cannot be asked.
     """
-    answer = await _provider_counts(context, agreement_id, agreement.provider)
-    for reported in answer.values():
-        request = _own_request(reported, agreement, agreement_id, digest)
-        if request is not None and request.seq > last.get(request.lane, 0):
+    for shown in await peers.last_requests(context, agreement.provider, agreement_id):
+        request = shown.statement
+        if request.agreement_id != agreement_id or not _is_signed(shown, agreement, digest):
+            continue
+        if request.seq > last.get(request.lane, 0):
             raise Conflict(
                 "lane_behind_provider",
                 "The provider holds a request of this organisation's "
@@ -50,34 +51,12 @@ async def require_synchronised(
             )
 
 
-async def _provider_counts(
-    context: Context, agreement_id: bytes, provider: str
-) -> Mapping[str, Any]:
-    """The provider's counts by lane; none where it answers without any, which proves nothing either
-    way.
-    """
+def _is_signed(
+    shown: Shown[UsageRequest], agreement: Agreement, digest: Callable[[bytes], bytes]
+) -> bool:
+    """Whether this organisation signed a request that the provider shows."""
     try:
-        answer = await context.peers.get(
-            provider, f"/v1/peer/agreements/0x{agreement_id.hex()}/counters"
-        )
-    except Unavailable:
-        raise
+        signer = recover(digest(shown.statement.struct_hash()), shown.signature)
     except QiaolianError:
-        return {}
-    lanes = answer.get("lanes") if isinstance(answer, dict) else None
-    return lanes if isinstance(lanes, dict) else {}
-
-
-def _own_request(
-    reported: Any, agreement: Agreement, agreement_id: bytes, digest: Callable[[bytes], bytes]
-) -> UsageRequest | None:
-    """The lane's last request as the provider shows it, if this organisation signed it."""
-    try:
-        shown = reported["request"]
-        request = UsageRequest.from_json(shown["request"])
-        signer = recover(digest(request.struct_hash()), schema.signature(shown["signature"]))
-    except (QiaolianError, ValueError, KeyError, TypeError):
-        return None
-    return (
-        request if signer == agreement.buyer_key and request.agreement_id == agreement_id else None
-    )
+        return False
+    return signer == agreement.buyer_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +11,7 @@ from chain.context import Context
 from chain.core.errors import Forbidden
 from chain.ethereum.proved_records import member_record
 from chain.statements.members import Role
-from exchange.reconciliation import service
+from exchange.reconciliation import model, service
 from registry.access import (
     Principal,
     get_context,
@@ -55,6 +55,17 @@ class FindingRow(BaseModel):
     fromSeq: int | None
     toSeq: int | None
 
+    @classmethod
+    def of(cls, finding: model.ReconciliationFinding) -> Self:
+        """As the API shows it."""
+        return cls(
+            kind=finding.kind,
+            sentence=finding.sentence,
+            lane=finding.lane,
+            fromSeq=finding.from_seq,
+            toSeq=finding.to_seq,
+        )
+
 
 class SharePaid(BaseModel):
     """One member's part of the split; fen as text."""
@@ -63,6 +74,16 @@ class SharePaid(BaseModel):
     basisPoints: int
     due: str
     paid: str
+
+    @classmethod
+    def of(cls, part: model.SharePayment) -> Self:
+        """As the API shows it."""
+        return cls(
+            member=part.member,
+            basisPoints=part.basis_points,
+            due=str(part.due),
+            paid=str(part.paid),
+        )
 
 
 class AgreementMoneyAnswer(BaseModel):
@@ -78,6 +99,21 @@ class AgreementMoneyAnswer(BaseModel):
     agreed: bool
     parts: list[SharePaid]
 
+    @classmethod
+    def of(cls, money: model.AgreementMoney) -> Self:
+        """As the API shows it."""
+        return cls(
+            earned=str(money.earned),
+            acknowledged=str(money.acknowledged),
+            claimed=str(money.claimed),
+            paid=str(money.paid),
+            unclaimed=str(money.unclaimed),
+            lost=str(money.lost),
+            closed=money.closed,
+            agreed=money.agreed,
+            parts=[SharePaid.of(part) for part in money.parts],
+        )
+
 
 class LaneComparison(BaseModel):
     """A lane by gateway, buyer and chain; null for a node that did not answer."""
@@ -85,6 +121,32 @@ class LaneComparison(BaseModel):
     gateway: dict[str, Any] | None
     buyer: dict[str, Any] | None
     chain: dict[str, Any]
+
+    @classmethod
+    def of(cls, compared: model.LaneComparison) -> Self:
+        """As the API shows it."""
+        chain = compared.chain
+        return cls(
+            gateway=None if compared.gateway is None else _counts(compared.gateway),
+            buyer=None if compared.buyer is None else _counts(compared.buyer),
+            chain={"seq": chain.seq, "units": chain.units, "amount": str(chain.amount)},
+        )
+
+
+def _counts(count: model.LaneCount) -> dict[str, Any]:
+    return {
+        "seq": count.seq,
+        "units": count.units,
+        "amount": str(count.amount),
+        "acknowledgedSeq": count.acknowledged_seq,
+        "acknowledgedAmount": str(count.acknowledged_amount),
+        "served": count.served,
+        "refused": count.refused,
+        "voided": count.voided,
+        "positions": count.positions,
+        "outstanding": count.outstanding,
+        "receipt": count.receipt,
+    }
 
 
 class AgreementComparison(BaseModel):
@@ -95,6 +157,18 @@ class AgreementComparison(BaseModel):
     lanes: dict[str, LaneComparison]
     findings: list[FindingRow]
     money: AgreementMoneyAnswer | None
+
+    @classmethod
+    def of(cls, compared: model.Comparison) -> Self:
+        """As the API shows it."""
+        money = compared.money
+        return cls(
+            agreementId="0x" + compared.agreement_id.hex(),
+            agree=compared.agree,
+            lanes={str(lane): LaneComparison.of(item) for lane, item in compared.lanes.items()},
+            findings=[FindingRow.of(finding) for finding in compared.findings],
+            money=None if money is None else AgreementMoneyAnswer.of(money),
+        )
 
 
 class Coverage(BaseModel):
@@ -118,6 +192,24 @@ class ReconciliationReport(BaseModel):
     countersAgree: bool
     conserved: bool
 
+    @classmethod
+    def of(cls, found: model.ReconciliationReport) -> Self:
+        """As the API shows it."""
+        covered = Coverage(
+            agreements=len(found.agreements), lanes=found.lanes, positions=found.positions
+        )
+        return cls(
+            height=found.height,
+            projectedHeight=found.projected_height,
+            at=found.at,
+            agreements=[AgreementComparison.of(compared) for compared in found.agreements],
+            next=found.next,
+            covered=covered,
+            lost=str(found.lost),
+            countersAgree=found.counters_agree,
+            conserved=found.conserved,
+        )
+
 
 @router.get(
     "/v1/peer/agreements/{agreement_id}/counters",
@@ -129,11 +221,13 @@ def counters(
     agreement_id: str,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
+) -> Counters:
     member = context.view.proved([member_record(caller.member)]).member(caller.member)
-    return service.counters(
+    counted = service.counters(
         context, hex_bytes(agreement_id), caller.member, supervisor=member.has_role(Role.SUPERVISOR)
     )
+    lanes = {lane: LaneCounts(**shown) for lane, shown in counted.lanes_json().items()}
+    return Counters(side=counted.side, lanes=lanes)
 
 
 @router.get(
@@ -147,12 +241,12 @@ async def report(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
-) -> dict[str, Any]:
+) -> ReconciliationReport:
     if not context.roles & Role.SUPERVISOR:
         raise Forbidden(
             "not_supervisor", "The report over everybody's agreements is the supervisor's."
         )
-    return await service.report(context, page, state=state)
+    return ReconciliationReport.of(await service.report(context, page, state=state))
 
 
 @router.get(
@@ -162,5 +256,5 @@ async def report(
 )
 async def one(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
-    return service.shown(await service.reconcile(context, hex_bytes(agreement_id)))
+) -> AgreementComparison:
+    return AgreementComparison.of(await service.reconcile(context, hex_bytes(agreement_id)))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from chain.ethereum.eip712 import Statement
+from chain.ethereum.records import LaneRecord
+from exchange.agreements.model import AgreementSide
+from exchange.metering.model import CallStatus, LaneRecords
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,6 @@ class ReconciliationFinding:
     lane: int | None = None
     from_seq: int | None = None
     to_seq: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The report's form."""
-        return {
-            "kind": self.kind,
-            "sentence": self.sentence,
-            "lane": self.lane,
-            "fromSeq": self.from_seq,
-            "toSeq": self.to_seq,
-        }
 
 
 @dataclass(frozen=True)
@@ -88,22 +84,14 @@ class AgreementMoney:
         """Delivered, and not claimed when the agreement closed."""
         return max(0, self.earned - self.claimed) if self.closed and not self.agreed else 0
 
-    def to_json(self) -> dict[str, Any]:
-        """The report's form."""
-        amounts = {
-            name: str(getattr(self, name))
-            for name in ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
-        }
-        parts = [
-            {
-                "member": part.member,
-                "basisPoints": part.basis_points,
-                "due": str(part.due),
-                "paid": str(part.paid),
-            }
-            for part in self.parts
-        ]
-        return {**amounts, "closed": self.closed, "agreed": self.agreed, "parts": parts}
+
+@dataclass(frozen=True, slots=True)
+class LaneComparison:
+    """A lane by gateway, buyer and chain; None for a side that did not answer."""
+
+    gateway: LaneCount | None
+    buyer: LaneCount | None
+    chain: LaneRecord
 
 
 @dataclass
@@ -113,7 +101,7 @@ class Comparison:
     agreement_id: bytes
     money: AgreementMoney | None = None
     """None if neither side reported its counts."""
-    lanes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    lanes: dict[int, LaneComparison] = field(default_factory=dict)
     findings: list[ReconciliationFinding] = field(default_factory=list)
 
     @property
@@ -122,3 +110,86 @@ class Comparison:
         return not any(
             finding.kind in ("gap", "conflict", "unreachable") for finding in self.findings
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SideCounts:
+    """A side's counts of an agreement's lanes, with the statements that prove them."""
+
+    side: AgreementSide
+    lanes: Mapping[int, LaneRecords]
+
+    def lanes_json(self) -> dict[str, Any]:
+        """The counts by lane as they are sent."""
+        return {str(lane): _lane_json(stored) for lane, stored in self.lanes.items()}
+
+
+def _lane_json(stored: LaneRecords) -> dict[str, Any]:
+    """A lane's count with its proofs; an unanswered last request is not counted as a position."""
+    call, outstanding = stored.last, stored.last.outstanding
+    shown: dict[str, Any] = {
+        "seq": call.seq - outstanding,
+        "units": call.units,
+        "amount": call.amount,
+        "outstanding": int(outstanding),
+        "request": _proof("request", call.request, call.request_signature),
+    }
+    last = stored.previous if outstanding else call
+    if last is not None and last.void is not None:
+        shown["void"] = _proof("void", last.void, last.void_signature)
+    elif last is not None and last.receipt is not None:
+        shown["receipt"] = _proof("receipt", last.receipt, last.receipt_signature)
+    for status, count in stored.counts.items():
+        shown["void_count" if status == CallStatus.VOID else status.value] = count
+    if stored.voucher is not None:
+        shown["voucher"] = stored.voucher.to_json()
+    return shown
+
+
+def _proof(name: str, statement: Statement, signature: bytes) -> dict[str, Any]:
+    return {name: statement.to_json(), "signature": "0x" + signature.hex()}
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationReport:
+    """A page of agreements compared. Sums are of the agreements in it; whether the money is
+    conserved is of all.
+    """
+
+    height: int
+    """The block that ``conserved`` was proved under."""
+    projected_height: int | None
+    """The last block whose events this node has taken."""
+    agreements: Sequence[Comparison]
+    next: str | None
+    """The cursor of the following page; None at the end."""
+    conserved: bool
+    at: int
+    """Unix seconds."""
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes were compared."""
+        return sum(len(compared.lanes) for compared in self.agreements)
+
+    @property
+    def positions(self) -> int:
+        """How many positions the gateways counted."""
+        return sum(
+            lane.gateway.seq
+            for compared in self.agreements
+            for lane in compared.lanes.values()
+            if lane.gateway is not None
+        )
+
+    @property
+    def lost(self) -> int:
+        """Fen delivered and not claimed when their agreements closed."""
+        return sum(
+            compared.money.lost for compared in self.agreements if compared.money is not None
+        )
+
+    @property
+    def counters_agree(self) -> bool:
+        """Whether no agreement has a contradiction."""
+        return all(compared.agree for compared in self.agreements)

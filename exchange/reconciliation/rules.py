@@ -35,6 +35,7 @@ from chain.statements.trade import Agreement, ReceiptVoid, UsageReceipt, UsageRe
 from exchange.reconciliation.model import (
     AgreementMoney,
     Comparison,
+    LaneComparison,
     LaneCount,
     ReconciliationFinding,
     SharePayment,
@@ -125,7 +126,7 @@ def count_of(agreement: Agreement, lane: int, reported: Any, domain: Domain) -> 
 
     Raises:
         BadInput: ``counts_malformed``, ``statement_malformed``, ``signature_malformed``; Conflict:
-            ``wrong_signer``, ``proof_of_other``, ``counts_differ``.
+            ``answer_wrong_signer``, ``proof_of_other``, ``counts_differ``.
     """
     if not isinstance(reported, dict):
         raise _malformed()
@@ -229,7 +230,8 @@ class _ReportedLane:
         statement = kind.from_json(shown.get(name))
         if recover(statement.digest(self.domain), schema.signature(signature)) != key:
             raise Conflict(
-                "wrong_signer", "A count's proof is not signed by the key the agreement pins."
+                "answer_wrong_signer",
+                "A count's proof is not signed by the key the agreement pins.",
             )
         if (statement.version, statement.agreement_id, statement.lane) != (
             1,
@@ -279,11 +281,7 @@ def compare(
         claimed = chain.get(lane, LaneRecord(0, 0, 0))
         theirs = None if gateway is None else gateway.get(lane, EMPTY_COUNT)
         ours = None if buyer is None else buyer.get(lane, EMPTY_COUNT)
-        found.lanes[lane] = {
-            "gateway": None if theirs is None else _reported(theirs),
-            "buyer": None if ours is None else _reported(ours),
-            "chain": {"seq": claimed.seq, "units": claimed.units, "amount": str(claimed.amount)},
-        }
+        found.lanes[lane] = LaneComparison(theirs, ours, claimed)
         found.findings.extend(_lane(lane, theirs, ours, claimed))
         if closed and not agreed:
             found.findings.extend(_lost(lane, theirs, ours, claimed))
@@ -436,19 +434,3 @@ def _claimed(lane: int, gateway: LaneCount, chain: LaneRecord) -> list[Reconcili
             )
         ]
     return []
-
-
-def _reported(count: LaneCount) -> dict[str, object]:
-    return {
-        "seq": count.seq,
-        "units": count.units,
-        "amount": str(count.amount),
-        "acknowledgedSeq": count.acknowledged_seq,
-        "acknowledgedAmount": str(count.acknowledged_amount),
-        "served": count.served,
-        "refused": count.refused,
-        "voided": count.voided,
-        "positions": count.positions,
-        "outstanding": count.outstanding,
-        "receipt": count.receipt,
-    }

@@ -8,7 +8,6 @@ anchored.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,9 +17,10 @@ from chain.ethereum.proved_records import member_record
 from chain.statements.members import Role
 from chain.statements.trade import UsageReceipt
 from exchange.agreements import service as agreements
+from exchange.agreements.model import AgreementSide
+from exchange.metering import records
 from exchange.metering import service as metering
 from exchange.metering.model import CallQuery
-from exchange.metering.store import BUYER, call_at
 from registry.credit import consents, peers, queries
 from registry.credit.model import (
     CreditReport,
@@ -87,9 +87,9 @@ def _require_departments(context: Context, parts: Sequence[ReportPart]) -> None:
     anybody else.
     """
     providers = [agreements.load(context, part.agreement_id).agreement.provider for part in parts]
-    records = context.view.proved(map(member_record, providers))
+    proved = context.view.proved(map(member_record, providers))
     for provider in providers:
-        if not records.member(provider).has_role(Role.DEPARTMENT):
+        if not proved.member(provider).has_role(Role.DEPARTMENT):
             raise Forbidden(
                 "provider_not_department",
                 "A part of the report would come from a member that is no department.",
@@ -131,7 +131,7 @@ def _receipt(
     context: Context, agreement_id: bytes, lane: int, seq: int
 ) -> tuple[UsageReceipt, bytes]:
     """The department's signed receipt of a call, for the query's bundle."""
-    with context.database.read() as session:
-        row = call_at(session, BUYER, agreement_id, lane, seq)
-    assert row is not None
-    return UsageReceipt.from_json(json.loads(row.receipt)), row.receipt_signature
+    call = records.call_at(context, AgreementSide.BUYER, agreement_id, lane, seq)
+    assert call is not None
+    assert call.receipt is not None
+    return call.receipt, call.receipt_signature

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from chain.context import Context
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from exchange.agreements import service as agreements
-from exchange.settlement import bundles, claims, deposits, model, service
+from exchange.settlement import bundles, deposits, model, service
+from exchange.settlement.claims import ClaimMonitor
+from exchange.settlement.claims_report import ClaimsReport, owing
 from exchange.settlement.rules import ClaimStatus, at_risk
 from registry.access import (
     NonNegativeInt,
@@ -95,7 +97,7 @@ class ClaimList(ListAnswer):
     agreements: list[ClaimRow]
 
     @classmethod
-    def of(cls, report: claims.ClaimsReport, page: Page[ClaimStatus], now: int) -> Self:
+    def of(cls, report: ClaimsReport, page: Page[ClaimStatus], now: int) -> Self:
         """As the API shows it."""
         return cls(
             unclaimed=str(report.unclaimed),
@@ -287,8 +289,8 @@ def owed(
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
 ) -> ClaimList:
-    report = claims.ClaimMonitor.of(context).report
-    return ClaimList.of(report, claims.owing(report, page), context.now())
+    report = ClaimMonitor.of(context).report
+    return ClaimList.of(report, owing(report, page), context.now())
 
 
 @router.get(

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.records import LaneRecord
-from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements.trade import UsageReceipt
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.closing import totals
 from exchange.closing.model import FinalState
-from exchange.metering.model import CallStatus
-from exchange.metering.store import GATEWAY, VOUCHERS, call_at
+from exchange.metering import records
+from exchange.metering.model import CallStatus, ClosingVoucher, StoredCall
 from registry.exports import Exporter
 
 CONTRACT = "TradeSettlement"
@@ -33,22 +29,21 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
             before its signature was anchored.
     """
     signed = _provided(context, agreement_id)
-    with context.database.read() as session:
-        row = call_at(session, GATEWAY, agreement_id, lane, seq)
-        if row is None or row.status == CallStatus.VOID:
-            raise NotFound("position_unknown", "The lane has no such position, or it was voided.")
-        subject = {"agreementId": "0x" + agreement_id.hex(), "lane": lane, "seq": seq}
-        bundle = _TradeExporter(context, signed, "trade", subject)
-        bundle.add_call(row)
-        if row.status == CallStatus.SERVED:
-            _claim(bundle, lane, seq)
-        if not _acknowledgement(bundle, session, row) and row.status == CallStatus.SERVED:
-            if bundle.buyer_end:
-                raise Conflict(
-                    "key_ended",
-                    "The buyer's key ended before an anchor showed that it acknowledged the call.",
-                )
-            raise Conflict("not_acknowledged", "The buyer has not acknowledged the call yet.")
+    call = records.call_at(context, AgreementSide.PROVIDER, agreement_id, lane, seq)
+    if call is None or call.status == CallStatus.VOID:
+        raise NotFound("position_unknown", "The lane has no such position, or it was voided.")
+    subject = {"agreementId": "0x" + agreement_id.hex(), "lane": lane, "seq": seq}
+    bundle = _TradeExporter(context, signed, "trade", subject)
+    bundle.add_call(call)
+    if call.status == CallStatus.SERVED:
+        _claim(bundle, lane, seq)
+    if not _acknowledgement(context, bundle, call) and call.status == CallStatus.SERVED:
+        if bundle.buyer_end:
+            raise Conflict(
+                "key_ended",
+                "The buyer's key ended before an anchor showed that it acknowledged the call.",
+            )
+        raise Conflict("not_acknowledged", "The buyer has not acknowledged the call yet.")
     return bundle.build()
 
 
@@ -62,28 +57,20 @@ def lane_bundle(context: Context, agreement_id: bytes, lane: int) -> bytes:
     bundle = _TradeExporter(
         context, signed, "lane", {"agreementId": "0x" + agreement_id.hex(), "lane": lane}
     )
-    with context.database.read() as session:
-        query = sa.select(GATEWAY).where(
-            GATEWAY.c.agreement_id == agreement_id, GATEWAY.c.lane == lane
-        )
-        rows = list(session.execute(query.order_by(GATEWAY.c.seq)).all())
-        voucher = _voucher(session, agreement_id, lane)
-    if not rows:
+    calls = records.lane_calls(context, AgreementSide.PROVIDER, agreement_id, lane)
+    voucher = records.voucher_of(context, agreement_id, lane)
+    if not calls:
         raise NotFound("position_unknown", "The lane was never used.")
     while (
-        len(rows) > 1
-        and rows[-1].status == CallStatus.REFUSED
-        and not bundle.is_dated(_receipt(rows[-1]), bundle.end)
+        len(calls) > 1
+        and calls[-1].status == CallStatus.REFUSED
+        and not bundle.is_dated(_receipt(calls[-1]), bundle.end)
     ):
-        rows.pop()
-    for row in rows:
-        bundle.add_call(row)
-    if (
-        voucher is not None
-        and voucher[0].seq == rows[-1].seq
-        and bundle.is_dated(voucher[0], bundle.buyer_end)
-    ):
-        bundle.add_member_statement(*voucher)
+        calls.pop()
+    for call in calls:
+        bundle.add_call(call)
+    if voucher is not None:
+        bundle.add_voucher(voucher, calls[-1])
     bundle.add_storage_value(CONTRACT, "lanes", agreement_id, lane)
     return bundle.build()
 
@@ -104,44 +91,29 @@ def _claim(bundle: _TradeExporter, lane: int, seq: int) -> None:
         bundle.add_storage_value(CONTRACT, "paidTo", agreement_id, share.member)
 
 
-def _acknowledgement(bundle: _TradeExporter, session: Session, row: Any) -> bool:
+def _acknowledgement(context: Context, bundle: _TradeExporter, call: StoredCall) -> bool:
     """Add the buyer's signature that names this receipt: its request of the next position, or the
     voucher that closed the lane here.
 
     Whether there is one that a verifier would take.
     """
-    following = call_at(session, GATEWAY, row.agreement_id, row.lane, row.seq + 1)
-    voucher = _voucher(session, row.agreement_id, row.lane)
+    agreement_id = call.request.agreement_id
+    following = records.call_at(
+        context, AgreementSide.PROVIDER, agreement_id, call.lane, call.seq + 1
+    )
+    voucher = records.voucher_of(context, agreement_id, call.lane)
     if following is not None and (
         not bundle.buyer_end or bundle.is_dated(_receipt(following), bundle.end)
     ):
         bundle.add_next_request(following)
         return True
-    if (
-        voucher is not None
-        and voucher[0].seq == row.seq
-        and bundle.is_dated(voucher[0], bundle.buyer_end)
-    ):
-        bundle.add_member_statement(*voucher)
-        return True
-    return False
+    return voucher is not None and bundle.add_voucher(voucher, call)
 
 
-def _voucher(session: Session, agreement_id: bytes, lane: int) -> tuple[Voucher, bytes] | None:
-    found = session.execute(
-        sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)
-    ).one_or_none()
-    return (
-        None if found is None else (Voucher.from_json(json.loads(found.voucher)), found.signature)
-    )
-
-
-def _request(row: Any) -> UsageRequest:
-    return UsageRequest.from_json(json.loads(row.request))
-
-
-def _receipt(row: Any) -> UsageReceipt:
-    return UsageReceipt.from_json(json.loads(row.receipt))
+def _receipt(call: StoredCall) -> UsageReceipt:
+    """The receipt of a gateway's call, which always has one."""
+    assert call.receipt is not None
+    return call.receipt
 
 
 def _provided(context: Context, agreement_id: bytes) -> SignedAgreement:
@@ -194,25 +166,32 @@ class _TradeExporter(Exporter):
         """
         return not end or self.is_anchored(statement, end)
 
-    def add_call(self, row: Any) -> None:
+    def add_call(self, call: StoredCall) -> None:
         """Add a call: request, receipt with its log entry, and the void if there is one."""
-        receipt = _receipt(row)
-        self.add_member_statement(_request(row), row.request_signature, named_by=receipt)
-        self._receipt(row)
-        if row.void is not None:
-            self.add_member_statement(
-                ReceiptVoid.from_json(json.loads(row.void)), row.void_signature
-            )
+        self.add_member_statement(call.request, call.request_signature, named_by=_receipt(call))
+        self._add_receipt(call)
+        if call.void is not None:
+            self.add_member_statement(call.void, call.void_signature)
 
-    def add_next_request(self, row: Any) -> None:
+    def add_next_request(self, call: StoredCall) -> None:
         """Add the next position's request, for what it acknowledges; its receipt only where that
         has to date it.
         """
-        self.add_member_statement(_request(row), row.request_signature, named_by=_receipt(row))
+        self.add_member_statement(call.request, call.request_signature, named_by=_receipt(call))
         if self.buyer_end:
-            self._receipt(row)
+            self._add_receipt(call)
 
-    def _receipt(self, row: Any) -> None:
-        receipt = _receipt(row)
-        self.add_member_statement(receipt, row.receipt_signature)
+    def add_voucher(self, signed: ClosingVoucher, call: StoredCall) -> bool:
+        """Add the voucher that closed the lane at a call; returns whether there is one that a
+        verifier would take.
+        """
+        voucher = signed.voucher
+        if voucher.seq != call.seq or not self.is_dated(voucher, self.buyer_end):
+            return False
+        self.add_member_statement(voucher, signed.signature)
+        return True
+
+    def _add_receipt(self, call: StoredCall) -> None:
+        receipt = _receipt(call)
+        self.add_member_statement(receipt, call.receipt_signature)
         self.add_log_entry(receipt)

@@ -14,7 +14,6 @@ that a restart repeats nothing.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -35,18 +34,17 @@ from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.activity import Activity
 from exchange.metering.model import SignedAcknowledgement
+from exchange.settlement.claims_report import ClaimsReport, claims_at_risk, count_of
 from exchange.settlement.model import ClaimCall
 from exchange.settlement.rules import (
     ClaimPolicy,
     ClaimReason,
     ClaimStatus,
     LaneBalance,
-    at_risk,
     closing_window,
     decide_claim,
 )
 from exchange.settlement.service import claim_calls, queue_claims
-from registry.pages import Page, PageRequest, page_by_id
 
 log = logging.getLogger("qiaolian.claims")
 
@@ -62,10 +60,6 @@ MAX_RETRY_SECONDS = 600
 """A claim that the chain refused is repeated after ``RETRY_SECONDS``, then after twice as long each
 time, up to this.
 """
-UNCHECKED_SECONDS = 30
-"""Agreements that could not be checked for this long raise an alarm."""
-OUTBOX_SECONDS = 15
-"""An outbox worker that has not reported for this long is not running."""
 
 
 @dataclass
@@ -107,38 +101,6 @@ class _ClaimSnapshot:
     claimed: dict[int, LaneRecord]
 
 
-@dataclass(frozen=True)
-class ClaimsReport:
-    """The claims of this node as of its last round."""
-
-    statuses: tuple[ClaimStatus, ...] = ()
-    """Of the agreements that are not closed."""
-    lost: int = 0
-    """Fen delivered and not claimed under agreements that closed, as checked since the start."""
-    checked_at: int | None = None
-    """Unix seconds of the last completed round."""
-    outbox_seen_at: float | None = None
-    failure: str = ""
-    """Code with which the last round failed."""
-
-    @property
-    def unclaimed(self) -> int:
-        """Fen acknowledged and not on the chain."""
-        return sum(status.unclaimed for status in self.statuses)
-
-    @property
-    def seconds_left(self) -> int | None:
-        """Until the first window with unclaimed money ends, as of the last check; else None."""
-        return min(
-            (status.window.left for status in self.statuses if status.window and status.unclaimed),
-            default=None,
-        )
-
-    def at_risk(self, now: int) -> list[ClaimStatus]:
-        """The agreements whose money may be lost unless someone acts."""
-        return [status for status in self.statuses if at_risk(status, now)]
-
-
 class ClaimMonitor:
     """Claims for one node. One thread at a time calls ``round``; the rest is thread-safe."""
 
@@ -175,45 +137,10 @@ class ClaimMonitor:
         return self._report
 
     def require(self) -> None:
-        """Nothing owed to this organisation is at risk.
-
-        Raises:
-            Unavailable: ``claims_at_risk``, ``claims_unchecked``, ``claims_outbox_stopped``; the
-                sentence gives the fen and until when.
+        """Nothing owed to this organisation is at risk; raises what ``ClaimsReport.require``
+        raises.
         """
-        now, report = self._context.now(), self._report
-        risky = report.at_risk(now)
-        if risky:
-            raise _claims_at_risk(risky, self._cause(report, now))
-        if (
-            report.unclaimed
-            and report.checked_at is not None
-            and now - report.checked_at > UNCHECKED_SECONDS
-        ):
-            raise Unavailable(
-                "claims_unchecked",
-                f"{report.unclaimed} fen are not claimed, and their agreements were last looked "
-                f"at {now - report.checked_at} s ago.",
-                hint=f"The last look failed with {report.failure or 'no answer'}: "
-                "check the chain nodes and the database.",
-            )
-        if report.statuses and not _outbox_runs(report, now):
-            raise Unavailable(
-                "claims_outbox_stopped",
-                f"The outbox does not run; {report.unclaimed} fen wait to be claimed under "
-                f"{_agreements(len(report.statuses))}.",
-                hint="Start it: qiaolian node outbox --config node.toml",
-            )
-
-    def _cause(self, report: ClaimsReport, now: int) -> str:
-        if not _outbox_runs(report, now):
-            return "The outbox does not run: start qiaolian node outbox."
-        if report.failure:
-            return f"The last look failed with {report.failure}: check the chain nodes."
-        return (
-            "Check that the chain makes blocks and takes this node's transactions; qiaolian "
-            "money claims shows each agreement."
-        )
+        self._report.require(self._context.now())
 
     @property
     def has_work(self) -> bool:
@@ -440,46 +367,14 @@ class ClaimMonitor:
             (status.agreement_id, status.refusal): status for status in self._report.at_risk(now)
         }
         for status in (alarms[alarm] for alarm in alarms.keys() - self._alarmed):
-            error = _claims_at_risk([status], self._cause(self._report, now))
+            error = claims_at_risk([status], self._report.cause(now))
             log.warning("%s", error.sentence, extra={"code": error.code})
         ended = {agreement_id for agreement_id, _ in self._alarmed} - {
             agreement_id for agreement_id, _ in alarms
         }
         if ended:
-            log.info("the claims of %s are no longer at risk", _agreements(len(ended)))
+            log.info("the claims of %s are no longer at risk", count_of(len(ended)))
         self._alarmed = set(alarms)
-
-
-def owing(report: ClaimsReport, page: PageRequest) -> Page[ClaimStatus]:
-    """The agreements with money that is owed to this organisation and not claimed yet;
-    ``cursor_malformed``.
-    """
-    statuses = [status for status in report.statuses if status.unclaimed]
-    return page_by_id(statuses, lambda status: status.agreement_id, page)
-
-
-def _claims_at_risk(risky: Sequence[ClaimStatus], hint: str) -> Unavailable:
-    fen = sum(status.unclaimed for status in risky)
-    sentence = f"{fen} fen under {_agreements(len(risky))} are acknowledged and not claimed"
-    windows = [status.window for status in risky if status.window is not None]
-    if windows:
-        first = min(windows, key=lambda window: window.left)
-        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(first.ends_at))
-        sentence += (
-            f"; they can be lost after {until}, in {first.blocks} blocks and {first.seconds} s"
-        )
-    refusals = sorted({status.refusal for status in risky if status.refusal})
-    if refusals:
-        sentence += f"; the chain refused the claim ({', '.join(refusals)})"
-    return Unavailable("claims_at_risk", sentence + ".", hint=hint)
-
-
-def _agreements(count: int) -> str:
-    return "1 agreement" if count == 1 else f"{count} agreements"
-
-
-def _outbox_runs(report: ClaimsReport, now: int) -> bool:
-    return report.outbox_seen_at is not None and now - report.outbox_seen_at <= OUTBOX_SECONDS
 
 
 def _pending(session: Session) -> set[bytes]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from federated.errors import BadInput, PeerFault
+from federated.errors import BadInput, NotFound, PeerFault
 from federated.horizontal.budget import Budget
 from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.privacy import DELTA, epsilon
@@ -166,7 +166,7 @@ async def _final(session: Session, peer: str) -> bytes | None:
 def _charge(session: Session, plan: TrainingPlan) -> bytes:
     path = session.settings.get("budget")
     if path is None:
-        raise BadInput(
+        raise NotFound(
             "budget_missing",
             "A private training needs this party's privacy ledger.",
             hint="Name it in the party's settings: budget.",

@@ -351,7 +351,7 @@ def _require_usable(config: PartyConfig, job: Job) -> None:
     unknown = [name for name in job.parties if name != config.name and name not in config.peers]
     if unknown:
         hint = "Name it under peers in the party's configuration, or correct the specification."
-        raise BadInput(
+        raise NotFound(
             "peer_unknown",
             f"The peer {unknown[0]} is not configured, so the job cannot run here.",
             hint=hint,

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chain.core.errors import BadInput
+from chain.core.errors import BadInput, NotFound
 from chain.statements.members import ApprovalWithdrawal, KeyPurpose
 from nodes.cli.command_group import KEY_OPTIONS, PAGE, Command, CommandGroup, arg, read, read_pages
 from nodes.cli.output import Columns, when
@@ -182,7 +182,7 @@ def _key(arguments: argparse.Namespace) -> Any:
     if arguments.public is not None:
         return read_json(arguments.public, "key's public record")
     if arguments.admission is None or arguments.purpose is None:
-        raise BadInput(
+        raise NotFound(
             "key_missing",
             "Which key is to be added?",
             hint="Give --public FILE, or --admission FILE with --purpose.",
@@ -190,7 +190,7 @@ def _key(arguments: argparse.Namespace) -> Any:
     wanted = KeyPurpose[arguments.purpose.upper()]
     keys = [key for key in _admission(arguments.admission)["keys"] if key.get("purpose") == wanted]
     if len(keys) != 1:
-        raise BadInput(
+        raise NotFound(
             "key_missing", f"{arguments.admission.name} holds no key for {arguments.purpose}."
         )
     return keys[0]

@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from chain.core.errors import Conflict, Unavailable
+from chain.core.errors import Conflict, NotFound, Unavailable
 from chain.statements.members import KeyPurpose
 from nodes.cli.command_group import Command, CommandGroup, arg, read
 from nodes.cli.governance import proposed
@@ -195,7 +195,7 @@ def _row(session: CommandSession, fingerprint: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = session.client.get("/v1/node/keys")["keys"]
     found = next((row for row in rows if row["fingerprint"] == fingerprint), None)
     if found is None:
-        raise Conflict(
+        raise NotFound(
             "key_missing",
             "The node does not see this key in its key store.",
             hint="Is --node the directory of the node that runs?",

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from chain.core.errors import BadInput, Conflict, QiaolianError, Unavailable
+from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unauthorised, Unavailable
 from chain.core.printable import printable
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.eip712 import Statement
@@ -245,7 +245,7 @@ class CommandSession:
             return None
         if self._arguments.token_file is not None:
             return read_passphrase(
-                self._arguments.token_file, code="token_missing", what="access token"
+                self._arguments.token_file, code="token_file_unreadable", what="access token"
             )
         if os.environ.get(TOKEN_VARIABLE):
             return os.environ[TOKEN_VARIABLE]
@@ -258,7 +258,7 @@ class CommandSession:
                 return str(read_json(handout, "handout")[wanted])
         if getattr(self._arguments, "stranger", False):
             return None
-        raise BadInput(
+        raise Unauthorised(
             "token_missing",
             f"This needs the access token of the role {wanted}.",
             hint=f"Give --token-file FILE, or set {TOKEN_VARIABLE}.",
@@ -483,7 +483,7 @@ def require_passphrase(path: Path) -> str | None:
     ``key_missing``, ``key_passphrase_missing``.
     """
     if not path.is_file():
-        raise BadInput("key_missing", f"There is no key file at {path}.")
+        raise NotFound("key_missing", f"There is no key file at {path}.")
     if passphrase_file(path).is_file():
         return None
     if not sys.stdin.isatty():

@@ -168,7 +168,7 @@ def source_of(context: Context, name: str) -> Source:
     configured = context.services.find(ConfiguredSources)
     sources: Mapping[str, Source] = {} if configured is None else configured.by_name
     if name not in sources:
-        raise NotFound(
+        raise BadInput(
             "source_missing",
             f"The node has no source named {name}.",
             hint="Add it to the configuration.",

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.crypto import recover
-from chain.core.errors import BadInput, Conflict, Forbidden
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ethereum.proved_records import member_record
 from chain.statements.commitment import commit, opens
 from chain.statements.members import KeyPurpose, SubjectKeyCertificate
@@ -107,7 +107,7 @@ def require_dispute_key(context: Context, key: str, subject: str) -> None:
     with context.database.read() as session:
         found = certified_identity(session, key)
     if found is None or found.identity.get("code") != subject:
-        raise Forbidden(
+        raise NotFound(
             "subject_key_unknown",
             "The key is not certified for this subject.",
             hint="Show its certificate first.",

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.crypto import recover
-from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.core.errors import Conflict, Forbidden, NotFound
 from chain.ethereum.proved_records import step_record
 from chain.ethereum.records import DealRecord
 from chain.outbox import next_attempt, refused
@@ -186,7 +186,7 @@ def receive_step(context: Context, caller: str, deal_id: bytes, signed: SignedSt
         if signed.salt is None or not opens(
             statement.content, salt=signed.salt, domain=STEP_DOMAIN, record=signed.record
         ):
-            raise BadInput("record_differs", "What the step states is not what it commits to.")
+            raise Conflict("record_differs", "What the step states is not what it commits to.")
         require_record(terms, step, deal.require_disclosed().content, signed.record)
     context.database.write(lambda session: _store_step(session, step, signed))
 

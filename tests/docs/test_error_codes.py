@@ -14,6 +14,7 @@ from typing import get_args
 import pytest
 
 import contracts
+from chain.core import errors
 from chain.core.error_codes import PACKAGES, error_classes, error_code, error_codes, problem_type
 from chain.core.errors import Forbidden, NotFound
 from chain.ethereum.ledger.abi import snake_case
@@ -76,6 +77,34 @@ def test_every_literal_code_is_registered() -> None:
 
 def test_every_code_is_registered_under_each_class_it_is_raised_as() -> None:
     assert of_other_class(sites()) == []
+
+
+_ONE_FAULT_OF_TWO = {
+    "chain_bad_answer": "decoding does not know which chain node answered",
+    "members_wrong": "of this party's own plan, or of a peer's",
+    "too_few_members": "of this party's own plan, or of a peer's",
+}
+"""Codes that one class lays on the caller and the other on a peer or chain node."""
+
+
+def test_a_code_is_raised_as_one_class() -> None:
+    """A caller that knows the code knows the status. Contracts and the verifier have their own."""
+    several = {
+        code
+        for code, entry in error_codes().items()
+        if len([found for found in entry.classes if found.name not in _OF_PROOFS]) > 1
+    }
+    assert several == set(_ONE_FAULT_OF_TWO)
+
+
+_OF_PROOFS = {
+    "Reverted",
+    *(
+        name
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, errors.VerificationError)
+    ),
+}
 
 
 def test_every_contract_error_is_registered() -> None:

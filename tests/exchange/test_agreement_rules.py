@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chain.core.errors import BadInput, Conflict
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from chain.statements.trade import MeteredUnit, Share
-from exchange.agreements import rules
+from exchange.agreements import rules, stages
 from exchange.agreements.model import (
     ENDED,
     MAX_FEN,
@@ -52,18 +52,18 @@ offers = st.builds(
 
 
 def test_every_state_has_its_row_and_only_closed_is_without_a_way_on() -> None:
-    assert set(rules.NEXT) == set(AgreementStage)
-    assert [state for state in AgreementStage if not rules.NEXT[state]] == [AgreementStage.CLOSED]
+    assert set(stages.NEXT) == set(AgreementStage)
+    assert [state for state in AgreementStage if not stages.NEXT[state]] == [AgreementStage.CLOSED]
 
 
 def test_every_pending_proposal_can_end_and_what_ended_opens_by_the_chain_alone() -> None:
     for state in PENDING:
-        assert set(ENDED) | {AgreementStage.OPEN} <= rules.NEXT[state]
+        assert set(ENDED) | {AgreementStage.OPEN} <= stages.NEXT[state]
     for state in ENDED:
-        assert AgreementStage.OPEN in rules.NEXT[state]
-        assert not rules.NEXT[state] & set(PENDING), "no proposal begins again"
+        assert AgreementStage.OPEN in stages.NEXT[state]
+        assert not stages.NEXT[state] & set(PENDING), "no proposal begins again"
     for state in BY_CHAIN:
-        assert rules.NEXT[state] <= set(BY_CHAIN), (
+        assert stages.NEXT[state] <= set(BY_CHAIN), (
             "what the chain has opened is nobody's to fail or withdraw"
         )
 
@@ -86,7 +86,7 @@ def test_a_proposal_ends_only_where_the_chain_cannot_open_it_or_refused_it(
     chain_time: int,
     refusal: tuple[str, int] | None,
 ) -> None:
-    end = rules.end_of(
+    end = stages.end_of(
         state,
         side,
         open_before=open_before,
@@ -99,7 +99,7 @@ def test_a_proposal_ends_only_where_the_chain_cannot_open_it_or_refused_it(
         told = side is AgreementSide.BUYER and refusal is not None and refusal[1] <= height
         assert state not in PENDING or opened_at or (chain_time <= open_before and not told)
         return
-    assert rules.may_follow(state, end.state)
+    assert stages.may_follow(state, end.state)
     assert not opened_at
     if end.state is AgreementStage.FAILED:
         assert (side, end.reason) == (AgreementSide.BUYER, "not_enough_free")
@@ -110,10 +110,10 @@ def test_a_proposal_ends_only_where_the_chain_cannot_open_it_or_refused_it(
 @pytest.mark.parametrize("state", AgreementStage)
 def test_only_a_pending_proposal_is_sent_or_withdrawn(state: AgreementStage) -> None:
     if state in PENDING:
-        rules.require_pending(state, None)
+        stages.require_pending(state, None)
         return
     with pytest.raises(Conflict) as refused:
-        rules.require_pending(state, "code")
+        stages.require_pending(state, "code")
     assert refused.value.code == ("proposal_ended" if state in ENDED else "agreement_open")
 
 
@@ -204,6 +204,6 @@ def test_a_reported_reason_is_a_code_or_nothing_is_recorded() -> None:
         (AgreementStage.FAILED, "x" * 65),
     ):
         with pytest.raises(BadInput) as refused:
-            rules.reported_end(state, reason)
+            stages.reported_end(state, reason)
         assert refused.value.code == "end_malformed"
-    assert rules.reported_end(AgreementStage.FAILED, "not_enough_free").reason == "not_enough_free"
+    assert stages.reported_end(AgreementStage.FAILED, "not_enough_free").reason == "not_enough_free"

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from exchange.metering.api import MAX_BATCH_CALLS
 from exchange.metering.gateway import Gateway
+from exchange.metering.schemas import MAX_BATCH_CALLS
 from tests.exchange.conftest import Market
 
 

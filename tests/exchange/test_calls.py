@@ -438,7 +438,7 @@ def _altered(edit: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
 @pytest.mark.parametrize(
     ("edit", "code"),
     [
-        (lambda answer: answer["receipt"].update(amount="500"), "wrong_signer"),
+        (lambda answer: answer["receipt"].update(amount="500"), "answer_wrong_signer"),
         (lambda answer: answer["content"]["record"].update(seniority=99), "response_differs"),
         (lambda answer: answer.update(signature="0x" + "11" * 65), "signature_malformed"),
         (lambda answer: answer.update(salt=answer["salt"][:-2]), "answer_malformed"),

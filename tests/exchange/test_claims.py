@@ -27,7 +27,8 @@ from exchange.metering import service as metering
 from exchange.metering.activity import Activity
 from exchange.metering.model import AcknowledgedAmount
 from exchange.reconciliation import service as reconciliation
-from exchange.settlement import claims
+from exchange.reconciliation.model import AgreementMoney
+from exchange.settlement import claims_report
 from exchange.settlement import service as settlement
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import (
@@ -194,7 +195,7 @@ def close(market: Market, agreement_id: bytes) -> AgreementRecord:
     return on_chain(market, agreement_id)
 
 
-def reconciled(market: Market, agreement_id: bytes) -> dict[str, Any]:
+def reconciled(market: Market, agreement_id: bytes) -> AgreementMoney:
     """What the supervisor's report says of an agreement's money, once the supervisor has taken the
     chain's events.
     """
@@ -202,12 +203,10 @@ def reconciled(market: Market, agreement_id: bytes) -> dict[str, Any]:
     report = market.run(
         reconciliation.report(market.supervisor.context, PageRequest(200), state="closed")
     )
-    (found,) = [
-        row for row in report["agreements"] if row["agreementId"] == "0x" + agreement_id.hex()
-    ]
-    assert report["lost"] == str(sum(int(row["money"]["lost"]) for row in report["agreements"]))
-    money: dict[str, Any] = found["money"]
-    return money
+    (found,) = [row for row in report.agreements if row.agreement_id == agreement_id]
+    assert report.lost == sum(row.money.lost for row in report.agreements if row.money)
+    assert found.money is not None
+    return found.money
 
 
 def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(
@@ -224,10 +223,10 @@ def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(
     assert (state.paid, state.refunded) == (1_050, 950)
     money = reconciled(market, agreement_id)
     names = ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
-    assert [money[name] for name in names] == ["1050", "1050", "1050", "1050", "0", "0"]
-    assert [(part["basisPoints"], part["due"], part["paid"]) for part in money["parts"]] == [
-        (9000, "945", "945"),
-        (1000, "105", "105"),
+    assert [getattr(money, name) for name in names] == [1050, 1050, 1050, 1050, 0, 0]
+    assert [(part.basis_points, part.due, part.paid) for part in money.parts] == [
+        (9000, 945, 945),
+        (1000, 105, 105),
     ]
 
 
@@ -439,7 +438,7 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(
         found = wait_until(lambda: alarm(monitor, "claims_at_risk"))
         for part in ("50 fen under 1 agreement are", "UTC", "not_member_key"):
             assert part in found.sentence
-        listed = claims.owing(monitor.report, PageRequest(200)).rows
+        listed = claims_report.owing(monitor.report, PageRequest(200)).rows
         (shown,) = [status for status in listed if status.agreement_id == agreement_id]
         assert (shown.refusal, shown.reason) == ("not_member_key", "closing")
         assert at_risk(shown, market.department.context.now())
@@ -493,9 +492,9 @@ def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(
     monitor = ClaimMonitor(context, NEVER)
     monitor.round()
     monkeypatch.setattr(context.view, "stale_seconds", -1.0)
-    with later(market, 2 * claims.UNCHECKED_SECONDS), pytest.raises(Unavailable):
+    with later(market, 2 * claims_report.UNCHECKED_SECONDS), pytest.raises(Unavailable):
         monitor.round()
-    with later(market, 2 * claims.UNCHECKED_SECONDS):
+    with later(market, 2 * claims_report.UNCHECKED_SECONDS):
         found = alarm(monitor)
     assert found is not None
     assert found.code == "claims_unchecked"
@@ -513,4 +512,4 @@ def test_what_was_lost_when_an_agreement_closed_is_counted(market: Market, grant
     assert claim_operations(market, agreement_id) == []
     money = reconciled(market, agreement_id)
     names = ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
-    assert [money[name] for name in names] == ["100", "50", "0", "0", "0", "100"]
+    assert [getattr(money, name) for name in names] == [100, 50, 0, 0, 0, 100]

@@ -192,12 +192,15 @@ def test_an_answer_that_halts_the_lane_names_the_key_and_is_told_again(
             market.call(agreement_id, key="halts")
     finally:
         market.bank.peers.altered = None
-    assert (halted.value.code, halted.value.context["idempotencyKey"]) == ("wrong_signer", "halts")
+    assert (halted.value.code, halted.value.context["idempotencyKey"]) == (
+        "answer_wrong_signer",
+        "halts",
+    )
     for again in (fetch, withdraw):
         with pytest.raises(Conflict) as caught:
             again(market, "halts")
         assert (caught.value.code, caught.value.context["idempotencyKey"]) == (
-            "wrong_signer",
+            "answer_wrong_signer",
             "halts",
         )
 
@@ -237,8 +240,8 @@ def test_a_call_whose_client_went_away_is_found_in_the_list(
 
     market.run(cancelled())
     (listed,) = metering.calls(market.bank.context, PageRequest(), agreement_id=agreement_id).rows
-    assert listed["outcome"] == "served"
-    assert fetch(market, listed["idempotencyKey"]).content is not None
+    assert listed.status == "served"
+    assert fetch(market, listed.key).content is not None
 
 
 @pytest.mark.parametrize("again", ["fetched", "withdrawn", "next"])
@@ -252,7 +255,7 @@ def test_a_restart_leaves_an_unanswered_request_to_its_caller(
     (listed,) = metering.calls(
         market.bank.context, PageRequest(), agreement_id=agreement_id, outcome="outstanding"
     ).rows
-    assert listed["idempotencyKey"] == key
+    assert listed.key == key
     if again == "fetched":
         assert (fetch(market, key).status, billed(market, agreement_id)) == (CallStatus.SERVED, 50)
     elif again == "withdrawn":

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.store import BUYER, GATEWAY
 from exchange.reconciliation import service as reconciliation
+from exchange.reconciliation.api import AgreementComparison, ReconciliationReport
 from exchange.reconciliation.model import Comparison, LaneCount
 from exchange.reconciliation.rules import compare, read
 from exchange.settlement.store import ClaimedLaneRow
@@ -166,9 +166,8 @@ def agreement_id(market: Market) -> bytes:
 
 def report(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """The supervisor's report, and in it the agreement's part."""
-    whole: dict[str, Any] = market.run(
-        reconciliation.report(market.supervisor.context, PageRequest(200))
-    )
+    found = market.run(reconciliation.report(market.supervisor.context, PageRequest(200)))
+    whole = ReconciliationReport.of(found).model_dump()
     part = next(
         agreement
         for agreement in whole["agreements"]
@@ -281,7 +280,7 @@ def test_counts_are_for_the_parties_and_supervisors(market: Market, agreement_id
     assert (
         reconciliation.counters(
             market.department.context, agreement_id, market.bank.member, supervisor=False
-        )["side"]
+        ).side
         == "provider"
     )
 
@@ -308,10 +307,9 @@ def test_an_answer_in_transit_is_a_gap_of_one_position_until_it_arrives(
 
 def counters(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """What the provider's node truly tells of an agreement's lanes, to be edited."""
-    told_: dict[str, Any] = reconciliation.counters(
+    return reconciliation.counters(
         market.department.context, agreement_id, market.supervisor.member, supervisor=True
-    )["lanes"]
-    return told_
+    ).lanes_json()
 
 
 @pytest.fixture
@@ -436,7 +434,7 @@ def test_whatever_a_node_answers_is_read_without_an_error(
     agreement = agreements.load(context, agreement_id).agreement
     counts, found = read("provider", agreement, lanes, context.domain("TradeSettlement"))
     compared = compare(agreement_id, counts, {}, {}, found)
-    assert json.dumps([finding.to_json() for finding in compared.findings])
+    assert AgreementComparison.of(compared).model_dump_json()
     assert set(counts) <= set(range(agreement.lanes))
 
 
@@ -556,4 +554,4 @@ def test_a_request_that_never_reached_the_provider_leaves_both_in_agreement(
         market.bank.peers.broken = False
     found = market.run(reconciliation.reconcile(market.supervisor.context, twin_id))
     assert found.agree, found.findings
-    assert sum(told["buyer"]["outstanding"] for told in found.lanes.values()) == 1
+    assert sum(lane.buyer.outstanding for lane in found.lanes.values() if lane.buyer) == 1

@@ -22,10 +22,11 @@ from exchange.agreements import service as agreements
 from exchange.closing import notice, totals
 from exchange.closing import service as closing
 from exchange.metering import buyer as buyer_side
-from exchange.metering import recovery
+from exchange.metering import peers, recovery
 from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallStatus
-from exchange.metering.store import BUYER, GATEWAY, UnrecoveredAgreementRow
+from exchange.metering.recovery_store import UnrecoveredAgreementRow
+from exchange.metering.store import BUYER, GATEWAY
 from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import bundles
@@ -181,7 +182,7 @@ def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(
 def test_a_history_of_several_pages_comes_back_whole(
     market: Market, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "MAX_POSITIONS", 2)
+    monkeypatch.setattr(peers, "MAX_POSITIONS", 2)
     old = backup("bank")
     for number in range(4):
         market.call(agreement_id, number)
@@ -427,17 +428,17 @@ FORGERIES = [
     ),
     pytest.param(
         lambda m, p: p[0]["request"].update(signature=p[1]["request"]["signature"]),
-        "wrong_signer",
+        "answer_wrong_signer",
         id="a request nobody signed",
     ),
     pytest.param(
         lambda m, p: edited(m, p[0], "request", UsageRequest, m.operator),
-        "wrong_signer",
+        "answer_wrong_signer",
         id="a request of another's",
     ),
     pytest.param(
         lambda m, p: edited(m, p[0], "receipt", UsageReceipt, m.bank),
-        "wrong_signer",
+        "answer_wrong_signer",
         id="a receipt of the buyer's own",
     ),
     pytest.param(
@@ -665,7 +666,7 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
             if "buyerSignature" in answer
             else answer
         )
-        assert recover(market, node, agreement_id).refusal.code == "wrong_signer"
+        assert recover(market, node, agreement_id).refusal.code == "answer_wrong_signer"
         market.department.peers.altered = None
         assert recover(market, node, agreement_id).refusal is None
         assert (

@@ -61,8 +61,8 @@ def test_identifiers_of_one_length_keep_their_bytes(tmp_path: Path) -> None:
         ("code,y\n1,2\n", "column_unknown"),
         ("code,x,x\n1,2,3\n", "column_unknown"),
         ("id,x\n1,2\n", "column_unknown"),
-        ("code,x\n1,2,3\n", "source_unreadable"),
-        ("", "source_unreadable"),
+        ("code,x\n1,2,3\n", "source_malformed"),
+        ("", "source_malformed"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, text: str, code: str) -> None:
@@ -82,7 +82,7 @@ def test_missing_files_doubled_columns_and_files_of_another_form(tmp_path: Path)
     assert (missing.value.code, doubled.value.code, other.value.code) == (
         "source_missing",
         "column_doubled",
-        "source_unreadable",
+        "source_malformed",
     )
 
 
@@ -228,5 +228,5 @@ def test_a_parquet_file_with_cells_that_arrow_cannot_convert_is_refused_with_a_c
     with pytest.raises(BadInput, check=lambda error: error.code == "column_malformed"):
         read(path, key="code", columns=["x"])
     parquet.write_table(pa.table({"code": pa.array([b"\xff\xfe"]), "x": [1]}), path)
-    with pytest.raises(BadInput, check=lambda error: error.code == "source_unreadable"):
+    with pytest.raises(BadInput, check=lambda error: error.code == "source_malformed"):
         read(path, key="code", columns=["x"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from federated.channel import FRAME_LIMIT
-from federated.errors import BadInput, PeerFault
+from federated.errors import BadInput, NotFound, PeerFault
 from federated.transport import (
     TlsWire,
     connect,
@@ -196,6 +196,6 @@ def test_certificates_that_are_none(pem: bytes) -> None:
 def test_keys_are_private_files(homes: dict[str, Path]) -> None:
     assert (homes["bank"] / "key.pem").stat().st_mode & 0o777 == 0o600
     (homes["bank"] / "key.pem").write_bytes(b"broken")
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(NotFound) as caught:
         tls_context(homes["bank"], [], server=True)
     assert caught.value.code == "key_missing"

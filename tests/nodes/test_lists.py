@@ -284,7 +284,7 @@ LISTS = {
     "calls": List(
         metering.calls,
         BuyerCallRow,
-        lambda row: (row["agreementId"], row["lane"], row["seq"]),
+        lambda row: (row.agreement_id, row.lane, row.seq),
         lambda number: {
             "agreement_id": hashed(number % 2),
             "lane": number % 3,

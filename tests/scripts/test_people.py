@@ -1245,7 +1245,10 @@ def test_who_has_no_token_or_the_wrong_one_is_refused(
     clerk = tmp_path / "token"
     clerk.write_text(handout["officer"] + "\n")
     assert said(*words, "--token-file", str(clerk)).code == 0
-    assert code_of(*words, "--token-file", str(tmp_path / "none")) == (2, "token_missing")
+    assert code_of(*words, "--token-file", str(tmp_path / "none")) == (
+        2,
+        "token_file_unreadable",
+    )
 
 
 def test_a_node_that_is_down_or_not_trusted_is_reported(

@@ -1,0 +1,56 @@
+"""Stored calls as values, for bundles, reports, reconciliation and recovery."""
+
+from __future__ import annotations
+
+from chain.context import Context
+from exchange.agreements.model import AgreementSide
+from exchange.metering import store
+from exchange.metering.model import ClosingVoucher, LaneRecords, StoredCall
+from exchange.metering.store import calls_table, stored_call
+
+
+def call_at(
+    context: Context, side: AgreementSide, agreement_id: bytes, lane: int, seq: int
+) -> StoredCall | None:
+    """The call at one position, as this node stored it on its side of the agreement."""
+    with context.database.read() as session:
+        row = store.call_at(session, calls_table(side), agreement_id, lane, seq)
+    return None if row is None else stored_call(row)
+
+
+def lane_calls(
+    context: Context,
+    side: AgreementSide,
+    agreement_id: bytes,
+    lane: int,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[StoredCall]:
+    """The completed calls of a lane after a position, in order."""
+    with context.database.read() as session:
+        return store.lane_calls(
+            session, calls_table(side), agreement_id, lane, after=after, limit=limit
+        )
+
+
+def voucher_of(context: Context, agreement_id: bytes, lane: int) -> ClosingVoucher | None:
+    """A lane's closing voucher."""
+    with context.database.read() as session:
+        return store.voucher_of(session, agreement_id, lane)
+
+
+def lanes(context: Context, side: AgreementSide, agreement_id: bytes) -> dict[int, LaneRecords]:
+    """What this node has stored of each used lane of an agreement."""
+    table = calls_table(side)
+    with context.database.read() as session:
+        found = {}
+        counts = store.status_counts(session, table, agreement_id)
+        vouchers = store.vouchers(session, agreement_id)
+        for lane, row in store.last_calls(session, table, agreement_id).items():
+            last, previous = stored_call(row), None
+            if last.outstanding:
+                before = store.call_at(session, table, agreement_id, lane, last.seq - 1)
+                previous = None if before is None else stored_call(before)
+            found[lane] = LaneRecords(last, previous, counts[lane], vouchers.get(lane))
+    return found
