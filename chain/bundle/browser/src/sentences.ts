@@ -13,6 +13,11 @@ export function say(key: keyof typeof TEXTS, values: Record<string, Value> = {})
   return { key, values };
 }
 
+/** Parts with commas between them. */
+export function list(parts: Sentence[]): Sentence[] {
+  return parts.flatMap((part, at) => (at ? [say("comma"), part] : [part]));
+}
+
 /** A moment in a sentence. */
 export function time(seconds: number | bigint): Sentence {
   return say("time", { time: utc(seconds) });
@@ -214,6 +219,14 @@ const TEXTS = {
   },
   columns: { en: ", columns {names}", zh: "，列 {names}" },
   none: { en: "", zh: "" },
+  comma: { en: ", ", zh: "、" },
+  view: { en: "view", zh: "查看" },
+  export: { en: "export", zh: "导出" },
+  use: { en: "use", zh: "使用" },
+  copy: { en: "copy", zh: "复制" },
+  train: { en: "train", zh: "训练" },
+  compute: { en: "compute", zh: "计算" },
+  noReason: { en: "none", zh: "无" },
   scopeClosed: {
     en:
       "The scope is committed to and not opened in this bundle: " +

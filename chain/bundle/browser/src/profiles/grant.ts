@@ -6,7 +6,7 @@ import type { Json, JsonObject } from "../json.ts";
 import { quoted } from "../printable.ts";
 import { grantRecord, type GrantRecord } from "../records.ts";
 import { inconsistent, require } from "../refusal.ts";
-import { say, time, type Sentence } from "../sentences.ts";
+import { list, say, time, type Sentence } from "../sentences.ts";
 import {
   AssetRecord,
   GrantDecision,
@@ -18,7 +18,7 @@ import {
 import { isSubject } from "./subject.ts";
 
 const SCOPE_DOMAIN = "qiaolian.scope.v1";
-const OPERATIONS = ["view", "export", "use", "copy", "train", "compute"];
+const OPERATIONS = ["view", "export", "use", "copy", "train", "compute"] as const;
 const MAX_COLUMNS = 256;
 const MAX_NAME = 256;
 
@@ -72,7 +72,7 @@ function requestSentence(claims: Claims, terms: Terms): Sentence {
   return say("grantAsked", {
     grantee: terms.grantee,
     owner: terms.owner,
-    operations: operations.join(", "),
+    operations: list(operations.map((operation) => say(operation))),
     purpose: terms.purpose,
     scene: terms.scene,
     uses: terms.maxUses,
@@ -151,7 +151,7 @@ function revocationSentences(
     "revocation_differs",
     "The chain took another revocation than the bundle's, as with another reason.",
   );
-  const reason = signed.values.reason || "none";
+  const reason = signed.values.reason || say("noReason");
   const anchor = claims.block(claims.inclusion(signed).anchoredAt);
   return [say("revoked", { owner, block, reason, anchor })];
 }
