@@ -237,6 +237,8 @@ class Console(_Strict):
     """For browsers that ask for no language."""
     session_idle_seconds: int = Field(default=1_800, ge=60, le=86_400)
     session_seconds: int = Field(default=43_200, ge=60, le=604_800)
+    two_persons: tuple[str, ...] = ()
+    """Actions that one person proposes and another confirms, such as ``grant.approve``."""
 
     @model_validator(mode="after")
     def _plain_on_loopback(self) -> Console:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict
@@ -21,9 +22,12 @@ from chain.core.errors import Forbidden, QiaolianError, Unauthorised
 from nodes.console.access import get_context, record
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act
+from nodes.console.approvals import service as approvals
 from nodes.console.submissions import service as submissions
 
 CSRF, FORM_KEY = "csrf", "form_key"
+PROPOSED = "proposed"
+"""Outcome of an act that waits for a second person."""
 
 
 class ConsoleForm(BaseModel):
@@ -56,17 +60,19 @@ async def check_csrf(request: Request) -> None:
 
 
 async def submit(
-    request: Request, visit: Visit, act: Act, work: Callable[[str], str]
+    request: Request, visit: Visit, act: Act, work: Callable[[str], str], *, action: str = ""
 ) -> RedirectResponse:
     """Record the act, do the work once, and redirect to where it leads.
 
     Args:
         work: takes the form's key, which services use as idempotency key; returns the path to go
             to. It runs in a thread.
+        action: a name such as ``grant.approve``. Where ``console.two_persons`` has it, the first
+            person's form is a proposal, and another person's form does the work.
 
     Raises:
-        QiaolianError: what the work raises, recorded as the act's outcome; and as
-            ``submissions.begin``.
+        QiaolianError: what the work raises, recorded as the act's outcome; Forbidden:
+            ``second_person_needed``; and as ``submissions.begin``.
     """
     context, form = get_context(request), await request.form()
     form_key = str(form.get(FORM_KEY, ""))
@@ -77,17 +83,45 @@ async def submit(
         before = submissions.begin(context, account, form_key, content)
         if before is not None:
             return before
-        record(request, visit, act)
         try:
-            location = work(form_key)
-        except QiaolianError as error:
-            record(request, visit, act, outcome=error.code)
+            location = _carry_out(request, visit, act, lambda: work(form_key), action)
+        except QiaolianError:
             submissions.cancel(context, account, form_key)
             raise
         submissions.finish(context, account, form_key, location)
         return location
 
     return see_other(await run_in_threadpool(run))
+
+
+def _carry_out(
+    request: Request, visit: Visit, act: Act, work: Callable[[], str], action: str
+) -> str:
+    """Record the act and do the work, or propose it where two persons are needed."""
+    context, settings = get_context(request), request.app.state.settings
+    proposed = None
+    if action and action in settings.two_persons:
+        proposed = approvals.find(context, action, act.subject)
+        page = _sending_page(request)
+        if not approvals.propose_or_confirm(
+            context, visit.account.id, action=action, subject=act.subject, page=page
+        ):
+            record(request, visit, act, outcome=PROPOSED)
+            return "/approvals"
+    record(request, visit, act)
+    try:
+        return work()
+    except QiaolianError as error:
+        record(request, visit, act, outcome=error.code)
+        if proposed is not None:
+            approvals.restore(context, proposed)
+        raise
+
+
+def _sending_page(request: Request) -> str:
+    """The page whose form this is, for the second person to open."""
+    sent_from = urlsplit(request.headers.get("referer", ""))
+    return local_path(sent_from.path + (f"?{sent_from.query}" if sent_from.query else ""))
 
 
 def see_other(path: str) -> RedirectResponse:

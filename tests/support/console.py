@@ -171,7 +171,13 @@ def running_console(
             "roles": [str(role.name).lower() for role in roles],
             "keys": {"passphrase_file": "passphrase"},
             "chain": {"rpc": [NOBODY_LISTENS], "finality": "unsealed-test"},
-            "console": {"plain_http": True, **settings},
+            "console": {
+                "plain_http": True,
+                **{
+                    name: list(value) if isinstance(value, tuple) else value
+                    for name, value in settings.items()
+                },
+            },
         },
         home=directory,
     )

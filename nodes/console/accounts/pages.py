@@ -281,7 +281,8 @@ async def set_roles(
         service.set_roles(get_context(request), account_id, form.roles)
         return f"/accounts/{account_id}"
 
-    return await submit(request, visit, Act(ActKind.CHANGE, "account", account_id), work)
+    act = Act(ActKind.CHANGE, "account", account_id)
+    return await submit(request, visit, act, work, action="account.roles")
 
 
 @router.post("/accounts/{account_id}/disable")
@@ -295,7 +296,8 @@ async def disable(
         service.disable(get_context(request), account_id)
         return f"/accounts/{account_id}"
 
-    return await submit(request, visit, Act(ActKind.CHANGE, "account", account_id), work)
+    act = Act(ActKind.CHANGE, "account", account_id)
+    return await submit(request, visit, act, work, action="account.disable")
 
 
 @router.post("/accounts/{account_id}/reset")

@@ -1,0 +1,1 @@
+"""Acts that two persons do together: one proposes, another confirms."""
