@@ -95,12 +95,14 @@ def _one_publication(context: Context, asset_id: bytes) -> Iterator[None]:
         running.discard(asset_id)
 
 
-def own_versions(context: Context, page: PageRequest) -> Page[PublicationProgress]:
-    """What this node has published or is publishing, by asset and version, with the rows committed
-    so far; ``cursor_malformed``.
+def own_versions(
+    context: Context, page: PageRequest, *, asset_id: bytes | None = None
+) -> Page[PublicationProgress]:
+    """What this node has published or is publishing, or the versions of one asset, by asset and
+    version, with the rows committed so far; ``cursor_malformed``.
     """
     with context.database.read() as session:
-        return store.versions_page(session, page)
+        return store.versions_page(session, page, asset_id=asset_id)
 
 
 def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record]) -> OwnVersion:

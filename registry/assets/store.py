@@ -166,10 +166,16 @@ def latest_published(session: Session, asset_id: bytes) -> OwnVersion | None:
     return None if row is None else _version(row)
 
 
-def versions_page(session: Session, page: PageRequest) -> Page[PublicationProgress]:
-    """Versions by asset and number, with the rows committed so far; ``cursor_malformed``."""
-    order = (OwnAsset.asset_id, OwnAsset.asset_version)
-    found = page_of(session, sa.select(OwnAsset), order, page, ascending=True)
+def versions_page(
+    session: Session, page: PageRequest, *, asset_id: bytes | None = None
+) -> Page[PublicationProgress]:
+    """Versions of all assets or of one, by asset and number, with the rows committed so far;
+    ``cursor_malformed``.
+    """
+    query, order = sa.select(OwnAsset), (OwnAsset.asset_id, OwnAsset.asset_version)
+    if asset_id is not None:
+        query = query.where(OwnAsset.asset_id == asset_id)
+    found = page_of(session, query, order, page, ascending=True)
     return found.map(lambda row: _progress(session, _version(row)))
 
 

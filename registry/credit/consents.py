@@ -22,8 +22,9 @@ from chain.statements.credit import (
 )
 from registry.credit import store
 from registry.credit.calls import send_call
-from registry.credit.model import CheckedPackage, ConsentPackage, ConsentStatus
+from registry.credit.model import CheckedPackage, ConsentPackage, ConsentStatus, HeldConsent
 from registry.credit.rules import check_package, consent_records, require_certified
+from registry.pages import Page, PageRequest
 
 MAX_QUEUED = 2_000
 """Relayed consents that may be queued, besides the node's own calls: a few seconds of blocks."""
@@ -90,6 +91,21 @@ def store_consent(context: Context, package: ConsentPackage) -> bytes:
         raise Forbidden("consent_other_bank", "The consent was given to another bank.")
     context.database.write(lambda session: store.save_consent(session, checked.consent_id, package))
     return checked.consent_id
+
+
+def held(context: Context, page: PageRequest) -> Page[HeldConsent]:
+    """The consents stored at this bank with their proved heights, by id; ``cursor_malformed``,
+    ``chain_view_stale``.
+    """
+    with context.database.read() as session:
+        found = store.consents_page(session, page)
+    records = context.view.proved([consent_record(consent_id) for consent_id, _ in found.rows])
+
+    def with_status(row: tuple[bytes, ConsentPackage]) -> HeldConsent:
+        record = records.consent(row[0])
+        return HeldConsent(row[1], ConsentStatus(row[0], record.recorded_at, record.withdrawn_at))
+
+    return found.map(with_status)
 
 
 def stored_package(context: Context, commitment: bytes) -> ConsentPackage:

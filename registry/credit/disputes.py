@@ -175,6 +175,12 @@ def list_disputes(context: Context, page: PageRequest) -> Page[Dispute]:
         return store.disputes_page(session, page)
 
 
+def unanswered(context: Context) -> int:
+    """How many disputes wait for this department's answer."""
+    with context.database.read() as session:
+        return store.count_unanswered(session)
+
+
 def disputes_for(context: Context, bank: str, sought: DisputeSearch) -> list[ReportedDispute]:
     """Return ``disputes_of`` for a bank with a live grant and the subject's consent.
 

@@ -103,6 +103,14 @@ class ConsentStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldConsent:
+    """A consent stored at this bank, with its proved heights."""
+
+    package: ConsentPackage
+    status: ConsentStatus
+
+
+@dataclass(frozen=True, slots=True)
 class CertifiedIdentity:
     """A subject's certified one-time key, and whose it is."""
 

@@ -131,6 +131,13 @@ def _text(found: Sequence[Any]) -> str | None:
     return str(found[0][0]) if found else None
 
 
+def consents_page(session: Session, page: PageRequest) -> Page[tuple[bytes, ConsentPackage]]:
+    """Stored consents with their ids, by id; ``cursor_malformed``."""
+    query, order = sa.select(StoredConsentRow), (StoredConsentRow.commitment,)
+    found = page_of(session, query, order, page, ascending=True)
+    return found.map(lambda row: (row.commitment, ConsentPackage.from_json(row.package)))
+
+
 def find_certificate(session: Session, key: str) -> CertifiedIdentity | None:
     """A key's certificate, or None."""
     row = session.get(CertificateRow, key)
@@ -187,6 +194,12 @@ def disputes_of(
         .order_by(DisputeRow.raised_at)
     )
     return [(_dispute(row), _certified(key)) for row, key in session.execute(query)]
+
+
+def count_unanswered(session: Session) -> int:
+    """How many disputes have no answer."""
+    query = sa.select(sa.func.count()).where(DisputeRow.repair_signature.is_(None))
+    return session.scalar(query) or 0
 
 
 def save_dispute(session: Session, dispute: Dispute) -> None:

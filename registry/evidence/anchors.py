@@ -141,6 +141,12 @@ def _store(session: Session, completed: Mapping[int, AnchorProof | int]) -> None
             store.complete_anchor(session, size, proof, None)
 
 
+def latest(context: Context) -> Anchor | None:
+    """Return the anchor of the largest size, complete or queued; None before the first."""
+    with context.database.read() as session:
+        return store.latest_anchor(session)
+
+
 def has_anchored(context: Context, size: int) -> bool:
     """Return whether a proved anchor includes the log's first ``size`` entries."""
     with context.database.read() as session:

@@ -32,6 +32,12 @@ def last_witnessed(context: Context, member: str) -> str | None:
     return None if head is None else head.note
 
 
+def witnessed(context: Context) -> list[WitnessedCheckpoint]:
+    """Return the last head of each other member's log that this node cosigned, by origin."""
+    with context.database.read() as session:
+        return witness_store.witnessed(session)
+
+
 async def witness(context: Context, member: str) -> int | None:
     """Check another member's newest and anchored heads against the last one seen, and cosign them.
 

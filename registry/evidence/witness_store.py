@@ -68,16 +68,13 @@ _COPY = PreparedStatement(sa.insert(COPIED))
 def find_witnessed(session: Session, origin: str) -> WitnessedCheckpoint | None:
     """The last head of a log that this node cosigned, or None."""
     row = session.get(WitnessedHead, origin)
-    if row is None:
-        return None
-    return WitnessedCheckpoint(
-        origin=row.origin,
-        size=row.size,
-        root=row.root,
-        note=row.note,
-        cosignature=row.cosignature,
-        seen_at=row.seen_at,
-    )
+    return None if row is None else _witnessed(row)
+
+
+def witnessed(session: Session) -> list[WitnessedCheckpoint]:
+    """The last head of each log that this node cosigned, by origin."""
+    query = sa.select(WitnessedHead).order_by(WitnessedHead.origin)
+    return list(map(_witnessed, session.scalars(query)))
 
 
 def save_witnessed(session: Session, head: WitnessedCheckpoint) -> None:
@@ -108,6 +105,17 @@ def add_fork(session: Session, fork: Fork) -> None:
 def forks_page(session: Session, page: PageRequest) -> Page[Fork]:
     """Forks, latest first; ``cursor_malformed``."""
     return page_of(session, sa.select(ForkRow), (ForkRow.id,), page).map(_fork)
+
+
+def _witnessed(row: WitnessedHead) -> WitnessedCheckpoint:
+    return WitnessedCheckpoint(
+        origin=row.origin,
+        size=row.size,
+        root=row.root,
+        note=row.note,
+        cosignature=row.cosignature,
+        seen_at=row.seen_at,
+    )
 
 
 def _fork(row: ForkRow) -> Fork:

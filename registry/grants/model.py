@@ -61,6 +61,13 @@ class GrantState(StrEnum):
     REVOKED = "revoked"
 
 
+class GrantSide(StrEnum):
+    """Which side of a grant this node is on."""
+
+    GIVEN = "given"
+    RECEIVED = "received"
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """A grant with its terms and what became of it; heights are those the chain gave it."""

@@ -27,6 +27,8 @@ from registry.grants.model import (
     Grant,
     GrantDetail,
     GrantRequest,
+    GrantSide,
+    GrantState,
     LoadedGrant,
     RequestedGrant,
 )
@@ -324,13 +326,34 @@ def own_grant(context: Context, grant_id: bytes) -> Grant:
     return grant
 
 
-def listing(context: Context, page: PageRequest, *, state: str | None = None) -> Page[Grant]:
-    """Grants this node gave or got, the latest first; ``cursor_malformed``,
+def listing(
+    context: Context,
+    page: PageRequest,
+    *,
+    state: str | None = None,
+    side: GrantSide | None = None,
+) -> Page[Grant]:
+    """Grants this node gave or got, or those of one side, the latest first; ``cursor_malformed``,
     ``grant_state_unknown``.
     """
     wanted = None if state is None else require_state(state)
     with context.database.read() as session:
-        return store.grants_page(session, page, state=wanted)
+        return store.grants_page(
+            session,
+            page,
+            state=wanted,
+            owner=context.member if side is GrantSide.GIVEN else None,
+            grantee=context.member if side is GrantSide.RECEIVED else None,
+        )
+
+
+def counts(context: Context, side: GrantSide) -> dict[GrantState, int]:
+    """How many grants of one side are in each state, by the events this node knows."""
+    member = context.member
+    with context.database.read() as session:
+        if side is GrantSide.GIVEN:
+            return store.count_by_state(session, owner=member)
+        return store.count_by_state(session, grantee=member)
 
 
 def describe(context: Context, grant_id: bytes) -> GrantDetail:

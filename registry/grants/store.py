@@ -62,13 +62,28 @@ def find_grant(session: Session, grant_id: bytes) -> Grant | None:
 
 
 def grants_page(
-    session: Session, page: PageRequest, *, state: GrantState | None = None
+    session: Session,
+    page: PageRequest,
+    *,
+    state: GrantState | None = None,
+    owner: str | None = None,
+    grantee: str | None = None,
 ) -> Page[Grant]:
-    """Grants of every state or of one, the latest first; ``cursor_malformed``."""
-    query = sa.select(GrantRow)
+    """Grants, the latest first; ``cursor_malformed``. What is None is not filtered by."""
+    query = sa.select(GrantRow).where(*_of_side(owner, grantee))
     if state is not None:
         query = query.where(_in_state(state))
     return page_of(session, query, (GrantRow.added, GrantRow.grant_id), page).map(_grant)
+
+
+def count_by_state(
+    session: Session, *, owner: str | None = None, grantee: str | None = None
+) -> dict[GrantState, int]:
+    """How many grants are in each state."""
+    state = sa.case(*((holds, name.value) for name, holds in _HAS_STATE.items()))
+    query = sa.select(state, sa.func.count()).where(*_of_side(owner, grantee)).group_by(state)
+    counted = {GrantState(name): count for name, count in session.execute(query)}
+    return {name: counted.get(name, 0) for name in GrantState}
 
 
 def add_grant(session: Session, terms: GrantTerms, scope: DisclosedScope | None) -> None:
@@ -136,6 +151,11 @@ def stopped_grants(database: Database) -> set[bytes]:
 async def astopped_grants(database: Database) -> set[bytes]:
     """``stopped_grants`` for coroutines."""
     return {grant_id for (grant_id,) in await database.afetch(_STOPPED, {})}
+
+
+def _of_side(owner: str | None, grantee: str | None) -> list[sa.ColumnElement[bool]]:
+    wanted = ((GrantRow.owner, owner), (GrantRow.grantee, grantee))
+    return [column == member for column, member in wanted if member is not None]
 
 
 def _in_state(state: GrantState) -> sa.ColumnElement[bool]:

@@ -211,6 +211,12 @@ def listing(context: Context, page: PageRequest) -> Page[DealOverview]:
         return store.deals_page(session, page).map(lambda deal: _overview(session, deal))
 
 
+def of_unit(context: Context, unit: bytes) -> list[DealOverview]:
+    """A unit's deals that this node knows, the latest drawn up first, ``MAX_ROWS`` at most."""
+    with context.database.read() as session:
+        return [_overview(session, deal) for deal in store.deals_of_unit(session, unit)]
+
+
 def taxes(context: Context, deal_id: bytes) -> TaxSheet:
     """The tax sheet the rules give for a deal; ``deal_unknown``, ``content_not_received``."""
     return compute(require_content(find(context, deal_id).require_disclosed().content))

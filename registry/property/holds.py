@@ -87,6 +87,13 @@ def _last_order_at(context: Context, unit: bytes) -> int:
         return register_store.last_order_at(session, unit)
 
 
+def orders_of(context: Context, number: str) -> list[UnitOrder]:
+    """The orders for a unit of this centre, the latest first; ``unit_unknown``."""
+    unit = find_unit(context, number).unit
+    with context.database.read() as session:
+        return register_store.orders_of(session, unit)
+
+
 def end_hold(context: Context, registrar: str, unit: bytes) -> str:
     """End a hold whose order ended without a further one, of any centre's unit; the outbox
     operation.

@@ -199,10 +199,16 @@ def holds_page(session: Session, page: PageRequest) -> Page[UnitOrder]:
     return page_of(session, query, order, page, ascending=True).map(_order)
 
 
+def orders_of(session: Session, unit: bytes) -> list[UnitOrder]:
+    """A unit's orders, the latest first."""
+    orders = map(_order, session.scalars(sa.select(HoldRow).where(HoldRow.unit == unit)))
+    return sorted(orders, key=lambda order: order.statement.issued_at, reverse=True)
+
+
 def last_order_at(session: Session, unit: bytes) -> int:
     """When a unit's latest order was issued, in Unix seconds; 0 without one."""
-    rows = session.scalars(sa.select(HoldRow).where(HoldRow.unit == unit))
-    return max((UnitHold.from_json(row.statement).issued_at for row in rows), default=0)
+    orders = orders_of(session, unit)
+    return orders[0].statement.issued_at if orders else 0
 
 
 def _order(row: HoldRow) -> UnitOrder:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base
 from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
+from registry.list_limits import MAX_ROWS
 from registry.pages import Page, PageRequest, page_of
 from registry.property.model import CertifiedKey, Deal, DealDisclosure, MissingStep, StoredStep
 
@@ -68,6 +69,13 @@ def deals_page(session: Session, page: PageRequest) -> Page[Deal]:
     """Deals, the latest drawn up first; ``cursor_malformed``."""
     order = (DealRow.added, DealRow.deal_id)
     return page_of(session, sa.select(DealRow), order, page).map(_deal)
+
+
+def deals_of_unit(session: Session, unit: bytes) -> list[Deal]:
+    """A unit's deals, the latest drawn up first, ``MAX_ROWS`` at most."""
+    query = sa.select(DealRow).where(DealRow.unit == unit)
+    rows = session.scalars(query.order_by(DealRow.added.desc()).limit(MAX_ROWS))
+    return list(map(_deal, rows))
 
 
 def add_deal(session: Session, deal: Deal) -> None:

@@ -41,6 +41,7 @@ from registry.credit.store import AnchoredQueryRow, CreditQueryRow, DisputeRow
 from registry.evidence import witness
 from registry.evidence.witness_store import ForkRow
 from registry.grants import service as grants
+from registry.grants.model import GrantSide
 from registry.grants.store import GrantRow
 from registry.members import service as members
 from registry.members.store import MemberKeyRow, MemberRow, ProposalRow
@@ -121,6 +122,28 @@ LISTS = {
             "terms": grant_terms(number),
         },
         {"added": 1},
+    ),
+    "grants of one side": List(
+        lambda context, page: grants.listing(context, page, side=GrantSide.RECEIVED),
+        GrantRow,
+        lambda row: row.terms.nonce,
+        lambda number: {
+            "grant_id": hashed(number),
+            "grantee": MEMBER,
+            "terms": grant_terms(number),
+        },
+        {"added": 1},
+    ),
+    "versions of an asset": List(
+        lambda context, page: publication.own_versions(context, page, asset_id=bytes(32)),
+        OwnAsset,
+        lambda row: row.version.asset_version,
+        lambda number: {
+            "asset_id": bytes(32),
+            "asset_version": number,
+            "asset_metadata": {"titleZh": "", "titleEn": ""},
+        },
+        {"asset_version": -1},
     ),
     "deals": List(
         deals.listing,

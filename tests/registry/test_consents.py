@@ -274,6 +274,13 @@ def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it
     assert other.value.code == "consent_other_bank"
     assert consents.store_consent(network["bank"].context, package) == given[2]
     assert consents.stored_package(network["bank"].context, given[2]) == package
+    (held,) = (
+        held
+        for held in consents.held(network["bank"].context, PageRequest(200)).rows
+        if held.status.consent_id == given[2]
+    )
+    assert (held.package, held.status.withdrawn_at) == (package, 0)
+    assert held.status.recorded_at > 0
     with pytest.raises(NotFound) as unknown:
         consents.stored_package(network["bank"].context, bytes(32))
     assert unknown.value.code == "consent_unknown"
@@ -409,6 +416,7 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
         tax.context, statement, subject.sign(statement, network.deployment), **hand_in
     )
     tax.done(f"dispute/{dispute_id.hex()}")
+    waiting = disputes.unanswered(tax.context)
     (row,) = [
         item
         for item in disputes.list_disputes(tax.context, PageRequest(200)).rows
@@ -416,6 +424,7 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
     ]
     assert row.claim == claim
     disputes.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
+    assert disputes.unanswered(tax.context) == waiting - 1
 
     def answered() -> Any:
         tax.sync()

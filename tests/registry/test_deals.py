@@ -330,6 +330,8 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(
     assert set(records[0]) == {step.name.lower() for step in StepKind}
     assert records[0]["tax"] == deal_deals.taxes(network["bank"].context, deal.id).to_json()
     assert owner(network, deal.sale) == deal.sale.buyer.code
+    (of_unit,) = deal_deals.of_unit(network["bank"].context, deal.terms.unit)
+    assert of_unit == deal.at("bank")
     assert [
         row.deal.deal_id
         for row in deal_deals.listing(network["bank"].context, PageRequest(200)).rows

@@ -154,6 +154,10 @@ def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network:
         assert anchors.anchor_if_due(node.context, at_once=True)
         node.done(f"anchor/{evidence_log.LOG_EPOCH}/{head.size}")
     assert anchors.complete_anchors(node.context) == 2
+    latest = anchors.latest(node.context)
+    assert latest is not None
+    assert latest.proof is not None
+    assert latest.proof.shows(latest.size, latest.root)
     first, second = (inclusion.anchored_entry(node.context, digest) for digest in digests)
     heights = [entry.anchor.anchored_at for entry in (first, second)]
     assert heights[0] < heights[1], "the earliest anchor that includes an entry shows it"
@@ -409,6 +413,8 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(
     assert seen is not None
     say(watched, 5)
     head_of(watched)
+    last = {head.origin: head for head in witness.witnessed(network["supervisor"].context)}
+    assert last[evidence_log.origin(watched.context)].size == seen
     lie = signed_head(watched, seen + longer)
     answering(monkeypatch, network, lambda _: lie)
     known = witness.forks(network["supervisor"].context, PageRequest(200)).rows

@@ -27,7 +27,7 @@ from chain.statements.grants import GrantDecision, GrantRevocation, Operation
 from chain.statements.members import KeyPurpose
 from contracts import NAMES, artifact
 from registry.grants import export, service
-from registry.grants.model import GrantState, LoadedGrant
+from registry.grants.model import GrantSide, GrantState, LoadedGrant
 from registry.grants.proof_profile import check
 from registry.grants.rules import require_allows
 from registry.pages import PageRequest
@@ -83,8 +83,15 @@ def test_an_approved_grant_allows_what_it_says_and_nothing_else(
 
 
 def test_a_refused_grant_stays_refused(network: Network, asset_id: bytes) -> None:
+    owner = network["tax"].context
+    before = service.counts(owner, GrantSide.GIVEN)
     grant_id = network.request_grant("bank", "tax", asset_id, ["Debt"])
+    waiting = service.listing(owner, PageRequest(1), state="requested", side=GrantSide.GIVEN)
+    assert [grant.grant_id for grant in waiting.rows] == [grant_id]
     network.decide("tax", grant_id, approved=False)
+    after = service.counts(owner, GrantSide.GIVEN)
+    assert after == {**before, GrantState.REFUSED: before[GrantState.REFUSED] + 1}
+    assert not any(service.counts(owner, GrantSide.RECEIVED).values())
     with pytest.raises(Forbidden):
         allowed(network, grant_id, columns=["Debt"])
     with pytest.raises(Conflict) as caught:

@@ -414,6 +414,7 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sa
         placed=True,
         ends_at=now() + 3,
     )
+    assert holds.orders_of(registrar.context, sale.number) == [further, made]
     for placed in (made, further):
         registrar.done(placed.operation)
     network.sync()
