@@ -61,6 +61,10 @@ def load_tables() -> None:
     import exchange.metering.recovery_store
     import exchange.metering.store
     import exchange.settlement.store  # noqa: F401
+    import nodes.console.accounts.store
+    import nodes.console.acts.store
+    import nodes.console.approvals.store
+    import nodes.console.submissions.store
     import nodes.store  # noqa: F401
     import registry.assets.incident_store
     import registry.assets.store
