@@ -178,17 +178,17 @@ def _plot(
     }
 
 
-def _place(x: float, y: float) -> tuple[float, float]:
+def _pixel(x: float, y: float) -> tuple[float, float]:
     """Map the unit square to the plotting area."""
     return LEFT + x * (WIDTH - 8 - LEFT), HEIGHT - BOTTOM - y * (HEIGHT - BOTTOM - TOP)
 
 
 def _line(points: Iterable[Sequence[float]], kind: str, *, dots: bool = False) -> dict[str, Any]:
-    places = [_place(*point) for point in points]
+    pixels = [_pixel(*point) for point in points]
     return {
         "kind": kind,
-        "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places),
-        "dots": [(f"{x:.1f}", f"{y:.1f}") for x, y in places if dots],
+        "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels),
+        "dots": [(f"{x:.1f}", f"{y:.1f}") for x, y in pixels if dots],
     }
 
 
@@ -201,8 +201,8 @@ def _bars(
         below = 0.0
         for value, kind in zip(values, kinds, strict=True):
             (left, top), (right, bottom) = (
-                _place(index / count, (below + value) / tallest),
-                _place((index + 1) / count, below / tallest),
+                _pixel(index / count, (below + value) / tallest),
+                _pixel((index + 1) / count, below / tallest),
             )
             numbers = {"x": left + 1, "y": top, "width": right - left - 2, "height": bottom - top}
             bars.append(

@@ -195,7 +195,7 @@ def _value(
     if function == "count":
         return size
     assert statistic.column is not None
-    unit = 10 ** rules[statistic.column].places
+    unit = 10 ** rules[statistic.column].decimals
     if function == "sum":
         return float(Fraction(total, unit))
     return float(Fraction(total, unit * size)) if size > 0 else None

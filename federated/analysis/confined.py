@@ -105,7 +105,7 @@ def encode_rows(
 def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return bounded values in units of the last decimal place, and which are missing."""
     missing = np.isnan(column)
-    scale = 10.0**rule.places
+    scale = 10.0**rule.decimals
     scaled = np.rint(
         np.clip(np.where(missing, rule.low or 0.0, column), rule.low, rule.high) * scale,
     )

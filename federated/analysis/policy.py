@@ -5,8 +5,8 @@
                                            # rows may not change within it
     purposes = ["credit-assessment"]
     functions = ["count", "sum", "avg"]
-    least_rows = 10                        # in every group, and in the difference of any releases
-    most_groups = 1000
+    min_rows = 10                        # in every group, and in the difference of any releases
+    max_groups = 1000
     releases = 20                          # analyses of each source in a period
 
     [limits]
@@ -27,7 +27,7 @@
     uses = ["aggregate"]
     low = 0                                # values beyond are taken as the bound
     high = 5000
-    places = 0                             # decimal places
+    decimals = 0                           # decimal places
     known = "missing"                      # it is known which rows lack a value; values are not
 
 A column that is not named here may not be used at all. A column without ``known`` is only
@@ -79,7 +79,7 @@ class ColumnRule(_Strict):
     uses: tuple[Use, ...] = Field(min_length=1, strict=False)
     low: float | None = Field(default=None, allow_inf_nan=False, strict=False)
     high: float | None = Field(default=None, allow_inf_nan=False, strict=False)
-    places: Annotated[int, Field(ge=0, le=9)] = 0
+    decimals: Annotated[int, Field(ge=0, le=9)] = 0
     known: Known | None = None
 
     @model_validator(mode="after")
@@ -103,7 +103,7 @@ class ColumnRule(_Strict):
         ):
             raise ValueError("a column that may be aggregated is a number with low below high")
         if self.bound > MAX_VALUE:
-            raise ValueError("the bounds are too wide for this many places")
+            raise ValueError("the bounds are too wide for this many decimal places")
         return self
 
     @property
@@ -118,7 +118,7 @@ class ColumnRule(_Strict):
 
     def scaled(self, value: float) -> int:
         """Return a value in units of the last decimal place."""
-        return round(value * 10.0**self.places)
+        return round(value * 10.0**self.decimals)
 
 
 class AnalysisLimits(_Strict):
@@ -144,8 +144,8 @@ class Policy(_Strict):
         strict=False,
     )
     functions: tuple[Function, ...] = Field(min_length=1, strict=False)
-    least_rows: Annotated[int, Field(ge=5, le=1_000_000)]
-    max_groups: Annotated[int, Field(ge=1, le=10_000, alias="most_groups")] = 1000
+    min_rows: Annotated[int, Field(ge=5, le=1_000_000)]
+    max_groups: Annotated[int, Field(ge=1, le=10_000, alias="max_groups")] = 1000
     releases: Annotated[int, Field(ge=1, le=1000)]
     limits: AnalysisLimits = AnalysisLimits()
     noise: Noise | None = None

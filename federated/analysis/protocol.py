@@ -168,7 +168,7 @@ def _prepare(
     rules = policy.permit(analysis, job)
     return (
         analysis,
-        write(analysis, rules, least_rows=policy.least_rows, max_groups=policy.max_groups),
+        write(analysis, rules, min_rows=policy.min_rows, max_groups=policy.max_groups),
         rules,
     )
 
@@ -200,7 +200,7 @@ def _release(
 ) -> Permitted:
     holds = {name: ~np.isnan(table.columns[name]) for name in statement.values}
     try:
-        return answer.permitted(released, computed, statement, holds, len(table), policy.least_rows)
+        return answer.permitted(released, computed, statement, holds, len(table), policy.min_rows)
     except (ValueError, IndexError) as error:
         raise failed("its process gave an answer that does not fit the source") from error
 

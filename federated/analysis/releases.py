@@ -5,7 +5,7 @@ divide the rows into *atoms*: rows that were always in or out together. Whatever
 from released numbers is a function of counts and sums over atoms. So one rule stops set
 differences, trackers and every other combination of queries, however many (Denning, Denning,
 Schwartz, ACM TODS 1979; Chin, Özsoyoğlu, IEEE TSE 1982): **no atom of what was released may have
-fewer than ``least_rows`` rows.** A set is released only if its intersection with each atom, and the
+fewer than ``min_rows`` rows.** A set is released only if its intersection with each atom, and the
 rest of that atom, are empty or large enough. Rows in no release yet are not an atom: nothing is
 known of them.
 
@@ -219,7 +219,7 @@ def digests_of(table: Table, rules: Mapping[str, ColumnRule]) -> dict[str, str]:
     digests = {ROWS: hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).hexdigest()}
     for name, rule in rules.items():
         digests[f"column {name}"] = _digest(table.columns[name])
-        digests[f"bounds {name}"] = f"{rule.low} {rule.high} {rule.places}"
+        digests[f"bounds {name}"] = f"{rule.low} {rule.high} {rule.decimals}"
     return digests
 
 

@@ -91,7 +91,7 @@ def write(
     analysis: Analysis,
     rules: Mapping[str, ColumnRule],
     *,
-    least_rows: int,
+    min_rows: int,
     max_groups: int,
 ) -> CompiledAnalysis:
     """Return the statements of an analysis.
@@ -129,7 +129,7 @@ def write(
     ]
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
     selected_groups = ", ".join([*names, *computed])
-    inner = f"SELECT {selected_groups} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
+    inner = f"SELECT {selected_groups} FROM marked{grouped} HAVING count(*) >= {min_rows:d}"  # noqa: S608
     order = ", ".join(["n0 DESC", *(f"{name} NULLS LAST" for name in names)])
     numbered = f"CAST(row_number() OVER (ORDER BY {order}) - 1 AS INTEGER) AS g, *"
     limit = max_groups + 1

@@ -45,13 +45,13 @@ class ForestPart:
     @classmethod
     def of(cls, model: str, salt: str, cuts: SplitCandidates, splits: Sequence[int]) -> ForestPart:
         """Build it from the cuts that a training used."""
-        places = {bins.column: index for index, bins in enumerate(cuts.bins)}
+        indexes = {bins.column: index for index, bins in enumerate(cuts.bins)}
         described = [cuts.describe(split) for split in splits]
         return cls(
             model,
             salt,
             tuple(cuts.bins),
-            tuple((places[split["column"]], split["code"]) for split in described),
+            tuple((indexes[split["column"]], split["code"]) for split in described),
         )
 
     def sides(self, columns: Mapping[str, NDArray[Any]], count: int) -> SplitSides:
@@ -106,8 +106,8 @@ class ForestPart:
             )
             for column in value["columns"]
         )
-        places = {column.column: index for index, column in enumerate(bins)}
-        splits = tuple((places[split["column"]], split["code"]) for split in value["splits"])
+        indexes = {column.column: index for index, column in enumerate(bins)}
+        splits = tuple((indexes[split["column"]], split["code"]) for split in value["splits"])
         if not all(
             type(code) is int and 0 <= code < len(bins[index].names) for index, code in splits
         ):

@@ -194,8 +194,8 @@ def encrypted_sums(
     width = key.scheme.width
     if not len(cuts):
         return np.empty((nodes, 0, width), np.uint8)
-    places, groups = cuts.groups(node)
+    indexes, groups = cuts.groups(node)
     histogram = np.repeat(key.identity, nodes * cuts.width, axis=0)
-    histogram[places] = key.sums(loaded, groups)
+    histogram[indexes] = key.sums(loaded, groups)
     running = key.running_sums(histogram, np.tile(cuts.starts_column, nodes))
     return running.reshape(nodes, cuts.width, width)[:, cuts.at]

@@ -129,10 +129,12 @@ class SplitCandidates:
         rows = np.flatnonzero(node >= 0)
         keys = (node[rows, None] * self.width + self._places[rows]).ravel()
         order = np.argsort(keys, kind="stable")
-        places, first = np.unique(keys[order], return_index=True)
+        indexes, first = np.unique(keys[order], return_index=True)
         members = rows[order // self._places.shape[1]].tolist()
         ends = [*first[1:].tolist(), len(members)]
-        return places, [members[start:end] for start, end in zip(first.tolist(), ends, strict=True)]
+        return indexes, [
+            members[start:end] for start, end in zip(first.tolist(), ends, strict=True)
+        ]
 
     def sums(self, node: Integers, nodes: int, values: Integers) -> Integers:
         """Return integer sums over each cut's left side, (nodes, cuts, values). ``values``: (rows,

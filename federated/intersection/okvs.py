@@ -83,9 +83,9 @@ class KeySlots:
         """Return the slots of keys, (keys, 2), from two permutations of this attempt."""
         first, second = (one_way(permutation, keys) for permutation in permutations)
         third = np.uint64(layout.third)
-        places = (first.view(np.uint32)[:, :THIRDS].astype(np.uint64) * third) >> np.uint64(32)
-        places += third * np.arange(THIRDS, dtype=np.uint64)
-        return cls(places.astype(np.int32), second.view(np.uint8)[:, : DENSE // 8].copy())
+        slots = (first.view(np.uint32)[:, :THIRDS].astype(np.uint64) * third) >> np.uint64(32)
+        slots += third * np.arange(THIRDS, dtype=np.uint64)
+        return cls(slots.astype(np.int32), second.view(np.uint8)[:, : DENSE // 8].copy())
 
     def __len__(self) -> int:
         return len(self.slots)

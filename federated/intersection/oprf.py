@@ -6,7 +6,7 @@ H(bin, q ^ (C(y) & s)) for any y. The two agree where x = y. Otherwise the sende
 from what the receiver knows in the bits of s where the codes differ.
 
 C is a pseudo-random code of ``CODE_BITS`` bits: the block cipher of the tag under four keys. The
-codes of two tags that are compared must differ in at least 128 places. For one pair that fails with
+codes of two tags that are compared must differ in at least 128 bits. For one pair that fails with
 probability P[Bin(448, 1/2) < 128] = 2**-66.5. Three of the sender's tags are compared with one of
 the receiver's for each of its rows, so that up to 2**24.9 rows it fails anywhere with probability
 below 2**-40.

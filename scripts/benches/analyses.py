@@ -29,7 +29,7 @@ _POLICY = """
 period = "bench"
 purposes = ["measurement"]
 functions = ["count", "sum", "avg"]
-least_rows = 10
+min_rows = 10
 releases = 100
 [sources.records]
 Home = { type = "text", uses = ["group"], known = "values" }

@@ -52,7 +52,7 @@ LEAST = 10
 POLICY = f"""period = "demo"
 purposes = ["{PURPOSE}"]
 functions = ["count", "avg"]
-least_rows = {LEAST}
+min_rows = {LEAST}
 releases = 10
 
 [sources.{SOURCE}.Home]
@@ -65,7 +65,7 @@ type = "number"
 uses = ["aggregate"]
 low = 0
 high = 300000
-places = 0
+decimals = 0
 known = "missing"
 """
 """What the registration centre lets submitted analyses do. Who owns and who rents is in its public

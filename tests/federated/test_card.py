@@ -93,15 +93,15 @@ def test_every_plot_is_drawn_within_its_frame(card: Card) -> None:
     drawn = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page(card), re.S)]
     assert len(drawn) == 5
     for plot in drawn:
-        places = [
+        points = [
             tuple(map(float, pair.split(",")))
             for line in plot.iter("polyline")
             for pair in line.attrib["points"].split()
         ]
-        places += [(float(bar.attrib["x"]), float(bar.attrib["y"])) for bar in plot.iter("rect")]
-        assert len(places) > 1
+        points += [(float(bar.attrib["x"]), float(bar.attrib["y"])) for bar in plot.iter("rect")]
+        assert len(points) > 1
         assert all(
-            LEFT <= x <= WIDTH and TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1 for x, y in places
+            LEFT <= x <= WIDTH and TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1 for x, y in points
         )
 
 

@@ -188,7 +188,7 @@ def test_the_report_names_each_promise_that_was_broken(
     monkeypatch.setattr(Parties, "run", change_scores)
     monkeypatch.setattr(run, "common", lambda held: common(held)[1:])
     monkeypatch.setattr(baselines, "plain", swapped)
-    monkeypatch.setattr(run, "POLICY", run.POLICY.replace("least_rows = 10", "least_rows = 5"))
+    monkeypatch.setattr(run, "POLICY", run.POLICY.replace("min_rows = 10", "min_rows = 5"))
     monkeypatch.setattr(run, "FORBIDDEN", run.PERMITTED)
     monkeypatch.setattr(run, "CHANGED_BIT", 0)
     demo = FederatedDemo(tmp_path / "out")

@@ -23,7 +23,7 @@ POLICY = """
 period = "2026-q4"
 purposes = ["credit-assessment"]
 functions = ["count", "sum", "avg"]
-least_rows = 10
+min_rows = 10
 releases = 20
 
 [sources.records.Home]
@@ -41,7 +41,7 @@ type = "number"
 uses = ["aggregate"]
 low = 0
 high = 5000
-places = 2
+decimals = 2
 known = "missing"
 
 [sources.records.Status]

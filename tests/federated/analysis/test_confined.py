@@ -426,7 +426,7 @@ def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
         (AnalysisLimits(rows=99), 10, "more rows"),
         (AnalysisLimits(), 2, "more groups"),
     ):
-        statement = write(analysis, rules, least_rows=10, max_groups=max_groups)
+        statement = write(analysis, rules, min_rows=10, max_groups=max_groups)
         with pytest.raises(
             Unavailable,
             check=lambda error: error.code == "analysis_failed",
@@ -439,7 +439,7 @@ def test_identifiers_and_unused_columns_are_not_handed_over(policy: Policy) -> N
     statement = write(
         read("SELECT Home, avg(Income) FROM records GROUP BY Home"),
         policy.sources["records"],
-        least_rows=10,
+        min_rows=10,
         max_groups=10,
     )
     table = Table(
@@ -467,7 +467,7 @@ def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy
     statement = write(
         read("SELECT Home, count(*) FROM records GROUP BY Home"),
         policy.sources["records"],
-        least_rows=10,
+        min_rows=10,
         max_groups=10,
     )
     with pytest.raises(QiaolianError, check=lambda error: error.code == "policy_types"):

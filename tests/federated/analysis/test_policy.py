@@ -21,7 +21,7 @@ def replaced(old: str, new: str) -> str:
 
 def test_a_policy_is_read(policy: Policy) -> None:
     assert policy.period == "2026-q4"
-    assert policy.least_rows == 10
+    assert policy.min_rows == 10
     assert policy.noise is None
     assert policy.limits.seconds == 30
     assert policy.sources["records"]["Income"].bound == 500_000
@@ -33,11 +33,11 @@ def test_a_policy_is_read(policy: Policy) -> None:
         "",
         "not TOML",
         "\x00",
-        replaced("least_rows = 10", "least_rows = 1"),
-        replaced("least_rows = 10", "least_rows = 10.5"),
-        replaced("least_rows = 10", "least_rows = true"),
-        replaced("least_rows = 10", ""),
-        replaced("least_rows = 10", "least_rows = 10\nless = 1"),
+        replaced("min_rows = 10", "min_rows = 1"),
+        replaced("min_rows = 10", "min_rows = 10.5"),
+        replaced("min_rows = 10", "min_rows = true"),
+        replaced("min_rows = 10", ""),
+        replaced("min_rows = 10", "min_rows = 10\nless = 1"),
         replaced("releases = 20", "releases = 0"),
         replaced("releases = 20", ""),
         replaced('period = "2026-q4"', 'period = "../x"'),
@@ -51,7 +51,7 @@ def test_a_policy_is_read(policy: Policy) -> None:
         replaced("high = 5000", "high = inf"),
         replaced("high = 5000", "high = nan"),
         replaced("high = 5000", "high = 1e9"),
-        replaced("places = 2", "places = -1"),
+        replaced("decimals = 2", "decimals = -1"),
         replaced('type = "number"\nuses = ["aggregate"]', 'type = "text"\nuses = ["aggregate"]'),
         replaced('uses = ["aggregate"]', 'uses = ["read"]'),
         replaced('uses = ["aggregate"]', "uses = []"),

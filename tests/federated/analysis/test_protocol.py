@@ -246,18 +246,18 @@ def released_of_the_income(office: Office, cell: str) -> tuple[int, int]:
     it is.
 
     Each analysis asks for all rows, and for all but the one whose income is at least this, at
-    twelve places: what is held back lacks one row.
+    twelve cells: what is withheld lacks one row.
     """
     low, high = 0, 5000
     try:
         while high - low > 1:
-            places = sorted(
+            indexes = sorted(
                 {low + (high - low) * number // 13 for number in range(1, 13)} - {low, high},
             )
-            cells = ", ".join(f"{cell.format(k=index)} AS c{index}" for index in places)
+            cells = ", ".join(f"{cell.format(k=index)} AS c{index}" for index in indexes)
             ((_, *values),) = office.result(f"SELECT count(*), {cells} FROM records")
-            lacking = [index for index, value in zip(places, values, strict=True) if value is None]
-            low, high = max([low, *lacking]), min([high, *(set(places) - set(lacking))])
+            lacking = [index for index, value in zip(indexes, values, strict=True) if value is None]
+            low, high = max([low, *lacking]), min([high, *(set(indexes) - set(lacking))])
     except QiaolianError as error:
         if error.code not in ("policy_malformed", "use_not_allowed", "analysis_refused"):
             raise
@@ -480,7 +480,7 @@ def test_what_the_noise_costs_is_within_what_is_charged(
     less of any sigma would be above its share.
     """
     rules, analysis = policy.sources["records"], read(sql)
-    statement = write(analysis, rules, least_rows=10, max_groups=10)
+    statement = write(analysis, rules, min_rows=10, max_groups=10)
     assert answer.sensitivities(analysis, statement, rules) == bounds
     for micro_rho in (2000, 5003, 10**6, 10**9):
         found = answer.sigmas(analysis, statement, rules, micro_rho)
@@ -506,7 +506,7 @@ def test_noise_too_wide_to_draw_exactly_is_refused_before_anything(
 ) -> None:
     text = (noisy_office.home / "policy.toml").read_text()
     noisy_office.rule(
-        text.replace("micro_rho = 5000", "micro_rho = 1").replace("places = 2", "places = 5"),
+        text.replace("micro_rho = 5000", "micro_rho = 1").replace("decimals = 2", "decimals = 5"),
     )
     with refused("noise_wrong"):
         ANALYSIS.admit(job_of(BY_HOME), "tax", noisy_office.settings)

@@ -221,6 +221,6 @@ def test_any_changed_value_or_bound_changes_the_digests() -> None:
     assert changed(value=2.5) == {"column n"}
     assert changed(text=None) == {"column t"}
     assert changed(name=b"c") == {ROWS}
-    for rule in ({"low": 1}, {"high": 8}, {"places": 1}):
+    for rule in ({"low": 1}, {"high": 8}, {"decimals": 1}):
         assert changed(rule=number.model_copy(update=rule)) == {"bounds n"}
     assert changed(rule=number.model_copy(update={"uses": ("aggregate", "filter")})) == set()

@@ -18,14 +18,14 @@ SQL = "SELECT Home, count(*), avg(Income) FILTER (WHERE Age >= 30) AS income FRO
 COLUMNS = """
 Home = { type = "text", uses = ["group"], known = "values" }
 Age = { type = "number", uses = ["group", "filter"], known = "values" }
-Income = { type = "number", uses = ["aggregate"], low = 0, high = 5000, places = 2 }
+Income = { type = "number", uses = ["aggregate"], low = 0, high = 5000, decimals = 2 }
 """
 HEAD = 'period = "q"\npurposes = ["p"]\nfunctions = ["count", "sum", "avg"]\nleast_rows = 10\nreleases = 1\n[sources.records]\n'
 
 
 def test_the_pages_statements_are_what_runs() -> None:
     rules = Policy.parse((HEAD + COLUMNS).encode()).sources["records"]
-    statement = write(read(SQL), rules, least_rows=10, max_groups=1000)
+    statement = write(read(SQL), rules, min_rows=10, max_groups=1000)
     assert statement.parameters == (30.0,)
     for text in (SQL, statement.marked, statement.groups, statement.members):
         assert f"\n    {text}\n" in PAGE
@@ -35,7 +35,7 @@ def test_the_pages_noise_is_what_is_drawn() -> None:
     rules, analysis = Policy.parse((HEAD + COLUMNS).encode()).sources["records"], read(SQL)
     (rows, _), (values, total) = answer.sigmas(
         analysis,
-        write(analysis, rules, least_rows=10, max_groups=1000),
+        write(analysis, rules, min_rows=10, max_groups=1000),
         rules,
         5000,
     )

@@ -288,10 +288,10 @@ def test_groups_hold_each_row_once_for_each_column() -> None:
     columns, _ = table(200, 3, 7)
     cuts = SplitCandidates.of(columns, 200, max_bins=8, min_rows=10)
     node = np.tile([0, 1, -1, 0], 50)
-    places, groups = cuts.groups(node)
-    assert len(places) == len(groups) == len(set(places.tolist()))
+    indexes, groups = cuts.groups(node)
+    assert len(indexes) == len(groups) == len(set(indexes.tolist()))
     assert sorted(row for group in groups for row in group) == sorted(
         3 * np.flatnonzero(node >= 0).tolist()
     )
-    for index, group in zip(places.tolist(), groups, strict=True):
+    for index, group in zip(indexes.tolist(), groups, strict=True):
         assert {index // cuts.width} == set(node[group].tolist())
