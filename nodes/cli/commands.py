@@ -277,7 +277,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "how each part of a node is, and what to do about what fails", _health
         ),
         "network": CommandEntry(
-            "validators of a network on this machine: up, status, down, destroy, add, vote, proxy",
+            "validators of a network on this machine: up, status, down, destroy, add, vote, "
+            "proxy, inspect",
             _network,
         ),
         "found": CommandEntry(

@@ -22,7 +22,7 @@ ORGANISATIONS = ("operator", "supervisor", "bank", "department")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions and their options."""
     parser.add_argument(
-        "action", choices=["up", "status", "down", "destroy", "add", "vote", "proxy"]
+        "action", choices=["up", "status", "down", "destroy", "add", "vote", "proxy", "inspect"]
     )
     parser.add_argument(
         "--dir", type=Path, default=DEFAULT, help="directory of the network (default var/network)"
@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="with vote: the directory of the validator that votes, where it is not in --dir",
     )
-    parser.add_argument("--rpc", help="with proxy: the validator's RPC address")
+    parser.add_argument("--rpc", help="with proxy and inspect: the validator's RPC address")
     parser.add_argument(
         "--deployment",
         type=Path,
         default=Path("deployment.json"),
-        help="with proxy: the network's deployment file",
+        help="with proxy and inspect: the network's deployment file",
     )
     parser.add_argument(
         "--listen",
@@ -82,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _vote(arguments)
     if arguments.action == "proxy":
         return _proxy(arguments)
+    if arguments.action == "inspect":
+        return _inspect(arguments)
     network = Network.load(arguments.dir)
     if arguments.action == "add":
         return _add(network, arguments)
@@ -170,6 +172,20 @@ def _proxy(arguments: argparse.Namespace) -> int:
         flush=True,
     )
     serve(url, deployment, host=host, port=int(port))
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    """The contracts of a deployment file as a chain node has them."""
+    from chain.ethereum.inspection import inspect
+
+    deployment = Deployment.load(arguments.deployment)
+    found = inspect(arguments.rpc or Network.load(arguments.dir).rpc_urls[0], deployment)
+    print(f"Chain {found.chain_id} is the deployment's; block {found.height}.")
+    for contract in found.contracts:
+        state = "closed to new business" if contract.closed else "open"
+        size = f"{contract.code_bytes:,} bytes of code"
+        print(f"  {contract.name:<16} {contract.address}  {size}, {state}")
     return 0
 
 

@@ -4,7 +4,9 @@ administrators' keys, and from nothing less.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,31 @@ def test_a_network_is_founded_by_three_and_by_two_of_their_administrators(
         )
     assert refused.value.code == code
     assert not (tmp_path / "d.json").exists(), "nothing was put on the chain"
+
+
+def test_inspect_shows_each_contract_and_refuses_another_chains_deployment(
+    anvil: str, organisations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "deployment.json"
+    deployment = found.found(
+        anvil, admissions(organisations, 1, 2, 3), keys(organisations, 1, 2), path, say=print
+    )
+    inspect = ["network", "inspect", "--rpc", anvil, "--deployment", str(path)]
+    capsys.readouterr()
+    assert main(inspect) == 0
+    shown = capsys.readouterr().out
+    for name, address in deployment.contracts.items():
+        assert re.search(rf"{name} +{address}  [\d,]+ bytes of code, open\n", shown)
+
+    moved = {**deployment.contracts, "EvidenceLog": "0x" + "11" * 20}
+    for changed, code in (
+        (replace(deployment, chain_id=1), "chain_wrong_id"),
+        (replace(deployment, genesis_hash=bytes(32)), "chain_wrong_id"),
+        (replace(deployment, contracts=moved), "contract_missing"),
+    ):
+        changed.save(path)
+        assert main(inspect) != 0
+        assert capsys.readouterr().err.startswith(f"error[{code}]: ")
+    unreachable = [*inspect[:3], "http://127.0.0.1:9", *inspect[4:]]
+    assert main(unreachable) == 4
+    assert capsys.readouterr().err.startswith("error[chain_unreachable]: ")
