@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +26,16 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.boosting import scoring as forests
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.intersection import PsiTerms, align
 from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
+from federated.vertical import scoring as scorecards
 from federated.vertical.plan import MAX_PARTIES, alignment_terms, require_finite
 from federated.vertical.tables import csv_bytes
 
 MAX_BATCH = 1 << 20
-KINDS = {"scorecard": "federated.vertical.scoring", "forest": "federated.boosting.scoring"}
-"""Maps a kind of model to the module with its ``label_scorer`` and ``feature_scorer``, imported
-when a model of that kind is used.
-"""
 
 
 class LabelScorer(Interface):
@@ -74,6 +71,20 @@ class FeatureScorer(Interface):
         among all requested rows.
         """
         ...
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """How a stored ``model.json`` of one kind is read, for the party's own table."""
+
+    label_scorer: Callable[[bytes, Table], LabelScorer]
+    feature_scorer: Callable[[bytes, Table], FeatureScorer]
+
+
+MODEL_KINDS = {
+    "scorecard": ModelKind(scorecards.label_scorer, scorecards.feature_scorer),
+    "forest": ModelKind(forests.label_scorer, forests.feature_scorer),
+}
 
 
 @dataclass(frozen=True)
@@ -142,8 +153,8 @@ class ScoringRequest:
             alignment_terms(given.get("alignment", {})),
         )
 
-    def model(self, session: Session) -> tuple[Any, bytes]:
-        """Return the module of this party's kind of model and the file of the model.
+    def model(self, session: Session) -> tuple[ModelKind, bytes]:
+        """Return this party's kind of model and the file of the model.
 
         Raises ``model_unknown``, ``model_differs`` or ``model_malformed``.
         """
@@ -154,7 +165,7 @@ class ScoringRequest:
             "model", lambda: stored_model(Path(home), self.training, self.models[session.party])
         )
         try:
-            return importlib.import_module(KINDS[json.loads(model_file)["kind"]]), model_file
+            return MODEL_KINDS[json.loads(model_file)["kind"]], model_file
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadInput(
                 "model_malformed", "The model's file is malformed or of an unknown kind."
@@ -194,9 +205,9 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     row.
     """
     request, table = ScoringRequest.of(job), _rows(table)
-    module, model_file = request.model(session)
+    kind, model_file = request.model(session)
     require_finite(table.columns)
-    scorer: LabelScorer = await asyncio.to_thread(module.label_scorer, model_file, table)
+    scorer: LabelScorer = await asyncio.to_thread(kind.label_scorer, model_file, table)
     if set(scorer.features) != set(request.features):
         trained, named = ", ".join(sorted(scorer.features)), ", ".join(sorted(request.features))
         raise Conflict(
@@ -239,9 +250,9 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
 async def features(session: Session, table: Table | None, job: Job) -> JobResult:
     """A department's role. It writes nothing."""
     request, table = ScoringRequest.of(job), _rows(table)
-    module, model_file = request.model(session)
+    kind, model_file = request.model(session)
     require_finite(table.columns)
-    scorer: FeatureScorer = await asyncio.to_thread(module.feature_scorer, model_file, table)
+    scorer: FeatureScorer = await asyncio.to_thread(kind.feature_scorer, model_file, table)
     await _require_one_model(session, scorer.model, [request.label])
     common = await align(
         session, table.ids, leader=request.label, followers=request.features, terms=request.terms
