@@ -2,14 +2,12 @@
 
 The node's certificate is trusted as a file. A later certificate of the same key, as after a
 renewal, is trusted too. Refusals come back as ``QiaolianError`` with the
-node's code and say who refused, which may be a proxy in front of it (``nodes.answers``). One
-connection, kept alive; one client per thread.
+node's code and say who refused, which may be a proxy in front of it (``nodes.answers``). One client
+per thread.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import ssl
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -39,7 +38,8 @@ class NodeClient:
         self._trust = _Trust(certificate.read_bytes())
         self._token = token
         self._timeout = timeout
-        self._connection: http.client.HTTPSConnection | None = None
+        self._http = self._opened(self._trust.verifying)
+        self._pins_key = False
         self.blocks_behind = 0
         """How many blocks the node had not read yet when it answered last."""
 
@@ -118,41 +118,54 @@ class NodeClient:
         return node_refusal(self.address, answer)
 
     def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer:
-        """One exchange as it is; an idle connection that the node had closed is opened once more
-        before anything is sent on it.
+        """One exchange as it is. It is repeated once where the node had closed the idle connection
+        it went over, and with the node's key pinned where its certificate does not verify.
         """
         try:
             return self._exchange(method, path, body, headers)
-        except (http.client.RemoteDisconnected, ssl.SSLEOFError, BrokenPipeError):
+        except (httpx.RemoteProtocolError, httpx.WriteError):
             self.close()
-        except (OSError, http.client.HTTPException) as error:
+        except httpx.TransportError as error:
+            if self._pins_key or not _does_not_verify(error):
+                raise self._unreachable(error) from error
             self.close()
-            raise self._unreachable(error) from error
+            self._pins_key = True
         try:
             return self._exchange(method, path, body, headers)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
+        except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
     def close(self) -> None:
-        """Drop the connection."""
-        if self._connection is not None:
-            with contextlib.suppress(OSError):
-                self._connection.close()
-            self._connection = None
+        """Drop the connections."""
+        self._http.close()
 
     def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer:
-        if self._connection is None:
-            parts = urlsplit(self.url)
-            self._connection = _Connection(
-                self._trust, parts.hostname or "", parts.port, self._timeout
+        if self._http.is_closed:
+            self._http = self._opened(
+                self._trust.pinning if self._pins_key else self._trust.verifying
             )
-        self._connection.request(method, path, body=body or None, headers=headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        behind = response.headers.get("qiaolian-blocks-behind", "")
+        request = self._http.build_request(
+            method,
+            httpx.URL(self.url).copy_with(raw_path=path.encode("ascii")),
+            content=body or None,
+            headers=headers,
+            extensions={"trace": self._trust.check_handshake} if self._pins_key else {},
+        )
+        answer = self._http.send(request)
+        behind = answer.headers.get("qiaolian-blocks-behind", "")
         self.blocks_behind = int(behind) if behind.isascii() and behind.isdigit() else 0
-        return HttpAnswer(response.status, response.headers.get("content-type", ""), content)
+        return HttpAnswer(
+            answer.status_code, answer.headers.get("content-type", ""), answer.content
+        )
+
+    def _opened(self, context: ssl.SSLContext) -> httpx.Client:
+        """An HTTP client under these rules of trust. Proxies of the environment are not used."""
+        return httpx.Client(
+            verify=context,
+            timeout=self._timeout,
+            trust_env=False,
+            headers={"accept-encoding": "identity"},
+        )
 
     def _unreachable(self, error: Exception) -> Unavailable:
         if isinstance(error, _CertificateRefused):
@@ -175,13 +188,13 @@ def _text(answer: HttpAnswer) -> str:
     return answer.body.decode()
 
 
-class _CertificateRefused(OSError):
+class _CertificateRefused(httpx.ConnectError):
     """The node shows a certificate that is not trusted, or that has ended. ``ended_at``: in Unix
     seconds.
     """
 
     def __init__(self, holder: str = "", ended_at: float | None = None) -> None:
-        super().__init__("certificate")
+        super().__init__("The certificate is not trusted.")
         self._holder = holder
         self._ended_at = ended_at
 
@@ -214,7 +227,18 @@ class _Trust:
         self.pinning.verify_mode = ssl.CERT_NONE
         self._keys = {_key(certificate) for certificate in trusted}
 
-    def check(self, der: bytes) -> None:
+    def check_handshake(self, event: str, info: dict[str, Any]) -> None:
+        """Check what a server shows before anything is sent to it; httpcore's ``trace`` hook."""
+        if event != "connection.start_tls.complete":
+            return
+        connection = info["return_value"]
+        try:
+            self._check(connection.get_extra_info("ssl_object").getpeercert(True) or b"")
+        except _CertificateRefused:
+            connection.close()
+            raise
+
+    def _check(self, der: bytes) -> None:
         """Whether the certificate shown is of a trusted key and has not ended."""
         shown = x509.load_der_x509_certificate(der)
         if _key(shown) not in self._keys:
@@ -229,21 +253,8 @@ def _key(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-class _Connection(http.client.HTTPSConnection):
-    """Verifies what the node shows; what does not verify is trusted by its key alone."""
-
-    def __init__(self, trust: _Trust, host: str, port: int | None, timeout: float | None) -> None:
-        super().__init__(host, port, context=trust.verifying, timeout=timeout)
-        self._trust = trust
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except ssl.SSLCertVerificationError:
-            http.client.HTTPConnection.connect(self)
-            self.sock = self._trust.pinning.wrap_socket(self.sock, server_hostname=self.host)
-            try:
-                self._trust.check(self.sock.getpeercert(binary_form=True) or b"")
-            except BaseException:
-                self.close()
-                raise
+def _does_not_verify(error: BaseException | None) -> bool:
+    """Whether a connection failed because the certificate shown does not verify."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None

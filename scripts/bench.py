@@ -81,6 +81,7 @@ PARTS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--csv", type=Path, help="also write them to this file as a table")
     parser.add_argument(
         "--only",
         choices=sorted(PARTS),
@@ -111,6 +112,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.json.write_text(
             json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+    if arguments.csv:
+        import pandas as pd
+
+        rows = [figure.to_json() for figure in figures]
+        pd.DataFrame.from_records(rows).to_csv(arguments.csv, index=False)
     return 0
 
 

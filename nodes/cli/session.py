@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unauthorised, Unavailable
@@ -32,7 +32,9 @@ from chain.keys.passphrase import read_passphrase, warn
 from nodes.access import ROLES
 from nodes.cli import output
 from nodes.cli.output import Columns
-from nodes.client import NodeClient
+
+if TYPE_CHECKING:
+    from nodes.client import NodeClient
 
 T = TypeVar("T")
 
@@ -158,6 +160,9 @@ class CommandSession:
         return self._connect(self._arguments.timeout)
 
     def _connect(self, timeout: float | None) -> NodeClient:
+        # Help and commands that only read files do without it.
+        from nodes.client import NodeClient
+
         url, certificate = self._address()
         if not certificate.is_file():
             raise BadInput(

@@ -72,13 +72,20 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pins.write_text(
         pins_of(
             {
+                "anyio",
+                "certifi",
                 "cffi",
                 "coincurve",
                 "cryptography",
+                "h11",
+                "httpcore",
+                "httpx",
+                "idna",
                 "pycparser",
                 "pycryptodome",
                 "rfc8785",
                 "safe-pysha3",
+                "typing-extensions",
             }
         )
     )

@@ -36,6 +36,7 @@ HEAVY = {
     "eth_abi",
     "urllib3",
     "httptools",
+    "httpx",
     "pandas",
     "numpy",
     "web3",

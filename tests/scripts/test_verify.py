@@ -41,7 +41,7 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 from nodes.cli.main import main
 code = main(sys.argv[1:])
-banned = {"web3", "fastapi", "sqlalchemy", "urllib3", "pandas", "numpy", "pyarrow", "nodes.config", "nodes.app", "chain.ethereum.ledger", "chain.ethereum.rpc"} & set(sys.modules)
+banned = {"web3", "fastapi", "sqlalchemy", "urllib3", "httpx", "pandas", "numpy", "pyarrow", "nodes.config", "nodes.app", "chain.ethereum.ledger", "chain.ethereum.rpc"} & set(sys.modules)
 sys.exit(code or (99 if banned else 0))
 """
 
