@@ -172,6 +172,74 @@ def _watched(
     )
 
 
+HEALTH_GAUGES: tuple[tuple[str, str, Callable[[health.Health], float | None]], ...] = (
+    ("qiaolian_view_age_seconds", "Age of the chain view's head.", health.Health.view_age),
+    (
+        "qiaolian_projection_behind_blocks",
+        "Blocks of the view whose events are not in the database yet.",
+        health.Health.blocks_behind,
+    ),
+    ("qiaolian_outbox_depth", "Calls owed to the chain.", health.Health.outbox_depth),
+    ("qiaolian_log_size", "Entries in the evidence log.", health.Health.log_size),
+    (
+        "qiaolian_source_incidents",
+        "Calls refused because a source departs from what was published; see GET /v1/incidents.",
+        health.Health.source_incidents,
+    ),
+    (
+        "qiaolian_sources_down",
+        "Configured sources that cannot be read; see /readyz.",
+        health.Health.sources_down,
+    ),
+    (
+        "qiaolian_certificate_days_left",
+        "Days until this node's TLS certificate ends.",
+        health.Health.certificate_days,
+    ),
+    (
+        "qiaolian_peer_certificate_days_left",
+        "Days until the first of the peers' certificates ends.",
+        health.Health.peer_certificate_days,
+    ),
+    (
+        "qiaolian_keys_ended",
+        "Keys of this node that are not live in the directory.",
+        health.Health.keys_ended,
+    ),
+    (
+        "qiaolian_clock_offset_seconds",
+        "This node's clock minus the blocks' time, else most peers' clocks.",
+        health.Health.clock_offset,
+    ),
+    (
+        "qiaolian_log_uncosigned_seconds",
+        "How long the first checkpoint has waited for a witness.",
+        health.Health.uncosigned_seconds,
+    ),
+    (
+        "qiaolian_workers_failing",
+        "Background workers whose latest round failed; see /readyz.",
+        health.Health.workers_failing,
+    ),
+    (
+        "qiaolian_peers_down",
+        "Members whose nodes do not answer; see /readyz.",
+        health.Health.peers_down,
+    ),
+    (
+        "qiaolian_unknown_subject_refusals",
+        "Refusals of unknown subjects within the limit's period.",
+        health.Health.unknown_subject_refusals,
+    ),
+    (
+        "qiaolian_unknown_subject_grants_refused",
+        "Grants whose calls are refused for too many unknown subjects.",
+        health.Health.unknown_subject_grants_refused,
+    ),
+)
+"""Name, help text and reading of the gauges that every node has."""
+
+
 def _health(node: AssembledNode, metrics: Metrics, watched: health.MonitoredParts) -> health.Health:
     config = node.config
     found = health.Health(
@@ -181,73 +249,10 @@ def _health(node: AssembledNode, metrics: Metrics, watched: health.MonitoredPart
         limits=config.limits,
         projects=config.workers.projector,
     )
-    metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
-    metrics.gauge(
-        "qiaolian_projection_behind_blocks",
-        "Blocks of the view whose events are not in the database yet.",
-        found.blocks_behind,
-    )
-    metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
-    metrics.gauge("qiaolian_log_size", "Entries in the evidence log.", found.log_size)
-    metrics.gauge(
-        "qiaolian_source_incidents",
-        "Calls refused because a source departs from what was published; see GET /v1/incidents.",
-        found.source_incidents,
-    )
-    metrics.gauge(
-        "qiaolian_sources_down",
-        "Configured sources that cannot be read; see /readyz.",
-        found.sources_down,
-    )
-    for name, text, value in (
-        (
-            "qiaolian_certificate_days_left",
-            "Days until this node's TLS certificate ends.",
-            found.certificate_days,
-        ),
-        (
-            "qiaolian_peer_certificate_days_left",
-            "Days until the first of the peers' certificates ends.",
-            found.peer_certificate_days,
-        ),
-        (
-            "qiaolian_keys_ended",
-            "Keys of this node that are not live in the directory.",
-            found.keys_ended,
-        ),
-        (
-            "qiaolian_clock_offset_seconds",
-            "This node's clock minus the blocks' time, else most peers' clocks.",
-            found.clock_offset,
-        ),
-        (
-            "qiaolian_log_uncosigned_seconds",
-            "How long the first checkpoint has waited for a witness.",
-            found.uncosigned_seconds,
-        ),
-        (
-            "qiaolian_workers_failing",
-            "Background workers whose latest round failed; see /readyz.",
-            found.workers_failing,
-        ),
-        (
-            "qiaolian_peers_down",
-            "Members whose nodes do not answer; see /readyz.",
-            found.peers_down,
-        ),
-        *found.claim_gauges(),
-    ):
+    for name, text, reading in HEALTH_GAUGES:
+        metrics.gauge(name, text, functools.partial(reading, found))
+    for name, text, value in found.claim_gauges():
         metrics.gauge(name, text, value)
-    metrics.gauge(
-        "qiaolian_unknown_subject_refusals",
-        "Refusals of unknown subjects within the limit's period.",
-        found.unknown_subject_refusals,
-    )
-    metrics.gauge(
-        "qiaolian_unknown_subject_grants_refused",
-        "Grants whose calls are refused for too many unknown subjects.",
-        found.unknown_subject_grants_refused,
-    )
     return found
 
 

@@ -22,11 +22,10 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -60,11 +59,65 @@ class PeerCaller:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """What a token says. Times in Unix seconds; ``target`` is path and query as sent."""
+
+    issuer: str
+    audience: str
+    issued_at: int
+    expires_at: int
+    nonce: bytes
+    """16 bytes."""
+    method: str
+    target: str
+    body_sha256: str
+
+    def to_json(self) -> dict[str, str | int]:
+        """The claims of the wire form."""
+        return {
+            "v": 1,
+            "iss": self.issuer,
+            "aud": self.audience,
+            "iat": self.issued_at,
+            "exp": self.expires_at,
+            "jti": self.nonce.hex(),
+            "mth": self.method,
+            "uri": self.target,
+            "sha": self.body_sha256,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> TokenClaims:
+        """Read the claims; ``ValueError`` or ``TypeError`` for anything else."""
+        if not isinstance(value, dict) or value.keys() != _CLAIMS or value["v"] != 1:
+            raise ValueError("claims")
+        if any(type(value[name]) is not str for name in ("iss", "aud", "jti", "mth", "uri", "sha")):
+            raise TypeError("text")
+        if type(value["iat"]) is not int or type(value["exp"]) is not int:
+            raise TypeError("times")
+        nonce, issuer = bytes.fromhex(value["jti"]), value["iss"]
+        if not 0 < value["exp"] < 1 << 32 or len(nonce) != 16:
+            raise ValueError("times or nonce")
+        if len(issuer) != 18 or not issuer.isascii() or not issuer.isalnum():
+            raise ValueError("issuer")
+        return cls(
+            issuer=issuer,
+            audience=value["aud"],
+            issued_at=value["iat"],
+            expires_at=value["exp"],
+            nonce=nonce,
+            method=value["mth"],
+            target=value["uri"],
+            body_sha256=value["sha"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """A token that was checked except for the body it names, and is not used up yet."""
 
     caller: PeerCaller
-    claims: dict[str, Any]
+    claims: TokenClaims
 
 
 def _wrong_request() -> Unauthorised:
@@ -107,20 +160,19 @@ class TokenIssuer:
         ``target`` is path and query as sent.
         """
         now = int(self._clock())
-        claims = {
-            "v": 1,
-            "iss": self._member,
-            "aud": audience,
-            "iat": now,
-            "exp": now + lifetime,
-            "jti": secrets.token_hex(16),
-            "mth": method,
-            "uri": target,
-            "sha": hashlib.sha256(body).hexdigest(),
-        }
-        return self.seal(claims)
+        claims = TokenClaims(
+            issuer=self._member,
+            audience=audience,
+            issued_at=now,
+            expires_at=now + lifetime,
+            nonce=secrets.token_bytes(16),
+            method=method,
+            target=target,
+            body_sha256=hashlib.sha256(body).hexdigest(),
+        )
+        return self.seal(claims.to_json())
 
-    def seal(self, claims: dict[str, Any]) -> str:
+    def seal(self, claims: Mapping[str, object]) -> str:
         """Sign claims as they are."""
         raw = json.dumps(claims, separators=(",", ":")).encode()
         signature = self._signer.sign_digest(keccak256(self._prefix + raw))
@@ -176,7 +228,7 @@ class TokenVerifier:
             raise Unauthorised(
                 "token_bad_signature", "The token's signature is not a signature."
             ) from error
-        caller = await self._caller(claims["iss"], bytes.fromhex(address[2:]).rjust(32, b"\0"))
+        caller = await self._caller(claims.issuer, bytes.fromhex(address[2:]).rjust(32, b"\0"))
         return Authenticated(caller, claims)
 
     def consume(self, found: Authenticated, body: bytes) -> PeerCaller:
@@ -186,11 +238,11 @@ class TokenVerifier:
             Unauthorised: ``token_wrong_request, token_expired, token_replayed``.
         """
         claims, now = found.claims, self._clock()
-        if claims["sha"] != hashlib.sha256(body).hexdigest():
+        if claims.body_sha256 != hashlib.sha256(body).hexdigest():
             raise _wrong_request()
         self._require_in_time(claims, now)
         if not self._nonces.use(
-            bytes.fromhex(claims["jti"]), claims["exp"], issued_at=claims["iat"], now=now
+            claims.nonce, claims.expires_at, issued_at=claims.issued_at, now=now
         ):
             raise Unauthorised(
                 "token_replayed",
@@ -199,20 +251,20 @@ class TokenVerifier:
             )
         return found.caller
 
-    def _check_claims(self, claims: dict[str, Any], *, method: str, target: str) -> None:
-        if claims["aud"] != self._member:
+    def _check_claims(self, claims: TokenClaims, *, method: str, target: str) -> None:
+        if claims.audience != self._member:
             raise Unauthorised("token_wrong_audience", "The token is for another member's node.")
         self._require_in_time(claims, self._clock())
-        if (claims["mth"], claims["uri"]) != (method, target):
+        if (claims.method, claims.target) != (method, target):
             raise _wrong_request()
 
-    def _require_in_time(self, claims: dict[str, Any], now: float) -> None:
-        if claims["exp"] - claims["iat"] > MAX_LIFETIME_SECONDS:
+    def _require_in_time(self, claims: TokenClaims, now: float) -> None:
+        if claims.expires_at - claims.issued_at > MAX_LIFETIME_SECONDS:
             raise Unauthorised(
                 "token_expired", f"The token is meant to live longer than {MAX_LIFETIME_SECONDS} s."
             ).by(RefusedBy(Refuser.CLOCK))
-        if not claims["iat"] - SKEW_SECONDS <= now < claims["exp"]:
-            raise self._out_of_time(claims["iss"], now - claims["iat"])
+        if not claims.issued_at - SKEW_SECONDS <= now < claims.expires_at:
+            raise self._out_of_time(claims.issuer, now - claims.issued_at)
 
     def _out_of_time(self, sender: str, age: float) -> Unauthorised:
         """The refusal of a token made ``age`` seconds ago, as far as known with whose
@@ -351,7 +403,7 @@ def _full() -> Unavailable:
     )
 
 
-def _open(header: str) -> tuple[dict[str, Any], bytes, bytes]:
+def _open(header: str) -> tuple[TokenClaims, bytes, bytes]:
     """Claims, their bytes and the signature, or ``token_malformed``."""
     scheme, _, token = header.partition(" ")
     try:
@@ -359,21 +411,7 @@ def _open(header: str) -> tuple[dict[str, Any], bytes, bytes]:
             raise ValueError("scheme")
         body, _, signature = token.partition(".")
         raw = _decode(body)
-        claims = json.loads(raw)
-        if not isinstance(claims, dict) or claims.keys() != _CLAIMS or claims["v"] != 1:
-            raise ValueError("claims")
-        if (
-            type(claims["iat"]) is not int
-            or type(claims["exp"]) is not int
-            or not 0 < claims["exp"] < 1 << 32
-        ):
-            raise ValueError("times")
-        if len(bytes.fromhex(claims["jti"])) != 16 or not all(
-            type(claims[name]) is str for name in ("iss", "aud")
-        ):
-            raise ValueError("nonce")
-        if len(claims["iss"]) != 18 or not claims["iss"].isascii() or not claims["iss"].isalnum():
-            raise ValueError("issuer")
+        claims = TokenClaims.from_json(json.loads(raw))
         return claims, raw, _decode(signature)
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
         raise Unauthorised(

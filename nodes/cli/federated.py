@@ -53,10 +53,13 @@ port = {port}
 # texts = ["Postcode"]         # columns that stay text though they look like numbers
 """
 
+if TYPE_CHECKING:
+    Actions = argparse._SubParsersAction[argparse.ArgumentParser]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a party's actions, and ``demo``."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions: Actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     init = actions.add_parser(
         "init", help="create a party's folder: key, certificate, configuration"
     )
@@ -99,6 +102,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     replay_attempt.add_argument("attempt", type=Path, help="the attempt's folder")
     replay_attempt.set_defaults(act=_replay)
+    for action in (daemon, run_job, approve, ledger, status, replay_attempt):
+        action.add_argument(
+            "--party", type=Path, required=True, help="the party's configuration (TOML)"
+        )
+    _add_flower(actions)
+    _add_demo(actions)
+
+
+def _add_flower(actions: Actions) -> None:
     flower = actions.add_parser(
         "flower",
         help="train inside Flower on this machine: a SuperLink, and a SuperNode for each member",
@@ -134,10 +146,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, help="a new folder for the model, the keys and the logs"
     )
     flower.set_defaults(act=_flower)
-    for action in (daemon, run_job, approve, ledger, status, replay_attempt):
-        action.add_argument(
-            "--party", type=Path, required=True, help="the party's configuration (TOML)"
-        )
+
+
+def _add_demo(actions: Actions) -> None:
     demo = actions.add_parser(
         "demo",
         help="joint models of a bank and three departments on real loan records, "

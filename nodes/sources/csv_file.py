@@ -49,7 +49,7 @@ class CsvSource(IndexedFile):
         self._names: list[str] = []
         self._guesses: list[TypeGuess] = []
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, str]:
         return {"encoding": self._encoding, "delimiter": self._delimiter}
 
     def _columns(self) -> Iterable[SourceColumn]:

@@ -44,6 +44,30 @@ class IndexEntry:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """The state of a file that an index was built from, and how the file was read."""
+
+    size: int
+    modified_at: int
+    """In nanoseconds."""
+    path: str
+    key: str
+    settings: tuple[tuple[str, str], ...]
+    """What besides the file decides how it is read."""
+
+    def to_json(self) -> dict[str, str | int]:
+        """As the index stores it."""
+        return {
+            "format": _FORMAT,
+            "size": self.size,
+            "mtime": self.modified_at,
+            "path": self.path,
+            "key": self.key,
+            **dict(self.settings),
+        }
+
+
 class RowIndex:
     """An open, finished index."""
 
@@ -82,7 +106,7 @@ def build(
     path: Path,
     entries: Iterator[IndexEntry],
     *,
-    stamp: dict[str, Any],
+    stamp: FileStamp,
     columns: Callable[[], Iterable[SourceColumn]],
 ) -> None:
     """Write an index whole or not at all. ``columns`` is called after ``entries`` is exhausted,
@@ -121,7 +145,7 @@ def build(
             )
         _sort(connection)
         meta = {
-            **stamp,
+            **stamp.to_json(),
             "salt": salt.hex(),
             "rows": count,
             "columns": [list(astuple(column)) for column in columns()],
@@ -187,10 +211,10 @@ class IndexedFile(ABC):
         self.key = key
         self._index_path = index
         self._index: RowIndex | None = None
-        self._stamp: dict[str, Any] = {}
+        self._stamp: FileStamp | None = None
         self._lock = threading.Lock()
         self._building: threading.Thread | None = None
-        self._failure: tuple[dict[str, Any], QiaolianError] | None = None
+        self._failure: tuple[FileStamp, QiaolianError] | None = None
 
     def schema(self) -> SourceSchema:
         """Columns and key.
@@ -242,7 +266,7 @@ class IndexedFile(ABC):
             self._index.close()
 
     @abstractmethod
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, str]:
         """What besides the file decides how it is read."""
 
     @abstractmethod
@@ -259,7 +283,7 @@ class IndexedFile(ABC):
     @abstractmethod
     def _read(self, index: RowIndex, position: int, extent: int, line: int) -> Record: ...
 
-    def _now(self) -> dict[str, Any]:
+    def _now(self) -> FileStamp:
         """What the file is now."""
         try:
             status = self.path.stat()
@@ -270,14 +294,13 @@ class IndexedFile(ABC):
                 hint="Check the path in the node's configuration.",
                 source=self.name,
             ) from error
-        return {
-            "format": _FORMAT,
-            "size": status.st_size,
-            "mtime": status.st_mtime_ns,
-            "path": str(self.path),
-            "key": self.key,
-            **self._settings(),
-        }
+        return FileStamp(
+            size=status.st_size,
+            modified_at=status.st_mtime_ns,
+            path=str(self.path),
+            key=self.key,
+            settings=tuple(sorted(self._settings().items())),
+        )
 
     def _ready(self, seconds: float) -> RowIndex:
         """The index of the file as it is now."""
@@ -305,7 +328,7 @@ class IndexedFile(ABC):
                 )
             stamp = self._now()
 
-    def _begin(self, stamp: dict[str, Any]) -> threading.Thread:
+    def _begin(self, stamp: FileStamp) -> threading.Thread:
         if self._building is None or not self._building.is_alive():
             self._building = threading.Thread(
                 target=self._build, args=(stamp,), name=f"index-{self.name}", daemon=True
@@ -313,7 +336,7 @@ class IndexedFile(ABC):
             self._building.start()
         return self._building
 
-    def _build(self, stamp: dict[str, Any]) -> None:
+    def _build(self, stamp: FileStamp) -> None:
         try:
             with self._errors_translated():
                 index = self._stored(stamp)
@@ -351,14 +374,14 @@ class IndexedFile(ABC):
                 source=self.name,
             ) from error
 
-    def _stored(self, stamp: dict[str, Any]) -> RowIndex | None:
+    def _stored(self, stamp: FileStamp) -> RowIndex | None:
         if not self._index_path.exists():
             return None
         try:
             index = RowIndex(self._index_path)
         except (sqlite3.Error, ValueError, KeyError, TypeError):
             return None
-        if all(index.meta.get(name) == value for name, value in stamp.items()):
+        if all(index.meta.get(name) == value for name, value in stamp.to_json().items()):
             return index
         index.close()
         return None

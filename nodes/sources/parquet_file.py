@@ -28,7 +28,7 @@ class ParquetSource(IndexedFile):
         self._kept: tuple[str, int, int, pa.RecordBatch] | None = None
         self._reading = threading.Lock()
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, str]:
         return {"kind": "parquet"}
 
     def _columns(self) -> Iterable[SourceColumn]:

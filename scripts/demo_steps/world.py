@@ -210,29 +210,7 @@ def build(
             finality=network.addresses,
             deployment=deployment_file,
         )
-        deployment = deploy(
-            network.rpc_urls[0],
-            new_private_key(),
-            [organisation.governor() for organisation in organisations[:GOVERNORS]],
-            min_close_window=SHORT_WINDOW,
-            progress=screen.say,
-        )
-        deployment.save(deployment_file)
-        ledger = Ledger(network.rpc_urls, deployment)
-        screen.line(
-            f"{len(deployment.contracts)} contracts stand",
-            f"MemberDirectory {deployment.contracts['MemberDirectory']}",
-        )
-        screen.line(
-            f"founded with closing windows of {SHORT_WINDOW.seconds} "
-            "s, so that one can be waited out here; "
-            f"a real network keeps the default of {MIN_CLOSE_WINDOW.seconds:,} s"
-        )
-        hashes = found(organisations, deployment, governors=GOVERNORS, ledger=ledger)
-        screen.line(
-            f"{len(organisations)} members admitted, each change approved by two governors",
-            "0x" + hashes[-1].hex(),
-        )
+        deployment, ledger = _founded(network, organisations, deployment_file, screen)
         screen.say("starting the nodes, two processes each")
         start_all(organisations)
         screen.line(
@@ -252,6 +230,36 @@ def build(
         ledger=ledger,
         sources=sources,
     )
+
+
+def _founded(
+    network: Network, organisations: Sequence[Organisation], path: Path, screen: Screen
+) -> tuple[Deployment, Ledger]:
+    """Deploy the contracts, save the deployment to ``path`` and admit every organisation."""
+    deployment = deploy(
+        network.rpc_urls[0],
+        new_private_key(),
+        [organisation.governor() for organisation in organisations[:GOVERNORS]],
+        min_close_window=SHORT_WINDOW,
+        progress=screen.say,
+    )
+    deployment.save(path)
+    ledger = Ledger(network.rpc_urls, deployment)
+    screen.line(
+        f"{len(deployment.contracts)} contracts stand",
+        f"MemberDirectory {deployment.contracts['MemberDirectory']}",
+    )
+    screen.line(
+        f"founded with closing windows of {SHORT_WINDOW.seconds} "
+        "s, so that one can be waited out here; "
+        f"a real network keeps the default of {MIN_CLOSE_WINDOW.seconds:,} s"
+    )
+    hashes = found(organisations, deployment, governors=GOVERNORS, ledger=ledger)
+    screen.line(
+        f"{len(organisations)} members admitted, each change approved by two governors",
+        "0x" + hashes[-1].hex(),
+    )
+    return deployment, ledger
 
 
 def wait_for(
