@@ -12,6 +12,7 @@ from chain.ethereum.ledger import Reverted, asset_id_of, code_text, log_id_of, v
 from chain.ethereum.records import UnitHoldRecord
 from chain.statements.assets import AssetRecord
 from chain.statements.members import KeyPurpose, Role
+from tests.chain.conftest import Throwaway
 
 ROOT_HASH = b"\7" * 32
 
@@ -42,7 +43,7 @@ def code_of(action: Any) -> str:
     return caught.value.code
 
 
-def test_governors_are_members_with_the_keys_given(throwaway: Any) -> None:
+def test_governors_are_members_with_the_keys_given(throwaway: Throwaway) -> None:
     members = throwaway.ledger.members
     for organisation in throwaway.organisations:
         assert members.is_active(organisation.member)
@@ -59,7 +60,7 @@ def test_governors_are_members_with_the_keys_given(throwaway: Any) -> None:
     assert not members.is_closed(throwaway.deployment.address("TradeSettlement"))
 
 
-def test_an_event_gives_its_struct_back_as_the_statement_type(throwaway: Any) -> None:
+def test_an_event_gives_its_struct_back_as_the_statement_type(throwaway: Throwaway) -> None:
     department = throwaway.organisations[1]
     asset = record(department.member)
     height = throwaway.send(department, "AssetRegistry", "register", asset)
@@ -88,7 +89,7 @@ def test_an_event_gives_its_struct_back_as_the_statement_type(throwaway: Any) ->
     assert receipt.events == (event,)
 
 
-def test_events_come_in_chain_order_over_all_contracts(throwaway: Any) -> None:
+def test_events_come_in_chain_order_over_all_contracts(throwaway: Throwaway) -> None:
     department = throwaway.organisations[1]
     throwaway.send(department, "AssetRegistry", "register", record(department.member))
     throwaway.send(department, "EvidenceLog", "anchor", 1, 5, ROOT_HASH)
@@ -104,7 +105,7 @@ def test_events_come_in_chain_order_over_all_contracts(throwaway: Any) -> None:
     assert throwaway.ledger.evidence.root(log_id_of(f"qiaolian/{department.member}/1")) == ROOT_HASH
 
 
-def test_a_contracts_refusal_has_its_code_and_arguments(throwaway: Any) -> None:
+def test_a_contracts_refusal_has_its_code_and_arguments(throwaway: Throwaway) -> None:
     bank = throwaway.organisations[2]
     throwaway.send(bank, "EvidenceLog", "anchor", 1, 5, ROOT_HASH)
     with pytest.raises(Reverted) as caught:
@@ -113,7 +114,7 @@ def test_a_contracts_refusal_has_its_code_and_arguments(throwaway: Any) -> None:
     assert caught.value.context == {"by": "EvidenceLog", "anchored": 5, "offered": 4}
 
 
-def test_a_stranger_is_refused_by_the_contract_itself(throwaway: Any) -> None:
+def test_a_stranger_is_refused_by_the_contract_itself(throwaway: Throwaway) -> None:
     address, data = throwaway.ledger.encode("EvidenceLog", "anchor", 1, 1, ROOT_HASH)
     stranger = "0x" + "12" * 20
     assert (
@@ -122,7 +123,7 @@ def test_a_stranger_is_refused_by_the_contract_itself(throwaway: Any) -> None:
     )
 
 
-def test_a_suspended_member_is_read_as_suspended_and_lifted(throwaway: Any) -> None:
+def test_a_suspended_member_is_read_as_suspended_and_lifted(throwaway: Throwaway) -> None:
     bank = throwaway.organisations[2].member
     throwaway.execute("suspend", bank, "unpaid")
     word = throwaway.ledger.members.member(bank)
@@ -137,7 +138,7 @@ def test_a_suspended_member_is_read_as_suspended_and_lifted(throwaway: Any) -> N
     assert code_text(suspended.arguments["reason"]) == "unpaid"
 
 
-def test_a_member_suspended_twice_is_known_as_suspended_both_times(throwaway: Any) -> None:
+def test_a_member_suspended_twice_is_known_as_suspended_both_times(throwaway: Throwaway) -> None:
     bank, members = throwaway.organisations[2].member, throwaway.ledger.members
     told: dict[int, bool] = {}
     for number in range(5):
@@ -155,7 +156,7 @@ def test_a_member_suspended_twice_is_known_as_suspended_both_times(throwaway: An
     assert refused.value.code == "height_not_covered"
 
 
-def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Any) -> None:
+def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Throwaway) -> None:
     supervisor, department, assets = (
         throwaway.organisations[0],
         throwaway.organisations[1],
@@ -175,7 +176,7 @@ def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Any) -> None
     ) == UnitHoldRecord(0, 0, held=False)
 
 
-def test_a_nodes_key_ends_its_own_keys_but_no_administrators(throwaway: Any) -> None:
+def test_a_nodes_key_ends_its_own_keys_but_no_administrators(throwaway: Throwaway) -> None:
     governor = throwaway.organisations[2]
     with pytest.raises(Reverted) as refused:
         throwaway.send(
@@ -189,7 +190,7 @@ def test_a_nodes_key_ends_its_own_keys_but_no_administrators(throwaway: Any) -> 
     assert not throwaway.ledger.members.key(governor.transaction.fingerprint).live
 
 
-def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Any) -> None:
+def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Throwaway) -> None:
     ledger, nothing, nobody = (
         throwaway.ledger,
         keccak256(b"nothing"),
@@ -220,7 +221,7 @@ def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Any) -> Non
     assert ledger.block(10**9) is None
 
 
-def test_a_deployment_of_another_chain_is_noticed_at_the_first_read(throwaway: Any) -> None:
+def test_a_deployment_of_another_chain_is_noticed_at_the_first_read(throwaway: Throwaway) -> None:
     from dataclasses import replace
 
     from chain.ethereum.ledger import Ledger
@@ -234,13 +235,13 @@ def test_a_deployment_of_another_chain_is_noticed_at_the_first_read(throwaway: A
     )
 
 
-def test_a_chain_that_stops_answering_is_unreachable(throwaway: Any) -> None:
+def test_a_chain_that_stops_answering_is_unreachable(throwaway: Throwaway) -> None:
     throwaway.process.kill()
     throwaway.process.wait()
     assert code_of(throwaway.ledger.height) == "chain_unreachable"
 
 
-def test_too_few_governors_are_refused_at_deployment(throwaway: Any) -> None:
+def test_too_few_governors_are_refused_at_deployment(throwaway: Throwaway) -> None:
     from chain.core.crypto import new_private_key
     from chain.ethereum.deploy import deploy
 

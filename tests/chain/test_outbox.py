@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from chain.core.crypto import keccak256
 from chain.core.database import Base, Database
 from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
 from chain.ethereum.ledger import Ledger, Reverted, log_id_of
+from chain.ethereum.rpc import RpcRefused
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker, Priority, backlog, enqueue, outcome, wait
 from chain.outbox.store import CALLS, SENDERS
+from tests.chain.conftest import Throwaway
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -61,7 +63,7 @@ def working(worker: OutboxWorker) -> Iterator[None]:
     assert failures == []
 
 
-def worker_of(throwaway: Any, database: Database, **settings: Any) -> OutboxWorker:
+def worker_of(throwaway: Throwaway, database: Database, **settings: Any) -> OutboxWorker:
     options: dict[str, Any] = {
         "poll_seconds": 0.01,
         "block_seconds": 0.02,
@@ -75,7 +77,7 @@ def worker_of(throwaway: Any, database: Database, **settings: Any) -> OutboxWork
 
 def anchor(
     session: Any,
-    throwaway: Any,
+    throwaway: Throwaway,
     size: int,
     *,
     operation: str | None = None,
@@ -96,7 +98,7 @@ def anchor(
     )
 
 
-def anchored(throwaway: Any) -> list[int]:
+def anchored(throwaway: Throwaway) -> list[int]:
     """The sizes of all anchor events, in chain order."""
     events = throwaway.ledger.events(0, throwaway.ledger.height(), ["EvidenceLog"])
     return [event.arguments["size"] for event in events if event.name == "Anchored"]
@@ -122,7 +124,9 @@ def code_of(action: Callable[[], Any]) -> str:
 # --- promising ------------------------------------------------------------------------------------
 
 
-def test_a_call_is_queued_only_if_its_change_commits(throwaway: Any, database: Database) -> None:
+def test_a_call_is_queued_only_if_its_change_commits(
+    throwaway: Throwaway, database: Database
+) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 1)
         raise Conflict("no", "The domain change is refused.")
@@ -132,7 +136,7 @@ def test_a_call_is_queued_only_if_its_change_commits(throwaway: Any, database: D
         assert code_of(lambda: outcome(session, "anchor-1")) == "operation_unknown"
 
 
-def test_the_same_operation_is_queued_once(throwaway: Any, database: Database) -> None:
+def test_the_same_operation_is_queued_once(throwaway: Throwaway, database: Database) -> None:
     for _ in range(3):
         database.write(lambda session: anchor(session, throwaway, 1))
     with database.read() as session:
@@ -140,7 +144,7 @@ def test_the_same_operation_is_queued_once(throwaway: Any, database: Database) -
 
 
 def test_an_operation_id_used_for_another_call_is_refused(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     database.write(lambda session: anchor(session, throwaway, 1, operation="one"))
     with pytest.raises(Conflict) as caught:
@@ -149,7 +153,7 @@ def test_an_operation_id_used_for_another_call_is_refused(
 
 
 def test_a_call_that_cannot_be_encoded_is_refused_at_once(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     assert (
         code_of(lambda: database.write(lambda session: anchor(session, throwaway, -1)))
@@ -158,7 +162,7 @@ def test_a_call_that_cannot_be_encoded_is_refused_at_once(
 
 
 def test_a_call_over_the_nodes_limits_is_refused_at_once(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     def change(session: Any) -> None:
         enqueue(
@@ -180,7 +184,9 @@ def test_an_operation_that_was_not_queued_is_unknown(database: Database) -> None
         asyncio.run(wait(database, "nothing", 1))
 
 
-def test_waiting_times_out_and_the_call_stays_queued(throwaway: Any, database: Database) -> None:
+def test_waiting_times_out_and_the_call_stays_queued(
+    throwaway: Throwaway, database: Database
+) -> None:
     database.write(lambda session: anchor(session, throwaway, 1))
     with pytest.raises(Unavailable) as caught:
         asyncio.run(wait(database, "anchor-1", 0.05))
@@ -195,7 +201,7 @@ def test_waiting_times_out_and_the_call_stays_queued(throwaway: Any, database: D
 
 
 def test_queued_calls_enter_the_chain_once_each_in_order(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     def change(session: Any) -> None:
         for size in range(1, 301):
@@ -211,7 +217,7 @@ def test_queued_calls_enter_the_chain_once_each_in_order(
     assert (receipt.succeeded, receipt.height) == (True, found.height)
 
 
-def test_a_claim_overtakes_a_thousand_bulk_calls(throwaway: Any, database: Database) -> None:
+def test_a_claim_overtakes_a_thousand_bulk_calls(throwaway: Throwaway, database: Database) -> None:
     def flood(session: Any) -> None:
         for number in range(1, 1_201):
             bulk = {"operation": f"bulk-{number}", "log": 1_000 + number, "priority": Priority.BULK}
@@ -239,7 +245,7 @@ def test_a_claim_overtakes_a_thousand_bulk_calls(throwaway: Any, database: Datab
 
 
 def test_a_call_does_not_overtake_one_that_the_contract_needs_first(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 1, operation="other", log=7, priority=Priority.NORMAL)
@@ -253,7 +259,7 @@ def test_a_call_does_not_overtake_one_that_the_contract_needs_first(
 
 
 def test_a_refusal_of_the_contract_is_final_and_has_its_code(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     with working(worker_of(throwaway, database)):
         database.write(lambda session: anchor(session, throwaway, 5))
@@ -267,7 +273,7 @@ def test_a_refusal_of_the_contract_is_final_and_has_its_code(
     assert caught.value.code == "log_shrinks"
 
 
-def test_a_refused_call_does_not_block_later_ones(throwaway: Any, database: Database) -> None:
+def test_a_refused_call_does_not_block_later_ones(throwaway: Throwaway, database: Database) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 5)
         anchor(session, throwaway, 5, operation="conflict", root=b"\1" * 32)
@@ -279,15 +285,17 @@ def test_a_refused_call_does_not_block_later_ones(throwaway: Any, database: Data
         assert final(database, "conflict").code == "root_conflict"
 
 
-def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: Database) -> None:
+def test_the_bytes_are_stored_before_a_node_sees_them(
+    throwaway: Throwaway, database: Database
+) -> None:
     seen: list[bool] = []
     send = throwaway.ledger.send
 
-    def spying(raws: Any) -> Any:
+    def spying(raw_transactions: Sequence[bytes]) -> list[bytes | RpcRefused]:
         with database.read() as session:
             stored = set(session.execute(sa.select(CALLS.c.raw)).scalars())
-        seen.append(all(raw in stored for raw in raws))
-        return send(raws)
+        seen.append(all(raw in stored for raw in raw_transactions))
+        return send(raw_transactions)
 
     throwaway.ledger.send = spying
     with working(worker_of(throwaway, database)):
@@ -298,7 +306,7 @@ def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: 
 
 
 def test_waking_the_worker_sends_a_call_before_the_next_poll(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     worker, stop = worker_of(throwaway, database, poll_seconds=3_600.0), threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
@@ -315,7 +323,7 @@ def test_waking_the_worker_sends_a_call_before_the_next_poll(
 
 
 def test_calls_wait_while_the_chain_is_down_and_are_sent_afterwards(
-    throwaway: Any, database: Database, serve: Callable[[Any], str]
+    throwaway: Throwaway, database: Database, serve: Callable[[Any], str]
 ) -> None:
     away = threading.Event()
     away.set()
@@ -340,7 +348,7 @@ def test_calls_wait_while_the_chain_is_down_and_are_sent_afterwards(
     assert anchored(throwaway) == [1]
 
 
-def relayed(throwaway: Any, body: Any, **instead: Any) -> bytes:
+def relayed(throwaway: Throwaway, body: Any, **instead: Any) -> bytes:
     """The chain's own answer, but for the methods named: theirs is what is told."""
     calls = [body] if isinstance(body, dict) else body
     answers = throwaway.ledger.rpc.batch([(call["method"], call["params"]) for call in calls])
@@ -352,7 +360,7 @@ def relayed(throwaway: Any, body: Any, **instead: Any) -> bytes:
 
 
 def test_calls_go_through_another_node_when_the_first_stalls(
-    throwaway: Any, database: Database, serve: Callable[[Any], str]
+    throwaway: Throwaway, database: Database, serve: Callable[[Any], str]
 ) -> None:
     height = hex(throwaway.ledger.height())
 
@@ -385,7 +393,7 @@ def test_calls_go_through_another_node_when_the_first_stalls(
 
 
 def test_bytes_that_a_node_dropped_are_sent_again_unchanged(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     throwaway.rpc("evm_setAutomine", False)
     with working(worker_of(throwaway, database)):
@@ -409,7 +417,7 @@ def test_bytes_that_a_node_dropped_are_sent_again_unchanged(
 
 
 def test_a_call_whose_nonce_another_transaction_used_is_signed_again(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     """As after a restore from an old backup, or with the key used elsewhere."""
     throwaway.rpc("evm_setAutomine", False)
@@ -436,7 +444,7 @@ def test_a_call_whose_nonce_another_transaction_used_is_signed_again(
 
 
 def test_a_database_restored_from_an_old_backup_does_not_reuse_a_nonce(
-    throwaway: Any, database: Database
+    throwaway: Throwaway, database: Database
 ) -> None:
     for size in (1, 2):
         throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, size, b"\7" * 32)
@@ -452,7 +460,9 @@ def test_a_database_restored_from_an_old_backup_does_not_reuse_a_nonce(
     assert anchored(throwaway) == [1, 2, 3]
 
 
-def test_two_workers_of_one_key_send_no_call_twice(throwaway: Any, database: Database) -> None:
+def test_two_workers_of_one_key_send_no_call_twice(
+    throwaway: Throwaway, database: Database
+) -> None:
     def change(session: Any) -> None:
         for size in range(1, 101):
             anchor(session, throwaway, size)
@@ -468,7 +478,7 @@ def test_two_workers_of_one_key_send_no_call_twice(throwaway: Any, database: Dat
     assert throwaway.ledger.nonce(throwaway.organisations[2].transaction.address) == 100
 
 
-def backlog_of(database: Database, throwaway: Any) -> int:
+def backlog_of(database: Database, throwaway: Throwaway) -> int:
     with database.read() as session:
         owed = backlog(session, throwaway.organisations[2].transaction.address)
     return owed.queued + owed.in_flight
@@ -489,7 +499,7 @@ worker.run(threading.Event())
 """
 
 
-def test_kill_9_loses_no_call_and_sends_none_twice(throwaway: Any, tmp_path: Path) -> None:
+def test_kill_9_loses_no_call_and_sends_none_twice(throwaway: Throwaway, tmp_path: Path) -> None:
     """The worker is a process of its own, killed over and over while calls are promised."""
     throwaway.rpc("evm_setAutomine", False)
     throwaway.rpc("evm_setIntervalMining", 1)

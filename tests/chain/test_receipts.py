@@ -24,6 +24,7 @@ from chain.ethereum.rpc import Rpc
 from chain.ethereum.transactions import sign_transaction
 from chain.ethereum.view import ChainView
 from chain.keys.files import Secp256k1Signer
+from tests.chain.conftest import Throwaway
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"
 STRANGER = "0x" + "5a" * 20
@@ -150,7 +151,7 @@ def test_tries_of_all_shapes_have_the_roots_of_another_implementation(anvil: str
 # --- a range of blocks ----------------------------------------------------------------------------
 
 
-def view_of(throwaway: Any) -> ChainView:
+def view_of(throwaway: Throwaway) -> ChainView:
     view = ChainView(throwaway.url, throwaway.deployment, UnsealedForTestsOnly(), poll_seconds=0.05)
     view.start(wait_seconds=60)
     view.wait_for_height(throwaway.ledger.height(), 60)
@@ -158,7 +159,7 @@ def view_of(throwaway: Any) -> ChainView:
 
 
 def test_proved_logs_are_the_chain_s_events(
-    throwaway: Any, monkeypatch: pytest.MonkeyPatch
+    throwaway: Throwaway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for size in (1, 2, 3):
         throwaway.send(
@@ -181,7 +182,7 @@ def test_proved_logs_are_the_chain_s_events(
     view.stop()
 
 
-def test_headers_known_to_the_view_are_not_asked_for_again(throwaway: Any) -> None:
+def test_headers_known_to_the_view_are_not_asked_for_again(throwaway: Throwaway) -> None:
     view = view_of(throwaway)
     height = throwaway.send(throwaway.organisations[1], "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
     view.wait_for_height(height, 60)

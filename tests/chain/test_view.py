@@ -34,6 +34,7 @@ from chain.ethereum.proved_records import (
 from chain.ethereum.records import LogRecord, MemberRecord, record_at
 from chain.ethereum.storage_proofs import StorageProof
 from chain.ethereum.view import MAX_ATTEMPTS, ChainView
+from tests.chain.conftest import Throwaway
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"
 AGES = 10**10
@@ -567,7 +568,7 @@ def test_only_the_parents_of_a_sealed_header_are_accepted(serve: Any) -> None:
 
 
 @pytest.fixture
-def live(throwaway: Any) -> Any:
+def live(throwaway: Throwaway) -> Any:
     view = ChainView(throwaway.url, throwaway.deployment, UnsealedForTestsOnly(), poll_seconds=0.05)
     view.start(wait_seconds=SECONDS)
     yield view
@@ -575,7 +576,7 @@ def live(throwaway: Any) -> Any:
 
 
 def test_a_watched_value_changes_with_the_block_that_changes_it(
-    throwaway: Any, live: ChainView
+    throwaway: Throwaway, live: ChainView
 ) -> None:
     bank = throwaway.organisations[2]
     log_id = log_id_of(f"qiaolian/{bank.member}/1")
@@ -589,7 +590,7 @@ def test_a_watched_value_changes_with_the_block_that_changes_it(
     assert records.height >= height
 
 
-def test_reading_a_watched_value_sends_no_request(throwaway: Any, live: ChainView) -> None:
+def test_reading_a_watched_value_sends_no_request(throwaway: Throwaway, live: ChainView) -> None:
     wanted = [member_record(throwaway.organisations[0].member)]
     first = live.proved(wanted)
     live._rpc.close()
@@ -606,7 +607,7 @@ def test_reading_a_watched_value_sends_no_request(throwaway: Any, live: ChainVie
 
 
 def test_an_unchanged_contract_keeps_its_values_under_the_new_head(
-    throwaway: Any, live: ChainView
+    throwaway: Throwaway, live: ChainView
 ) -> None:
     bank = throwaway.organisations[2]
     before = live.proved([member_record(bank.member)])
@@ -617,7 +618,7 @@ def test_an_unchanged_contract_keeps_its_values_under_the_new_head(
     assert after.height >= height > before.height
 
 
-def test_a_suspension_shows_in_the_member_record(throwaway: Any, live: ChainView) -> None:
+def test_a_suspension_shows_in_the_member_record(throwaway: Throwaway, live: ChainView) -> None:
     bank = throwaway.organisations[2].member
     assert live.proved([member_record(bank)]).member(bank).live
     throwaway.execute("suspend", bank, "unpaid")
@@ -626,7 +627,7 @@ def test_a_suspension_shows_in_the_member_record(throwaway: Any, live: ChainView
 
 
 def test_records_that_others_name_are_proved_under_one_block_although_the_chain_moves_between_them(
-    throwaway: Any, live: ChainView
+    throwaway: Throwaway, live: ChainView
 ) -> None:
     named, bank = throwaway.organisations[0].member, throwaway.organisations[2].member
     suspended: list[int] = []
@@ -651,7 +652,9 @@ def test_records_that_name_others_without_end_are_refused(live: ChainView) -> No
     assert code_of(lambda: live.proved([], following=following)) == "chain_proof_refused"
 
 
-def test_an_earlier_suspension_is_proved_in_its_own_slot(throwaway: Any, live: ChainView) -> None:
+def test_an_earlier_suspension_is_proved_in_its_own_slot(
+    throwaway: Throwaway, live: ChainView
+) -> None:
     bank = throwaway.organisations[2].member
     throwaway.execute("suspend", bank, "first")
     throwaway.execute("lift", bank)
@@ -667,7 +670,7 @@ def test_an_earlier_suspension_is_proved_in_its_own_slot(throwaway: Any, live: C
     ).live_at(first.suspended_at)
 
 
-def test_many_values_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:
+def test_many_values_are_proved_under_one_head(throwaway: Throwaway, live: ChainView) -> None:
     members = [organisation.member for organisation in throwaway.organisations]
     consents = [number.to_bytes(32, "big") for number in range(250)]
     wanted = [*map(member_record, members), *map(consent_record, consents)]
@@ -686,7 +689,7 @@ def test_an_unknown_variable_is_refused_by_name(live: ChainView) -> None:
     )
 
 
-def test_a_chain_that_is_killed_stops_the_view_at_its_bound(throwaway: Any) -> None:
+def test_a_chain_that_is_killed_stops_the_view_at_its_bound(throwaway: Throwaway) -> None:
     view = ChainView(throwaway.url, throwaway.deployment, UnsealedForTestsOnly(), poll_seconds=0.05)
     view.start(wait_seconds=SECONDS)
     throwaway.process.kill()

@@ -17,6 +17,7 @@ TAX = [f"91440300{number:010d}" for number in range(25, 60)]
 COMMON = sorted(set(BANK) & set(TAX))
 
 MakeJob = Callable[..., Job]
+Approve = Callable[[Job], None]
 
 
 def _make_job(**parameters: Any) -> Job:
@@ -61,7 +62,7 @@ def parties(tmp_path: Path) -> dict[str, PartyConfig]:
 
 
 @pytest.fixture
-def approve(parties: dict[str, PartyConfig]) -> Callable[[Job], None]:
+def approve(parties: dict[str, PartyConfig]) -> Approve:
     """Both data officers say yes to a job, as often as it may be tried."""
 
     def allow(job: Job) -> None:

@@ -24,6 +24,7 @@ from federated.job import Job
 from federated.local import QueueWire, wire_pair
 from federated.party import PartyConfig
 from federated.sources import read
+from tests.federated.conftest import Approve, MakeJob
 
 Ends = dict[str, dict[str, Any]]
 Parties = dict[str, PartyConfig]
@@ -92,7 +93,7 @@ def found(end: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("method", ["ecdh", "kkrt"])
 def test_both_end_with_the_same_attempt_heads_and_results(
-    parties: Parties, make_job: Any, approve: Any, common: list[str], method: str
+    parties: Parties, make_job: MakeJob, approve: Approve, common: list[str], method: str
 ) -> None:
     job = make_job(method=method, reveal="both")
     approve(job)
@@ -112,7 +113,9 @@ def test_both_end_with_the_same_attempt_heads_and_results(
     assert bank["inputs"]["bank"]["root"] == tax["inputs"]["bank"]["root"]
 
 
-def test_two_attempts_at_a_job_share_no_seed(parties: Parties, make_job: Any, approve: Any) -> None:
+def test_two_attempts_at_a_job_share_no_seed(
+    parties: Parties, make_job: MakeJob, approve: Approve
+) -> None:
     job = make_job()
     approve(job)
     first, second = run_both(parties, job), run_both(parties, job)
@@ -189,7 +192,12 @@ def flipped(frame: bytes) -> bytes:
 @pytest.mark.parametrize("method", ["ecdh", "kkrt"])
 @pytest.mark.parametrize("sender", ["bank", "tax"])
 def test_a_peer_that_dies_before_any_message_leaves_nothing_or_a_whole_result(
-    parties: Parties, make_job: Any, approve: Any, common: list[str], sender: str, method: str
+    parties: Parties,
+    make_job: MakeJob,
+    approve: Approve,
+    common: list[str],
+    sender: str,
+    method: str,
 ) -> None:
     job = make_job(method=method, reveal="both")
     approve(job)
@@ -211,7 +219,7 @@ def test_a_peer_that_dies_before_any_message_leaves_nothing_or_a_whole_result(
 @pytest.mark.parametrize("method", ["ecdh", pytest.param("kkrt", marks=pytest.mark.long)])
 @pytest.mark.parametrize("sender", ["bank", "tax"])
 def test_one_altered_byte_in_any_message_is_noticed(
-    parties: Parties, make_job: Any, approve: Any, sender: str, method: str
+    parties: Parties, make_job: MakeJob, approve: Approve, sender: str, method: str
 ) -> None:
     job = make_job(method=method, reveal="both")
     approve(job)
@@ -225,7 +233,7 @@ def test_one_altered_byte_in_any_message_is_noticed(
 
 @pytest.mark.parametrize("sender", ["bank", "tax"])
 def test_messages_in_another_order_are_refused(
-    parties: Parties, make_job: Any, approve: Any, sender: str
+    parties: Parties, make_job: MakeJob, approve: Approve, sender: str
 ) -> None:
     job = make_job(method="kkrt", reveal="both")
     approve(job)
@@ -296,7 +304,7 @@ def with_peer(
     ],
 )
 def test_a_peer_with_another_version_specification_or_code_is_refused(
-    parties: Parties, make_job: Any, approve: Any, part: str, value: Any, code: str
+    parties: Parties, make_job: MakeJob, approve: Approve, part: str, value: Any, code: str
 ) -> None:
     job = make_job()
     approve(job)
@@ -309,7 +317,7 @@ def test_a_peer_with_another_version_specification_or_code_is_refused(
 
 @pytest.mark.parametrize("hello", [None, [], "x", 7, {}, {"version": 1}])
 def test_a_hello_that_is_none_is_refused(
-    parties: Parties, make_job: Any, approve: Any, hello: Any
+    parties: Parties, make_job: MakeJob, approve: Approve, hello: Any
 ) -> None:
     job = make_job()
     approve(job)
@@ -321,7 +329,7 @@ def test_a_hello_that_is_none_is_refused(
 
 
 def test_parties_with_different_seed_commitments_stop(
-    parties: Parties, make_job: Any, approve: Any
+    parties: Parties, make_job: MakeJob, approve: Approve
 ) -> None:
     job = make_job()
     approve(job)
@@ -351,7 +359,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
 
 @pytest.mark.parametrize("without", ["bank", "tax"])
 def test_no_source_is_opened_before_every_owner_said_yes(
-    parties: Parties, make_job: Any, approve: Any, monkeypatch: pytest.MonkeyPatch, without: str
+    parties: Parties,
+    make_job: MakeJob,
+    approve: Approve,
+    monkeypatch: pytest.MonkeyPatch,
+    without: str,
 ) -> None:
     job = make_job()
     approve(job)
@@ -371,7 +383,11 @@ def test_no_source_is_opened_before_every_owner_said_yes(
 
 @pytest.mark.parametrize("says", [None, "permitted"])
 def test_a_peer_that_never_shows_its_yes_opens_nothing(
-    parties: Parties, make_job: Any, approve: Any, monkeypatch: pytest.MonkeyPatch, says: str | None
+    parties: Parties,
+    make_job: MakeJob,
+    approve: Approve,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str | None,
 ) -> None:
     job = make_job()
     approve(job)
@@ -399,7 +415,7 @@ def test_a_peer_that_never_shows_its_yes_opens_nothing(
 
 @pytest.mark.parametrize("limit", [0, 600, 2000])
 def test_a_full_disk_stops_the_run_and_leaves_nothing(
-    parties: Parties, make_job: Any, approve: Any, limit: int
+    parties: Parties, make_job: MakeJob, approve: Approve, limit: int
 ) -> None:
     """A limit on file sizes stands in for the disk: nothing at all, the recording, or the receipt
     does not fit.
@@ -442,7 +458,7 @@ def replay_code(config: PartyConfig, folder: Path) -> str:
     ],
 )
 def test_each_party_replays_its_side_alone(
-    parties: Parties, make_job: Any, approve: Any, parameters: dict[str, Any]
+    parties: Parties, make_job: MakeJob, approve: Approve, parameters: dict[str, Any]
 ) -> None:
     job = make_job(**parameters)
     approve(job)
@@ -454,7 +470,7 @@ def test_each_party_replays_its_side_alone(
 
 
 def test_any_flipped_byte_of_the_recording_is_found(
-    parties: Parties, make_job: Any, approve: Any
+    parties: Parties, make_job: MakeJob, approve: Approve
 ) -> None:
     job = make_job()
     approve(job)
@@ -492,7 +508,7 @@ def test_any_flipped_byte_of_the_recording_is_found(
     ],
 )
 def test_what_is_not_as_it_was_is_named(
-    parties: Parties, make_job: Any, approve: Any, change: Any, code: str
+    parties: Parties, make_job: MakeJob, approve: Approve, change: Any, code: str
 ) -> None:
     job = make_job()
     approve(job)
@@ -508,7 +524,7 @@ def edit(path: Path, part: str, value: Any) -> None:
 
 
 def test_a_replay_draws_nothing_and_spends_nothing(
-    parties: Parties, make_job: Any, approve: Any
+    parties: Parties, make_job: MakeJob, approve: Approve
 ) -> None:
     job = make_job()
     approve(job)

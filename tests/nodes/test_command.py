@@ -33,25 +33,28 @@ def node(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def init(
+    directory: Path, *options: str, member: str = MEMBER, roles: str = "bank"
+) -> subprocess.CompletedProcess[str]:
+    """``qiaolian node init`` in this directory."""
+    return node("init", "--dir", str(directory), "--member", member, "--roles", roles, *options)
+
+
 def port() -> tuple[str, str]:
     """The option for a port that is free, where a node is to start."""
     return "--port", str(free_ports(1)[0])
 
 
 def test_init_creates_a_node_and_prints_the_next_steps(tmp_path: Path) -> None:
-    done = node(
-        *(
-            "init",
-            "--dir",
-            str(tmp_path / "n"),
-            "--member",
-            MEMBER,
-            "--name",
-            "税务局",
-            "--roles",
-            "department,agency",
-        ),
-        *("--validator", "0x" + "ab" * 20, "--officer-key", str(tmp_path / "officer.json")),
+    done = init(
+        tmp_path / "n",
+        "--name",
+        "税务局",
+        "--validator",
+        "0x" + "ab" * 20,
+        "--officer-key",
+        str(tmp_path / "officer.json"),
+        roles="department,agency",
     )
     assert done.returncode == 0, done.stderr
     assert "admission.json" in done.stdout
@@ -67,24 +70,14 @@ def test_init_creates_a_node_and_prints_the_next_steps(tmp_path: Path) -> None:
 
 
 def test_init_asks_for_the_trusted_validators(tmp_path: Path) -> None:
-    done = node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank")
+    done = init(tmp_path / "n")
     assert done.returncode != 0
     assert done.stderr.startswith("finality_missing: ")
     assert not (tmp_path / "n").exists()
 
 
 def test_a_missing_deployment_is_one_sentence(tmp_path: Path) -> None:
-    node(
-        "init",
-        "--dir",
-        str(tmp_path / "n"),
-        "--member",
-        MEMBER,
-        "--roles",
-        "bank",
-        "--unsealed-test",
-        *port(),
-    )
+    init(tmp_path / "n", "--unsealed-test", *port())
     for action in ("run", "outbox"):
         done = node(action, "--config", str(tmp_path / "n" / "node.toml"))
         assert done.returncode != 0
@@ -102,16 +95,7 @@ def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
 def two(tmp_path: Path) -> tuple[Path, Path]:
     """A node's configuration, and another node's admission file."""
     for name, member in (("n", MEMBER), ("m", OTHER)):
-        node(
-            "init",
-            "--dir",
-            str(tmp_path / name),
-            "--member",
-            member,
-            "--roles",
-            "bank",
-            "--unsealed-test",
-        )
+        init(tmp_path / name, "--unsealed-test", member=member)
     return tmp_path / "n" / "node.toml", tmp_path / "m" / "admission.json"
 
 
@@ -197,17 +181,7 @@ def test_fresh_tokens_end_the_old_ones(two: tuple[Path, Path]) -> None:
 
 
 def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:
-    node(
-        "init",
-        "--dir",
-        str(tmp_path / "n"),
-        "--member",
-        MEMBER,
-        "--roles",
-        "bank",
-        "--unsealed-test",
-        *port(),
-    )
+    init(tmp_path / "n", "--unsealed-test", *port())
     done = node("migrate", "--config", str(tmp_path / "n" / "node.toml"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "n" / "data" / "node.db").exists()
@@ -234,20 +208,7 @@ def keys_of(model: type[BaseModel]) -> list[str]:
 
 def test_a_long_chinese_name_is_a_name(tmp_path: Path) -> None:
     name = "江门市人力资源和社会保障局数据管理与应用服务中心" * 2
-    done = node(
-        *(
-            "init",
-            "--dir",
-            str(tmp_path / "n"),
-            "--member",
-            MEMBER,
-            "--name",
-            name,
-            "--roles",
-            "bank",
-            "--unsealed-test",
-        )
-    )
+    done = init(tmp_path / "n", "--name", name, "--unsealed-test")
     assert done.returncode == 0, done.stderr
     assert load(tmp_path / "n" / "node.toml").name == name
 
@@ -256,20 +217,7 @@ def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "n").mkdir()
     (tmp_path / "n" / "keys").write_text("mine")
     officer = tmp_path / "officer.json"
-    done = node(
-        *(
-            "init",
-            "--dir",
-            str(tmp_path / "n"),
-            "--member",
-            MEMBER,
-            "--roles",
-            "bank",
-            "--unsealed-test",
-            *port(),
-        ),
-        *("--officer-key", str(officer)),
-    )
+    done = init(tmp_path / "n", "--unsealed-test", *port(), "--officer-key", str(officer))
     assert done.stderr.startswith("directory_in_use: "), done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["n"]
     assert sorted(path.name for path in (tmp_path / "n").iterdir()) == ["keys"]
@@ -278,19 +226,7 @@ def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_directory_that_holds_other_files_may_become_a_node(tmp_path: Path) -> None:
     (tmp_path / "n").mkdir()
     (tmp_path / "n" / "deployment.json").write_text("{}")
-    done = node(
-        *(
-            "init",
-            "--dir",
-            str(tmp_path / "n"),
-            "--member",
-            MEMBER,
-            "--roles",
-            "bank",
-            "--unsealed-test",
-            *port(),
-        )
-    )
+    done = init(tmp_path / "n", "--unsealed-test", *port())
     assert done.returncode == 0, done.stderr
     assert {"deployment.json", "node.toml", "keys"} <= {
         path.name for path in (tmp_path / "n").iterdir()
@@ -374,17 +310,7 @@ def test_every_failed_start_has_a_code_and_a_hint(raised: Exception, code: str) 
 
 def started_config(tmp_path: Path, database: str) -> Path:
     """The configuration of a new node over this database."""
-    node(
-        "init",
-        "--dir",
-        str(tmp_path / "n"),
-        "--member",
-        MEMBER,
-        "--roles",
-        "bank",
-        "--unsealed-test",
-        *port(),
-    )
+    init(tmp_path / "n", "--unsealed-test", *port())
     config = tmp_path / "n" / "node.toml"
     config.write_text(config.read_text().replace("sqlite:///data/node.db", database))
     return config

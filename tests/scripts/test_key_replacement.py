@@ -22,53 +22,23 @@ from nodes.config import load
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import Organisation
 from nodes.tokens import TokenIssuer
-from tests.scripts.test_people import (
+from tests.scripts.town import (
     Town,
     admin_key,
-    admitted,
     done,
     eventually,
-    officer_key,
+    grant_people,
     patiently,
+    publish_people,
     said,
-    town,
 )
 
-__all__ = ["admitted", "town"]
 CALL = ("--subject", "A1", "--columns", "age,area", "--purpose", "statistics")
 
 
 @pytest.fixture(scope="module")
 def published(town: Town, admitted: dict[str, Any]) -> str:
-    made = town.at(
-        *(
-            "department",
-            "asset",
-            "publish",
-            "--name",
-            "people",
-            "--source",
-            "people",
-            "--title-zh",
-            "人员信息",
-            "--title-en",
-            "People",
-        ),
-        *(
-            "--description",
-            "Test records",
-            "--grade",
-            "3",
-            "--mask",
-            "age=range:10",
-            "--mask",
-            "area=keep",
-            "--mask",
-            "note=drop",
-        ),
-        *("--purpose", "statistics=no-consent"),
-    )
-    asset = str(made["assetId"])
+    asset = publish_people(town)
     town.at(
         "department",
         "offer",
@@ -99,34 +69,13 @@ def published(town: Town, admitted: dict[str, Any]) -> str:
 
 def agreement(town: Town, asset: str) -> str:
     """A fresh open agreement between bank and department."""
-    asked = town.at(
-        "bank",
-        "grant",
-        "request",
-        "--asset",
-        asset,
-        "--scene",
-        "small-loan",
-        "--purpose",
-        "statistics",
-        "--uses",
-        "1000",
-    )
-    town.at(
-        "department",
-        "grant",
-        "approve",
-        asked["grantId"],
-        "--key",
-        officer_key(town, "department"),
-        "--yes",
-    )
+    grant_id = grant_people(town, asset, "statistics")
     seen = town.at("bank", "offer", "show", asset, "--provider", town["department"])["offerHash"]
     order = (
         "agreement",
         "open",
         "--grant",
-        asked["grantId"],
+        grant_id,
         "--cap",
         "2000",
         "--arbiter",

@@ -4,198 +4,41 @@ writes Python or makes a signature by hand.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import io
 import json
 import os
 import pty
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chain.core.crypto import new_private_key
 from chain.core.loopback import free_ports
 from chain.core.zone import city_zone
-from chain.engine.network import Network
-from chain.ethereum.deploy import deploy
-from chain.ethereum.deployment import CloseWindow
-from chain.ethereum.ledger import Ledger
 from chain.keys.files import create_person_key
 from nodes import provision
-from nodes.cli.main import main
-from nodes.provision import Organisation, OrganisationPlan
-from registry.uscc import with_check_character
+from tests.scripts.town import (
+    PEOPLE,
+    Said,
+    Town,
+    admin_key,
+    done,
+    eventually,
+    grant_people,
+    officer_key,
+    patiently,
+    publish_people,
+    said,
+)
 
 ROOT = Path(__file__).parents[2]
-PEOPLE = "id,age,area,note\nA1,31,华侨城,x\nB2,42,north,y\nC3,53,south,z\n"
 UNIT = "440703-000001"
 
 
-@dataclass
-class Said:
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def said(*words: str) -> Said:
-    """Run one command in this process; nobody sits at a terminal."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(list(words))
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-@dataclass
-class Town:
-    """Five organisations; the bank's node is laid out and not yet admitted."""
-
-    directory: Path
-    organisations: dict[str, Organisation]
-    deployment: Path
-
-    def __getitem__(self, name: str) -> str:
-        return self.organisations[name].member
-
-    def node(self, name: str) -> tuple[str, str]:
-        return ("--node", str(self.organisations[name].plan.directory))
-
-    def stranger(self, name: str) -> tuple[str, ...]:
-        """How somebody without an account reaches a node."""
-        at = self.organisations[name]
-        return ("--url", at.url, "--certificate", str(at.certificate))
-
-    def at(self, name: str, *words: str) -> Any:
-        """A command at an organisation's own node; what it answered to programs."""
-        return done(*words, *self.node(name), "--json")
-
-    def path(self, name: str) -> Path:
-        return self.directory / name
-
-
-def done(*words: str) -> Any:
-    answer = said(*words)
-    assert answer.code == 0, (words, answer.err)
-    return answer.json if "--json" in words else answer.out
-
-
-def patiently(*words: str, seconds: float = 60.0) -> Any:
-    """A command repeated until another node has followed the chain so far."""
-    deadline = time.monotonic() + seconds
-    while (answer := said(*words)).code != 0 and time.monotonic() < deadline:
-        time.sleep(0.3)
-    assert answer.code == 0, (words, answer.err)
-    return answer.json if "--json" in words else answer.out
-
-
-def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    """What ``look`` gives once it is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert found
-    return found
-
-
-@pytest.fixture(scope="module")
-def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    root = tmp_path_factory.mktemp("town")
-    (root / "people.csv").write_text(PEOPLE, encoding="utf-8")
-    source = {"sources": {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}}
-    workers = {
-        "workers": {"anchor_seconds": 2.0, "checkpoint_seconds": 0.5, "witness_seconds": 0.5}
-    }
-    roles = {
-        "operator": ("operator", "settlement_bank"),
-        "supervisor": ("supervisor",),
-        "department": ("department",),
-        "agency": ("agency",),
-        "bank": ("bank",),
-    }
-    wanted = [
-        OrganisationPlan(
-            with_check_character(f"11440703MB2T0W{index:03d}"),
-            name,
-            held,
-            officer=True,
-            extra_tables={**workers, **source},
-        )
-        for index, (name, held) in enumerate(roles.items(), 1)
-    ]
-    deployment = root / "deployment.json"
-    made = provision.create_organisations(
-        root / "nodes",
-        wanted,
-        rpc=kcn_network.rpc_urls,
-        finality=kcn_network.addresses,
-        deployment=deployment,
-    )
-    organisations = dict(zip(roles, made, strict=True))
-    governors = [organisation.governor() for organisation in made[:3]]
-    window = CloseWindow(2, 2)
-    contracts = deploy(
-        kcn_network.rpc_urls[0], new_private_key(), governors, min_close_window=window
-    )
-    contracts.save(deployment)
-    ledger = Ledger(kcn_network.rpc_urls, contracts)
-    try:
-        provision.found(made[:4], contracts, ledger=ledger)
-        provision.start_all(made[:4])
-        yield Town(root, organisations, deployment)
-    finally:
-        ledger.close()
-        provision.stop_all(made)
-
-
 # --- Governors ------------------------------------------------------------------------------------
-
-
-def admin_key(town: Town, name: str) -> str:
-    return str(town.organisations[name].plan.admin_key)
-
-
-def officer_key(town: Town, name: str) -> str:
-    return str(town.organisations[name].plan.officer_key)
-
-
-@pytest.fixture(scope="module")
-def admitted(town: Town) -> dict[str, Any]:
-    """The bank, admitted by two administrators, each at the own node with the own key file; then
-    its node starts.
-    """
-    admission = town.organisations["bank"].plan.directory / "admission.json"
-    proposed = town.at(
-        "operator",
-        "member",
-        "propose-admit",
-        "--admission",
-        str(admission),
-        "--share-with",
-        town["supervisor"],
-    )
-    proposal = proposed["proposalId"]
-    first = town.at(
-        "operator", "member", "approve", proposal, "--key", admin_key(town, "operator"), "--yes"
-    )
-    town.at(
-        "supervisor", "member", "approve", proposal, "--key", admin_key(town, "supervisor"), "--yes"
-    )
-    patiently("member", "show", town["bank"], *town.node("operator"))
-    provision.start_all([town.organisations["bank"]])
-    return {"proposal": proposal, "first": first}
 
 
 def test_two_administrators_admit_a_member_with_their_own_keys(
@@ -238,36 +81,10 @@ def test_an_officers_key_approves_no_admission(town: Town, admitted: dict[str, A
 
 @pytest.fixture(scope="module")
 def published(town: Town, admitted: dict[str, Any]) -> str:
-    masking = ("--mask", "age=range:10", "--mask", "area=keep", "--mask", "note=drop")
-    purposes = ("--purpose", "credit-assessment", "--purpose", "statistics=no-consent")
-    made = town.at(
-        *(
-            "department",
-            "asset",
-            "publish",
-            "--name",
-            "people",
-            "--source",
-            "people",
-            "--title-zh",
-            "人员信息",
-            "--title-en",
-            "People",
-        ),
-        *(
-            "--description",
-            "Test records",
-            "--grade",
-            "3",
-            "--category",
-            "credit",
-            *masking,
-            *purposes,
-        ),
-    )
-    assert made["outcome"]["state"] == "done"
-    patiently("asset", "show", made["assetId"], *town.node("bank"), "--json")
-    return str(made["assetId"])
+    credit = ("--category", "credit", "--purpose", "credit-assessment")
+    asset_id = publish_people(town, *credit)
+    patiently("asset", "show", asset_id, *town.node("bank"), "--json")
+    return asset_id
 
 
 def test_a_clerk_sees_how_far_a_publication_is(
@@ -328,33 +145,9 @@ def test_a_clerk_sees_how_far_a_publication_is(
 
 @pytest.fixture(scope="module")
 def granted(town: Town, published: str) -> str:
-    asked = town.at(
-        "bank",
-        "grant",
-        "request",
-        *(
-            "--asset",
-            published,
-            "--scene",
-            "small-loan",
-            "--purpose",
-            "credit-assessment",
-            "--uses",
-            "1000",
-        ),
-    )
-    approved = town.at(
-        "department",
-        "grant",
-        "approve",
-        asked["grantId"],
-        "--key",
-        officer_key(town, "department"),
-        "--yes",
-    )
-    assert approved["outcome"]["state"] == "done"
+    grant_id = grant_people(town, published, "credit-assessment")
     eventually(lambda: town.at("bank", "grant", "list", "--state", "approved")["grants"])
-    return str(asked["grantId"])
+    return grant_id
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,7 @@ def test_a_damaged_record_is_not_taken_for_an_empty_one(tmp_path: Path, damage: 
 
 def test_any_changed_value_or_bound_changes_the_digests() -> None:
     number = ColumnRule(type="number", uses=("aggregate",), low=0, high=9)
+    group = ColumnRule(type="text", uses=("group",), low=None, high=None, known="values")
 
     def digests(
         value: float = 2.0,
@@ -211,7 +212,7 @@ def test_any_changed_value_or_bound_changes_the_digests() -> None:
         )
         return digests_of(
             table,
-            {"n": rule, "t": ColumnRule(type="text", uses=("group",), known="values")},
+            {"n": rule, "t": group},
         )
 
     def changed(**change: Any) -> set[str]:

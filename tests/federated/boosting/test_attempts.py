@@ -23,6 +23,7 @@ from federated.job import Job, Table
 from federated.local import QueueWire, wire_pair
 from federated.party import ListenAddress, PartyConfig, PartySource
 from scripts.federated_demo.parties import KEY, Parties
+from tests.federated.boosting.conftest import MakeJob, MakeTables
 
 Ends = dict[str, dict[str, Any]]
 NAMES = ("bank", "tax")
@@ -40,7 +41,7 @@ def arrow(table: Table) -> pa.Table:
 
 
 @pytest.fixture
-def homes(tmp_path: Path, tables: Any) -> dict[str, PartyConfig]:
+def homes(tmp_path: Path, tables: MakeTables) -> dict[str, PartyConfig]:
     """A folder and a source each."""
     made = {}
     for name, table in tables(NAMES).items():
@@ -89,7 +90,7 @@ def again(config: PartyConfig, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scheme", ["ou", "paillier"])
 def test_both_sides_repeat_and_one_flipped_byte_is_found(
-    homes: dict[str, PartyConfig], make_job: Any, scheme: str
+    homes: dict[str, PartyConfig], make_job: MakeJob, scheme: str
 ) -> None:
     ends = run_both(
         homes, make_job(NAMES, trees=2, max_depth=2, scheme=scheme, first_trees_local=1)
@@ -119,7 +120,7 @@ def test_both_sides_repeat_and_one_flipped_byte_is_found(
 
 
 def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(
-    homes: dict[str, PartyConfig], make_job: Any
+    homes: dict[str, PartyConfig], make_job: MakeJob
 ) -> None:
     ends = run_both(homes, make_job(NAMES, trees=1, max_depth=2))
     names = {
@@ -140,7 +141,7 @@ def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(
 
 
 def test_another_key_would_be_found_in_a_replay(
-    homes: dict[str, PartyConfig], make_job: Any
+    homes: dict[str, PartyConfig], make_job: MakeJob
 ) -> None:
     end = run_both(homes, make_job(NAMES, trees=1, max_depth=1))["bank"]
     (end["folder"] / "persisted" / "key").write_bytes(generated("ou", 1024))
@@ -149,7 +150,7 @@ def test_another_key_would_be_found_in_a_replay(
 
 
 def test_two_attempts_share_neither_key_message_nor_order(
-    homes: dict[str, PartyConfig], make_job: Any
+    homes: dict[str, PartyConfig], make_job: MakeJob
 ) -> None:
     job = make_job(NAMES, trees=1, max_depth=1)
     first, second = run_both(homes, job), run_both(homes, job)
@@ -227,7 +228,7 @@ STEPS = pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.lo
 @STEPS
 @pytest.mark.parametrize("sender", NAMES)
 def test_a_peer_that_dies_at_any_stage_leaves_nothing(
-    homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int
+    homes: dict[str, PartyConfig], make_job: MakeJob, sender: str, step: int
 ) -> None:
     job = make_job(NAMES, trees=1, max_depth=2)
     for at in stages(homes, job, sender)[::step]:
@@ -239,7 +240,7 @@ def test_a_peer_that_dies_at_any_stage_leaves_nothing(
 @STEPS
 @pytest.mark.parametrize("sender", NAMES)
 def test_one_altered_byte_at_any_stage_is_noticed(
-    homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int
+    homes: dict[str, PartyConfig], make_job: MakeJob, sender: str, step: int
 ) -> None:
     job = make_job(NAMES, trees=1, max_depth=2)
     for at in stages(homes, job, sender)[::step]:
@@ -261,7 +262,7 @@ def test_one_altered_byte_at_any_stage_is_noticed(
 @pytest.mark.system
 @pytest.mark.usefixtures("full_keys")
 def test_three_daemons_grow_a_forest_and_each_repeats_its_side(
-    tmp_path: Path, tables: Any, make_job: Any
+    tmp_path: Path, tables: MakeTables, make_job: MakeJob
 ) -> None:
     names = ("social", "bank", "tax")
     with Parties.make(

@@ -22,6 +22,7 @@ from federated.job import Job, JobResult, Party, Table
 from federated.local import run_local
 from federated.session import Session
 from federated.vertical.binning import Bins
+from tests.federated.boosting.conftest import Alter, MakeJob, MakeTables, Run
 
 Columns = dict[str, NDArray[Any]]
 Outcomes = dict[str, JobResult]
@@ -67,7 +68,7 @@ def scores(outcomes: Outcomes, pooled: Columns) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("names", [TWO, ("social", "bank", "tax")])
 def test_the_parties_files_together_score_as_the_run_did(
-    run: Any, make_job: Any, pooled: Columns, names: tuple[str, ...]
+    run: Run, make_job: MakeJob, pooled: Columns, names: tuple[str, ...]
 ) -> None:
     outcomes = run(make_job(names))
     bad = pooled["Status"] == "bad"
@@ -90,7 +91,7 @@ def test_the_parties_files_together_score_as_the_run_did(
     assert sum(leaves) == 3 * 490
 
 
-def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job: Any) -> None:
+def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Run, make_job: MakeJob) -> None:
     outcomes = run(make_job())
     for party, foreign in (
         ("bank", ("Records", "Expenses", "Seniority", "Age")),
@@ -142,7 +143,7 @@ def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job:
     ],
 )
 def test_unsound_parameters_are_refused_before_anything_is_opened(
-    make_job: Any, parameters: dict[str, Any], code: str
+    make_job: MakeJob, parameters: dict[str, Any], code: str
 ) -> None:
     with refused(code):
         BOOSTING.check(make_job(**parameters))
@@ -208,9 +209,9 @@ def test_unsound_parties_are_refused(parties: dict[str, Party], code: str) -> No
     ],
 )
 def test_columns_no_forest_can_be_made_of_are_refused(
-    run: Any,
-    make_job: Any,
-    tables: Any,
+    run: Run,
+    make_job: MakeJob,
+    tables: MakeTables,
     pooled: Columns,
     alter: dict[str, Callable[[Any], Any]],
     code: str,
@@ -222,7 +223,7 @@ def test_columns_no_forest_can_be_made_of_are_refused(
 
 
 def test_a_label_in_numbers_and_nobody_else_in_common(
-    run: Any, make_job: Any, tables: Any, pooled: Columns
+    run: Run, make_job: MakeJob, tables: MakeTables, pooled: Columns
 ) -> None:
     numbers = tables(TWO, Status=(pooled["Status"] == "bad").astype(np.float64))
     outcomes = run(make_job(TWO, bad=1, trees=1, first_trees_local=1), numbers)
@@ -236,7 +237,7 @@ def test_a_label_in_numbers_and_nobody_else_in_common(
     "later", [lambda rows: np.arange(rows) % 5 == 0, lambda rows: np.arange(rows) >= 600]
 )
 def test_a_column_says_which_rows_are_for_the_test(
-    run: Any, make_job: Any, tables: Any, pooled: Columns, later: Callable[[int], Any]
+    run: Run, make_job: MakeJob, tables: MakeTables, pooled: Columns, later: Callable[[int], Any]
 ) -> None:
     """Nobody trains with that column."""
     rows = len(pooled["Status"])
@@ -265,14 +266,14 @@ def test_a_column_says_which_rows_are_for_the_test(
 
 
 def test_a_test_column_that_is_none_is_refused(
-    run: Any, make_job: Any, tables: Any, pooled: Columns
+    run: Run, make_job: MakeJob, tables: MakeTables, pooled: Columns
 ) -> None:
     job = make_job(TWO, test_column="Debt")
     with refused("column_not_binary"):
         run(job)
 
 
-def test_too_few_common_rows_for_two_leaves_are_refused(run: Any, make_job: Any) -> None:
+def test_too_few_common_rows_for_two_leaves_are_refused(run: Run, make_job: MakeJob) -> None:
     with refused("too_few_rows"):
         run(make_job(TWO, min_rows=250))
 
@@ -398,7 +399,7 @@ def without_base(key: bytes) -> bytes:
     ],
 )
 def test_what_a_peer_may_not_send_is_refused(
-    run: Any, make_job: Any, liar: str, alter: Any, code: str
+    run: Run, make_job: MakeJob, liar: str, alter: Alter, code: str
 ) -> None:
     # The bank brings its label alone, so that every split is the tax bureau's.
     job = make_job(TWO, trees=1, max_depth=2)
@@ -407,7 +408,7 @@ def test_what_a_peer_may_not_send_is_refused(
         run(Job(job.name, job.protocol, job.purpose, parties, job.parameters), lies={liar: alter})
 
 
-def test_a_cut_that_would_isolate_rows_is_not_answered(run: Any, make_job: Any) -> None:
+def test_a_cut_that_would_isolate_rows_is_not_answered(run: Run, make_job: MakeJob) -> None:
     """A label party that asks for a cut it was not offered, to learn which few rows lie beyond it,
     ends the run.
     """

@@ -19,6 +19,7 @@ from federated.boosting import BOOSTING
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.job import Job, JobResult, Table
 from federated.scoring import SCORING
+from tests.federated.boosting.conftest import MakeJob, MakeTables
 from tests.federated.vertical.city import Line, Recorder, Run
 
 NAMES = ("bank", "tax", "social")
@@ -36,7 +37,7 @@ def refused(code: str, kind: type[QiaolianError] = Conflict) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trained(make_job: Any, tables: Any) -> dict[str, JobResult]:
+def trained(make_job: MakeJob, tables: MakeTables) -> dict[str, JobResult]:
     return Run(make_job(NAMES), tables(NAMES), protocol=BOOSTING).outcomes()
 
 
@@ -100,7 +101,7 @@ def rows(outcome: JobResult) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("batch", [13, 10_000])
 def test_rows_are_scored_as_in_the_training_to_the_last_digit(
-    homes: Homes, tables: Any, trained: dict[str, JobResult], batch: int
+    homes: Homes, tables: MakeTables, trained: dict[str, JobResult], batch: int
 ) -> None:
     outcomes = run_of(homes, tables(NAMES), scoring_of(homes, batch=batch))
     before, after = rows(trained["bank"]), rows(outcomes["bank"])
@@ -118,7 +119,7 @@ def test_rows_are_scored_as_in_the_training_to_the_last_digit(
 
 
 def test_a_text_never_seen_and_a_missing_number_go_right(
-    homes: Homes, tables: Any, trained: dict[str, JobResult]
+    homes: Homes, tables: MakeTables, trained: dict[str, JobResult]
 ) -> None:
     held = tables(NAMES)
     tax = held["tax"]
@@ -144,7 +145,9 @@ def test_a_text_never_seen_and_a_missing_number_go_right(
     ].any()
 
 
-def test_a_department_sees_neither_a_rows_way_nor_its_score(homes: Homes, tables: Any) -> None:
+def test_a_department_sees_neither_a_rows_way_nor_its_score(
+    homes: Homes, tables: MakeTables
+) -> None:
     watch = Recorder()
     run_of(homes, tables(NAMES), watch={"tax": watch})
     kinds = {
@@ -155,7 +158,9 @@ def test_a_department_sees_neither_a_rows_way_nor_its_score(homes: Homes, tables
     assert kinds == {"scoring/model", "scoring/request"}
 
 
-def test_parts_of_two_trainings_score_nothing(homes: Homes, tables: Any, make_job: Any) -> None:
+def test_parts_of_two_trainings_score_nothing(
+    homes: Homes, tables: MakeTables, make_job: MakeJob
+) -> None:
     """The job is the same, so nothing but the part's own number tells them apart."""
     again = Run(make_job(NAMES), tables(NAMES), protocol=BOOSTING, seed=5).outcomes()
     model_of(homes["tax"]).write_bytes(again["tax"].files["model.json"])
@@ -164,20 +169,20 @@ def test_parts_of_two_trainings_score_nothing(homes: Homes, tables: Any, make_jo
 
 
 def test_a_forest_is_not_walked_without_a_department_it_was_grown_with(
-    homes: Homes, tables: Any
+    homes: Homes, tables: MakeTables
 ) -> None:
     with refused("model_differs"):
         run_of(homes, tables(NAMES), scoring_of(homes, ("bank", "tax")))
 
 
-def test_a_departments_part_is_no_label_partys(homes: Homes, tables: Any) -> None:
+def test_a_departments_part_is_no_label_partys(homes: Homes, tables: MakeTables) -> None:
     model_of(homes["bank"]).write_bytes(model_of(homes["tax"]).read_bytes())
     with refused("model_differs"):
         run_of(homes, tables(NAMES))
 
 
 def test_a_model_without_a_column_or_with_another_kind_of_it_scores_nothing(
-    homes: Homes, tables: Any
+    homes: Homes, tables: MakeTables
 ) -> None:
     held = tables(NAMES)
     texts = np.full(len(held["tax"]), "much", object)
@@ -238,7 +243,7 @@ def test_a_model_without_a_column_or_with_another_kind_of_it_scores_nothing(
     ],
 )
 def test_a_pinned_file_that_is_no_forest_is_refused(
-    homes: Homes, tables: Any, party: str, change: Callable[[Any], Any]
+    homes: Homes, tables: MakeTables, party: str, change: Callable[[Any], Any]
 ) -> None:
     path = model_of(homes[party])
     path.write_text(json.dumps(change(json.loads(path.read_bytes()))))
@@ -247,7 +252,7 @@ def test_a_pinned_file_that_is_no_forest_is_refused(
 
 
 def test_sides_of_more_rows_or_fewer_than_were_asked_for_are_refused(
-    homes: Homes, tables: Any
+    homes: Homes, tables: MakeTables
 ) -> None:
     def change(alter: Callable[[Any], Any]) -> Callable[[str, dict[str, Any]], None]:
         def act(_kind: str, fields: dict[str, Any]) -> None:

@@ -33,11 +33,13 @@ from tests.federated.vertical.city import (
     Line,
     Recorder,
     Run,
+    altered,
     common_ids,
     cut_off,
     people,
     refused,
     scorecard_of,
+    written_after_the_fact,
 )
 
 NOBODY = {"reveal": "nobody", "pad_to": 64}
@@ -527,36 +529,12 @@ def test_two_trainings_that_differ_by_one_identifier_tell_whether_it_is_common()
 # --- What is refused ------------------------------------------------------------------------------
 
 
-def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Table]:
-    table = SMALL[party]
-    return {**SMALL, party: Table(table.ids, {**table.columns, name: change(table.columns[name])})}
-
-
 def few_common(count: int) -> dict[str, Table]:
     """As many rows as ever at the tax bureau, of which so many are the bank's too."""
     table = SMALL["tax"]
     ids = np.array([b"92660703%08d" % index for index in range(len(table))])
     ids[:count] = sorted(common_ids(SMALL))[:count]
     return {**SMALL, "tax": Table(ids, table.columns)}
-
-
-def written_after_the_fact() -> dict[str, Table]:
-    """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
-    bad = dict(
-        zip(SMALL["bank"].ids.tolist(), SMALL["bank"].columns["status"] == "bad", strict=True)
-    )
-    tables = dict(SMALL)
-    for index, (party, name) in enumerate(
-        (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
-    ):
-        told = [
-            bad.get(person, False) != (int(person[-3:]) % 10 == index)
-            for person in SMALL[party].ids.tolist()
-        ]
-        tables[party] = Table(
-            tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)}
-        )
-    return tables
 
 
 def unlike() -> dict[str, Table]:
@@ -586,34 +564,38 @@ def unlike() -> dict[str, Table]:
         (few_common(0), "intersection_empty", Conflict),
         (few_common(40), "too_few_rows", BadInput),
         (
-            altered("bank", "status", lambda column: np.full(len(column), "good", object)),
+            altered(SMALL, "bank", "status", lambda column: np.full(len(column), "good", object)),
             "one_class",
             BadInput,
         ),
         (
-            altered("bank", "status", lambda column: np.full(len(column), "bad", object)),
+            altered(SMALL, "bank", "status", lambda column: np.full(len(column), "bad", object)),
             "one_class",
             BadInput,
         ),
         (
             altered(
-                "bank", "status", lambda column: np.where(np.arange(len(column)) == 3, None, column)
+                SMALL,
+                "bank",
+                "status",
+                lambda column: np.where(np.arange(len(column)) == 3, None, column),
             ),
             "label_not_binary",
             BadInput,
         ),
         (
-            altered("bank", "income", lambda column: np.ones(len(column))),
+            altered(SMALL, "bank", "income", lambda column: np.ones(len(column))),
             "column_constant",
             BadInput,
         ),
         (
-            altered("tax", "records", lambda column: np.full(len(column), "no", object)),
+            altered(SMALL, "tax", "records", lambda column: np.full(len(column), "no", object)),
             "column_constant",
             BadInput,
         ),
         (
             altered(
+                SMALL,
                 "tax",
                 "expenses",
                 lambda column: np.where(np.arange(len(column)) == 3, np.inf, column),
@@ -621,7 +603,7 @@ def unlike() -> dict[str, Table]:
             "column_malformed",
             BadInput,
         ),
-        (written_after_the_fact(), "label_separated", BadInput),
+        (written_after_the_fact(SMALL), "label_separated", BadInput),
         (unlike(), "rows_unlike", BadInput),
         ({**SMALL, "tax": SMALL["tax"].take(np.array([*range(100), 1]))}, "ids_repeat", BadInput),
         ({**SMALL, "tax": None}, "ids_empty", BadInput),

@@ -26,11 +26,13 @@ from tests.federated.vertical.city import (
     Line,
     Recorder,
     Run,
+    altered,
     common_ids,
     cut_off,
     people,
     refused,
     scorecard_of,
+    written_after_the_fact,
 )
 
 TABLES = people()
@@ -410,11 +412,6 @@ def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
 # --- Bad rows -------------------------------------------------------------------------------------
 
 
-def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Table]:
-    table = TABLES[party]
-    return {**TABLES, party: Table(table.ids, {**table.columns, name: change(table.columns[name])})}
-
-
 def put(index: int, value: Any) -> Callable[[Any], Any]:
     def change(column: Any) -> Any:
         copy = column.copy()
@@ -431,25 +428,6 @@ def first_rows(count: int) -> dict[str, Table]:
     return {**TABLES, "bank": table.take(rows)}
 
 
-def written_after_the_fact() -> dict[str, Table]:
-    """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
-    bad = dict(
-        zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["status"] == "bad", strict=True)
-    )
-    tables = dict(TABLES)
-    for index, (party, name) in enumerate(
-        (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
-    ):
-        told = [
-            bad.get(person, False) != (int(person[-3:]) % 10 == index)
-            for person in TABLES[party].ids.tolist()
-        ]
-        tables[party] = Table(
-            tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)}
-        )
-    return tables
-
-
 @pytest.mark.parametrize(
     ("tables", "code", "kind"),
     [
@@ -464,40 +442,40 @@ def written_after_the_fact() -> dict[str, Table]:
             Conflict,
         ),
         (
-            altered("bank", "status", lambda column: np.full(len(column), "good", object)),
+            altered(TABLES, "bank", "status", lambda column: np.full(len(column), "good", object)),
             "one_class",
             BadInput,
         ),
         (
-            altered("bank", "status", lambda column: np.full(len(column), "bad", object)),
+            altered(TABLES, "bank", "status", lambda column: np.full(len(column), "bad", object)),
             "one_class",
             BadInput,
         ),
-        (altered("bank", "status", put(3, None)), "label_not_binary", BadInput),
-        (altered("bank", "status", put(3, "open")), "label_not_binary", BadInput),
+        (altered(TABLES, "bank", "status", put(3, None)), "label_not_binary", BadInput),
+        (altered(TABLES, "bank", "status", put(3, "open")), "label_not_binary", BadInput),
         (
-            altered("bank", "status", lambda column: (column == "bad").astype(np.float64)),
+            altered(TABLES, "bank", "status", lambda column: (column == "bad").astype(np.float64)),
             "label_not_binary",
             BadInput,
         ),
         (
-            altered("bank", "income", lambda column: np.ones(len(column))),
+            altered(TABLES, "bank", "income", lambda column: np.ones(len(column))),
             "column_constant",
             BadInput,
         ),
         (
-            altered("tax", "records", lambda column: np.full(len(column), "no", object)),
+            altered(TABLES, "tax", "records", lambda column: np.full(len(column), "no", object)),
             "column_constant",
             BadInput,
         ),
         (
-            altered("tax", "expenses", lambda column: np.full(len(column), np.nan)),
+            altered(TABLES, "tax", "expenses", lambda column: np.full(len(column), np.nan)),
             "column_constant",
             BadInput,
         ),
-        (altered("tax", "expenses", put(5, np.inf)), "column_malformed", BadInput),
-        (altered("bank", "income", put(5, -np.inf)), "column_malformed", BadInput),
-        (written_after_the_fact(), "label_separated", BadInput),
+        (altered(TABLES, "tax", "expenses", put(5, np.inf)), "column_malformed", BadInput),
+        (altered(TABLES, "bank", "income", put(5, -np.inf)), "column_malformed", BadInput),
+        (written_after_the_fact(TABLES), "label_separated", BadInput),
         (first_rows(40), "too_few_rows", BadInput),
         ({**TABLES, "tax": TABLES["tax"].take(np.array([1, 1, 2]))}, "ids_repeat", BadInput),
         ({**TABLES, "tax": None}, "ids_empty", BadInput),
@@ -512,7 +490,10 @@ def test_a_column_that_is_the_label_weighs_nothing() -> None:
     # A bin without a single good row would tell the owner its rows' labels, so it is weighed with
     # its neighbour.
     copied = altered(
-        "bank", "debt", lambda _: (TABLES["bank"].columns["status"] == "bad").astype(np.float64)
+        TABLES,
+        "bank",
+        "debt",
+        lambda _: (TABLES["bank"].columns["status"] == "bad").astype(np.float64),
     )
     outcomes = Run(scorecard_of(2), copied).outcomes()
     assert outcomes["bank"].metrics["information_values"]["bank"]["debt"] == 0
@@ -523,6 +504,7 @@ def test_a_missing_value_is_a_value_like_any_other() -> None:
     outcomes = Run(
         scorecard_of(2),
         altered(
+            TABLES,
             "tax",
             "expenses",
             lambda column: np.where(np.arange(len(column)) % 5 == 0, np.nan, column),
@@ -537,7 +519,8 @@ def test_a_missing_value_is_a_value_like_any_other() -> None:
 def test_a_test_column_that_is_neither_0_nor_1_is_refused() -> None:
     with refused("column_not_binary"):
         Run(
-            scorecard_of(1, test_column="late"), altered("bank", "late", lambda column: column / 2)
+            scorecard_of(1, test_column="late"),
+            altered(TABLES, "bank", "late", lambda column: column / 2),
         ).outcomes()
 
 
@@ -546,7 +529,9 @@ def test_rows_to_test_with_of_one_outcome_are_refused() -> None:
     with refused("one_class"):
         Run(
             scorecard_of(1, test_column="late"),
-            altered("bank", "late", lambda column: (good & (column == 1)).astype(np.float64)),
+            altered(
+                TABLES, "bank", "late", lambda column: (good & (column == 1)).astype(np.float64)
+            ),
         ).outcomes()
 
 
