@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from chain.core.errors import BadInput, NotFound
 from chain.core.printable import printable
-from nodes import config as configuration
 
 if TYPE_CHECKING:
     from nodes.config import NodeConfig
@@ -44,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action."""
+    # Help comes at once, and without the packages of a node.
+    from nodes import config as configuration
+
     config = configuration.load(arguments.config)
     with opened_records(config) as records:
         if arguments.action == "invite":
