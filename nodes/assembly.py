@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from chain.context import Context
 from chain.core.database import Database
 from chain.ethereum.deployment import Deployment
-from chain.ethereum.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore, Secp256k1Signer
 from chain.statements.members import KeyPurpose
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
-from nodes.config import UNSEALED_TEST, NodeConfig
+from nodes.config import NodeConfig
+from nodes.finality import finality_rule
 from nodes.initialise import NODE_KEYS, public_keys
 from nodes.peers import HttpPeers
 from nodes.restore_guard import GuardedLogSigner, GuardedSigner, RestoreGuard
@@ -62,13 +62,6 @@ class AssembledNode:
         self.context.database.close()
         self.context.ledger.close()
         self.nonces.close()
-
-
-def finality_rule(config: NodeConfig) -> FinalityRule:
-    """Return the configured finality rule."""
-    if config.chain.finality == UNSEALED_TEST:
-        return UnsealedForTestsOnly()
-    return KaiaIbft(config.chain.validators_at)
 
 
 def _gateway_limits(config: NodeConfig) -> GatewayLimits:

@@ -21,6 +21,7 @@ from chain.outbox import OutboxWorker
 from chain.statements.members import KeyPurpose
 from nodes.config import NodeConfig
 from nodes.exclusive import exclusive_process
+from nodes.finality import finality_rule
 from nodes.initialise import NODE_KEYS
 from nodes.migrate import upgrade
 
@@ -41,10 +42,10 @@ def _send(config: NodeConfig, stop: threading.Event) -> None:
     with exclusive_process("outbox", config.database_url):
         upgrade(config.database_url, lock_dir=config.data)
         database = Database(config.database_url)
-        ledger = Ledger(config.chain.rpc, deployment)
+        ledger, rule = Ledger(config.chain.rpc, deployment), finality_rule(config)
         log.info("outbox runs")
         try:
-            _run_all([OutboxWorker(database, ledger, signer) for signer in signers], stop)
+            _run_all([OutboxWorker(database, ledger, signer, rule) for signer in signers], stop)
         finally:
             database.close()
             ledger.close()

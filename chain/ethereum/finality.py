@@ -27,6 +27,7 @@ class CheckedHeader:
     block_hash: bytes
     parent_hash: bytes
     state_root: bytes
+    transactions_root: bytes
     receipts_root: bytes
     logs_bloom: bytes
     timestamp: int
@@ -67,6 +68,11 @@ class FinalityRule(Protocol):
 
         Raises:
             Malformed: ``receipt_malformed``.
+        """
+
+    def transaction_request(self, height: int, index: int) -> Call:
+        """The JSON-RPC call that gives one transaction of a block, encoded as this engine's
+        transactions trie holds it.
         """
 
 
@@ -122,6 +128,12 @@ class KaiaIbft:
         """See ``chain.ethereum.receipts``."""
         return kaia_receipt(answer)
 
+    def transaction_request(self, height: int, index: int) -> Call:
+        """``kaia_getRawTransactionByBlockNumberAndIndex``: the ``eth_`` call leaves out the byte
+        that the trie has before an Ethereum transaction's type.
+        """
+        return "kaia_getRawTransactionByBlockNumberAndIndex", (hex(height), hex(index))
+
     def _read(self, answer: Mapping[str, Any], *, sealed: bool) -> CheckedHeader:
         try:
             header = headers.from_rpc(answer)
@@ -134,6 +146,7 @@ class KaiaIbft:
             block_hash=header.hash,
             parent_hash=header.parent_hash,
             state_root=header.state_root,
+            transactions_root=header.transactions_root,
             receipts_root=header.receipts_root,
             logs_bloom=header.logs_bloom,
             timestamp=header.timestamp,
@@ -198,6 +211,7 @@ class UnsealedForTestsOnly:
             block_hash=block_hash,
             parent_hash=fields[0],
             state_root=fields[3],
+            transactions_root=fields[4],
             receipts_root=fields[5],
             logs_bloom=fields[6],
             timestamp=int.from_bytes(fields[11], "big"),
@@ -215,6 +229,10 @@ class UnsealedForTestsOnly:
     def receipt(self, answer: Mapping[str, Any]) -> Receipt:
         """See ``chain.ethereum.receipts``."""
         return ethereum_receipt(answer)
+
+    def transaction_request(self, height: int, index: int) -> Call:
+        """``eth_getRawTransactionByBlockNumberAndIndex``."""
+        return "eth_getRawTransactionByBlockNumberAndIndex", (hex(height), hex(index))
 
 
 def _item(answer: Mapping[str, Any], name: str, number: bool) -> bytes:

@@ -44,7 +44,8 @@ _FIELDS = (
     "baseFeePerGas",
 )
 _INTEGERS = {"blockScore", "number", "gasUsed", "timestamp", "timestampFoS", "baseFeePerGas"}
-_STATE_ROOT, _RECEIPTS_ROOT, _BLOOM, _NUMBER, _TIMESTAMP, _EXTRA = 2, 4, 5, 7, 9, 11
+_STATE_ROOT, _TRANSACTIONS_ROOT, _RECEIPTS_ROOT, _BLOOM = 2, 3, 4, 5
+_NUMBER, _TIMESTAMP, _EXTRA = 7, 9, 11
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Header:
     hash: bytes
     parent_hash: bytes
     state_root: bytes
+    transactions_root: bytes
     receipts_root: bytes
     logs_bloom: bytes
     number: int
@@ -90,6 +92,7 @@ def parse(raw: bytes) -> Header:
         hash=keccak256(rlp.encode(unsealed)),
         parent_hash=rlp.as_bytes(fields[0], length=32),
         state_root=rlp.as_bytes(fields[_STATE_ROOT], length=32),
+        transactions_root=rlp.as_bytes(fields[_TRANSACTIONS_ROOT], length=32),
         receipts_root=rlp.as_bytes(fields[_RECEIPTS_ROOT], length=32),
         logs_bloom=rlp.as_bytes(fields[_BLOOM], length=BLOOM_BYTES),
         number=rlp.as_integer(fields[_NUMBER]),

@@ -8,7 +8,14 @@ from typing import Any
 from chain.core.errors import ChainUnavailable, Malformed, Unavailable
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.finality import CheckedHeader, FinalityRule
-from chain.ethereum.receipts import BlockLogs, ProvedLogs, bloom_bits, may_have_logs, receipts_root
+from chain.ethereum.receipts import (
+    BlockLogs,
+    ProvedLogs,
+    Receipt,
+    bloom_bits,
+    indexed_root,
+    may_have_logs,
+)
 from chain.ethereum.rpc import Rpc, RpcRefused
 
 MAX_LOGS = 5_000
@@ -45,23 +52,31 @@ class LogProver:
 
     def _block_logs(self, header: CheckedHeader, answer: Any) -> BlockLogs:
         """A block's logs, once its receipts have the root that the header names."""
-        if isinstance(answer, RpcRefused) or not isinstance(answer, list):
-            raise _receipts_refused(f"The chain node gives no receipts of block {header.height}.")
-        try:
-            receipts = [self._rule.receipt(item) for item in answer]
-        except (Malformed, AttributeError) as error:
-            raise _receipts_refused(
-                f"The chain node's receipts of block {header.height} cannot be read."
-            ) from error
-        if receipts_root([receipt.encoding for receipt in receipts]) != header.receipts_root:
-            raise _receipts_refused(
-                f"The chain node's receipts of block {header.height} are not that block's."
-            )
+        receipts = checked_receipts(header, answer, self._rule)
         return BlockLogs(
             header.height,
             header.block_hash,
             tuple(found for receipt in receipts for found in receipt.logs),
         )
+
+
+def checked_receipts(header: CheckedHeader, answer: Any, rule: FinalityRule) -> list[Receipt]:
+    """A block's receipts in a node's answer, once they have the root that the header names:
+    ``chain_receipts_refused``.
+    """
+    if isinstance(answer, RpcRefused) or not isinstance(answer, list):
+        raise _receipts_refused(f"The chain node gives no receipts of block {header.height}.")
+    try:
+        receipts = [rule.receipt(item) for item in answer]
+    except (Malformed, AttributeError) as error:
+        raise _receipts_refused(
+            f"The chain node's receipts of block {header.height} cannot be read."
+        ) from error
+    if indexed_root([receipt.encoding for receipt in receipts]) != header.receipts_root:
+        raise _receipts_refused(
+            f"The chain node's receipts of block {header.height} are not that block's."
+        )
+    return receipts
 
 
 def _receipts_refused(sentence: str) -> Unavailable:

@@ -22,6 +22,9 @@ from chain.core.errors import Malformed
 from chain.ethereum import rlp
 
 BLOOM_BYTES = 256
+_SUCCESS = 1
+_KAIA_ETHEREUM = 0x78
+"""What Kaia puts before the type of an Ethereum transaction (``EthereumTxTypeEnvelope``)."""
 
 _Pair = tuple[bytes, bytes]
 """A key's nibbles, one a byte, and the value."""
@@ -43,6 +46,8 @@ class Receipt:
 
     encoding: bytes
     logs: tuple[Log, ...]
+    succeeded: bool
+    """Whether the transaction was executed without an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ def kaia_receipt(answer: Mapping[str, Any]) -> Receipt:
         status = _integer(answer["status"]) or _integer(answer["txError"])
         logs = _logs(answer)
         fields = [rlp.integer(status), rlp.integer(_integer(answer["gasUsed"]))]
-        return Receipt(rlp.encode([*fields, _bytes(answer["logsBloom"]), _encodable(logs)]), logs)
+        encoding = rlp.encode([*fields, _bytes(answer["logsBloom"]), _encodable(logs)])
+        return Receipt(encoding, logs, status == _SUCCESS)
     except _UNREADABLE as error:
         raise _malformed() from error
 
@@ -99,7 +105,8 @@ def ethereum_receipt(answer: Mapping[str, Any]) -> Receipt:
         logs = _logs(answer)
         numbers = [_integer(answer[name]) for name in ("status", "cumulativeGasUsed")]
         fields = [*map(rlp.integer, numbers), _bytes(answer["logsBloom"]), _encodable(logs)]
-        return Receipt((bytes([kind]) if kind else b"") + rlp.encode(fields), logs)
+        encoding = (bytes([kind]) if kind else b"") + rlp.encode(fields)
+        return Receipt(encoding, logs, numbers[0] == _SUCCESS)
     except _UNREADABLE as error:
         raise _malformed() from error
 
@@ -121,8 +128,15 @@ def may_have_logs(bloom: bytes, addresses_bits: Iterable[int]) -> bool:
     return any(not bits & missing for bits in addresses_bits)
 
 
-def receipts_root(encodings: Sequence[bytes]) -> bytes:
-    """The root of the trie that holds each encoding under the RLP of its index."""
+def transaction_hash(encoding: bytes) -> bytes:
+    """A transaction's hash as its sender knows it, by its encoding in the transactions trie."""
+    return keccak256(encoding[1:] if encoding[:1] == bytes([_KAIA_ETHEREUM]) else encoding)
+
+
+def indexed_root(encodings: Sequence[bytes]) -> bytes:
+    """The root of the trie that holds each encoding under the RLP of its index: a block's receipts
+    or transactions.
+    """
     pairs = sorted(
         (_nibbles(rlp.encode(rlp.integer(index))), value) for index, value in enumerate(encodings)
     )
@@ -150,8 +164,8 @@ def _node(pairs: Sequence[_Pair], depth: int) -> rlp.Item:
 
 
 def _reference(node: rlp.Item) -> bytes:
-    """How a parent names a node. A receipt has a bloom, so no node is under 32 bytes and lies
-    inside its parent.
+    """How a parent names a node. A receipt has a bloom and a transaction a signature, so no node is
+    under 32 bytes and lies inside its parent.
     """
     return keccak256(rlp.encode(node))
 

@@ -2,9 +2,9 @@
 
 Three loops run in three threads. *Signing* takes queued calls in the order of
 ``chain.outbox.rules``, assigns the next nonces and stores the signed bytes. *Sending* submits the
-bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions and
-stores their outcomes. From time to time it also sweeps the calls that have been in flight for long:
-bytes that a node has dropped are sent again unchanged.
+bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions, proves
+their outcomes under the blocks' headers and stores them. From time to time it also sweeps the calls
+that have been in flight for long: bytes that a node has dropped are sent again unchanged.
 
 Invariants across a kill between any two steps:
 
@@ -30,8 +30,10 @@ from typing import TypeVar
 
 from chain.core.database import Database
 from chain.core.errors import Conflict, Unavailable
+from chain.ethereum.finality import FinalityRule
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.ledger.port import TransactionReceipt
+from chain.ethereum.outcome_prover import OutcomeProver
 from chain.ethereum.rpc import RpcRefused
 from chain.ethereum.transactions import Signer, gas_for, sign_transaction
 from chain.outbox.journal import FinalOutcome, Journal, QueuedCall, SignedCall
@@ -70,6 +72,7 @@ class OutboxWorker:
         database: Database,
         ledger: Ledger,
         signer: Signer,
+        rule: FinalityRule,
         *,
         batch: int = 200,
         max_in_flight: int = 3000,
@@ -82,6 +85,7 @@ class OutboxWorker:
         self._signer = signer
         self._address = signer.address
         self._journal = Journal(database, signer.address)
+        self._prover = OutcomeProver(ledger.rpc, rule)
         self._batch = batch
         self._max_in_flight = max_in_flight
         self._max_bulk_in_flight = max_bulk_in_flight
@@ -154,7 +158,7 @@ class OutboxWorker:
         left = self._journal.in_flight()
         self._flight.add(left)
         for part in _chunks(left, self._batch):
-            self._settle(self._ledger.receipts([call.tx_hash for call in part]))
+            self._settle_found(self._ledger.receipts([call.tx_hash for call in part]))
         again = self._flight.all()
         for part in _chunks(again, self._batch):
             self._sending.put(part)
@@ -279,35 +283,38 @@ class OutboxWorker:
             for block in self._ledger.blocks(heights):
                 if block is None:
                     return
-                ours = [
-                    transaction for transaction in block.transactions if transaction in self._flight
-                ]
-                for part in _chunks(ours, self._batch):
-                    self._settle(self._ledger.receipts(part))
+                if any(transaction in self._flight for transaction in block.transactions):
+                    self._settle(block.height)
                 self._height = block.height
 
-    def _settle(self, receipts: Sequence[TransactionReceipt | None]) -> None:
-        """Store the outcomes, then drop the calls from those in flight."""
-        outcomes: list[FinalOutcome] = []
-        hashes: list[bytes] = []
-        for receipt in receipts:
-            call = None if receipt is None else self._flight.get(receipt.transaction_hash)
-            if receipt is None or call is None:
-                continue
-            outcomes.append(self._outcome(call, receipt))
-            hashes.append(call.tx_hash)
-        self._journal.store_outcomes(outcomes)
-        self._flight.remove(hashes)
+    def _settle_found(self, receipts: Sequence[TransactionReceipt | None]) -> None:
+        """Settle the blocks that a chain node reports for some calls."""
+        for height in sorted({receipt.height for receipt in receipts if receipt is not None}):
+            self._settle(height)
 
-    def _outcome(self, call: SignedCall, receipt: TransactionReceipt) -> FinalOutcome:
-        if receipt.succeeded:
-            return FinalOutcome(call.id, receipt.height)
+    def _settle(self, height: int) -> None:
+        """Store the outcomes that a block is proved to have of calls in flight, then drop these. A
+        call that a chain node only reports to be there stays in flight.
+        """
+        ended: list[tuple[SignedCall, bool]] = []
+        for tx_hash, succeeded in self._prover.outcomes(height).items():
+            call = self._flight.get(tx_hash)
+            if call is not None:
+                ended.append((call, succeeded))
+        self._journal.store_outcomes(
+            [self._outcome(call, height, succeeded=succeeded) for call, succeeded in ended]
+        )
+        self._flight.remove([call.tx_hash for call, _ in ended])
+
+    def _outcome(self, call: SignedCall, height: int, *, succeeded: bool) -> FinalOutcome:
+        if succeeded:
+            return FinalOutcome(call.id, height)
         address = self._ledger.deployment.address(call.contract)
         reason = self._ledger.revert_reason(
-            address, call.data, self._address, receipt.height, transaction_hash=call.tx_hash
+            address, call.data, self._address, height, transaction_hash=call.tx_hash
         )
         log.warning("outbox: %s refused call %d: %s", call.contract, call.id, reason.code)
-        return FinalOutcome(call.id, receipt.height, reason.code, reason.context)
+        return FinalOutcome(call.id, height, reason.code, reason.context)
 
     def _sweep(self) -> None:
         """Check the calls that have been in flight for long, lowest nonces first."""
@@ -318,7 +325,7 @@ class OutboxWorker:
         # bytes are given up.
         used = self._ledger.nonce(self._address)
         receipts = self._ledger.receipts([signed_call.tx_hash for signed_call in late])
-        self._settle(receipts)
+        self._settle_found(receipts)
         missing = [call for call, receipt in zip(late, receipts, strict=True) if receipt is None]
         displaced = self._flight.suspect([call for call in missing if call.nonce < used])
         if displaced:

@@ -17,6 +17,7 @@ from chain.core.crypto import new_private_key
 from chain.core.database import Base, Database
 from chain.engine.network import Network
 from chain.ethereum.deploy import Governor, deploy
+from chain.ethereum.finality import KaiaIbft
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
@@ -58,7 +59,11 @@ def run(say: Say) -> list[Figure]:
             for number in range(RUNS):
                 raw = CALLS / _raw(ledger, signers[0], number)
                 ours = CALLS / _outbox(
-                    ledger, signers[1], Path(directory) / f"outbox-{number}.db", number
+                    KaiaIbft(network.addresses),
+                    ledger,
+                    signers[1],
+                    Path(directory) / f"outbox-{number}.db",
+                    number,
                 )
                 say(f"{CALLS} calls: {raw:.0f}/s as raw batches, {ours:.0f}/s through the outbox")
                 runs.append((ours / raw, ours, raw))
@@ -102,7 +107,7 @@ def _raw(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
     return time.monotonic() - started
 
 
-def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path, log: int) -> float:
+def _outbox(rule: KaiaIbft, ledger: Ledger, signer: Secp256k1Signer, path: Path, log: int) -> float:
     database = Database(f"sqlite:///{path}")
     Base.metadata.create_all(database.engine)
 
@@ -119,7 +124,7 @@ def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path, log: int) -> fl
 
     database.write(fill)
     stop = threading.Event()
-    worker = threading.Thread(target=OutboxWorker(database, ledger, signer).run, args=(stop,))
+    worker = threading.Thread(target=OutboxWorker(database, ledger, signer, rule).run, args=(stop,))
     started = time.monotonic()
     worker.start()
     try:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from chain.core.crypto import keccak256
 from chain.core.database import Base, Database
 from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
+from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger, Reverted, log_id_of
 from chain.ethereum.rpc import RpcRefused
 from chain.ethereum.transactions import gas_for, sign_transaction
@@ -71,7 +72,11 @@ def worker_of(throwaway: Throwaway, database: Database, **settings: Any) -> Outb
         **settings,
     }
     return OutboxWorker(
-        database, throwaway.ledger, throwaway.organisations[2].transaction, **options
+        database,
+        throwaway.ledger,
+        throwaway.organisations[2].transaction,
+        UnsealedForTestsOnly(),
+        **options,
     )
 
 
@@ -336,6 +341,7 @@ def test_calls_wait_while_the_chain_is_down_and_are_sent_afterwards(
         database,
         ledger,
         throwaway.organisations[2].transaction,
+        UnsealedForTestsOnly(),
         poll_seconds=0.01,
         block_seconds=0.02,
     )
@@ -379,6 +385,7 @@ def test_calls_go_through_another_node_when_the_first_stalls(
         database,
         ledger,
         throwaway.organisations[2].transaction,
+        UnsealedForTestsOnly(),
         poll_seconds=0.01,
         block_seconds=0.02,
         resend_seconds=0.2,
@@ -387,6 +394,96 @@ def test_calls_go_through_another_node_when_the_first_stalls(
     with working(worker):
         assert final(database, "anchor-1").state == "done"
     assert anchored(throwaway) == [1]
+
+
+# --- what a chain node says of an outcome ---------------------------------------------------------
+
+
+def altering(
+    throwaway: Any, alter: Callable[[dict[str, Any], Callable[[], Any]], Any]
+) -> Callable[[Any], bytes]:
+    """A node that answers each request by ``alter``, whose second argument asks the chain."""
+
+    def answer(body: Any) -> bytes:
+        items = [
+            {
+                "id": call["id"],
+                "result": alter(
+                    call, lambda call=call: json.loads(relayed(throwaway, call))["result"]
+                ),
+            }
+            for call in ([body] if isinstance(body, dict) else body)
+        ]
+        return json.dumps(items[0] if isinstance(body, dict) else items).encode()
+
+    return answer
+
+
+def worker_at(throwaway: Any, database: Database, url: str) -> OutboxWorker:
+    return OutboxWorker(
+        database,
+        Ledger(url, throwaway.deployment),
+        throwaway.organisations[2].transaction,
+        UnsealedForTestsOnly(),
+        poll_seconds=0.01,
+        block_seconds=0.02,
+        resend_seconds=0.1,
+    )
+
+
+def state_of(database: Database, operation: str) -> str:
+    with database.read() as session:
+        return outcome(session, operation).state
+
+
+def test_a_call_that_a_node_reports_done_and_never_sent_is_not_done(
+    throwaway: Any, database: Database, serve: Callable[[Any], str]
+) -> None:
+    lying, told = threading.Event(), threading.Semaphore(0)
+    latest = hex(throwaway.ledger.height())
+    ((receipt, *_),) = throwaway.ledger.rpc.batch([("eth_getBlockReceipts", (latest,))])
+    lying.set()
+
+    def alter(call: dict[str, Any], honest: Callable[[], Any]) -> Any:
+        if lying.is_set() and call["method"] == "eth_sendRawTransaction":
+            return "0x" + keccak256(bytes.fromhex(call["params"][0][2:])).hex()
+        if lying.is_set() and call["method"] == "eth_getTransactionReceipt":
+            told.release()
+            return {**receipt, "transactionHash": call["params"][0], "status": "0x1"}
+        return honest()
+
+    database.write(lambda session: anchor(session, throwaway, 1))
+    with working(worker_at(throwaway, database, serve(altering(throwaway, alter)))):
+        for _ in range(3):
+            assert told.acquire(timeout=PATIENCE)
+        assert state_of(database, "anchor-1") == "sent"
+        assert anchored(throwaway) == []
+        lying.clear()
+        assert final(database, "anchor-1").state == "done"
+    assert anchored(throwaway) == [1]
+
+
+def test_a_call_that_a_node_reports_refused_and_was_executed_is_done(
+    throwaway: Any, database: Database, serve: Callable[[Any], str]
+) -> None:
+    lying, told = threading.Event(), threading.Semaphore(0)
+    lying.set()
+
+    def alter(call: dict[str, Any], honest: Callable[[], Any]) -> Any:
+        result = honest()
+        if lying.is_set() and call["method"] == "eth_getBlockReceipts":
+            told.release()
+            return [{**receipt, "status": "0x0"} for receipt in result]
+        return result
+
+    database.write(lambda session: anchor(session, throwaway, 1))
+    with working(worker_at(throwaway, database, serve(altering(throwaway, alter)))):
+        for _ in range(2):
+            assert told.acquire(timeout=PATIENCE)
+        assert state_of(database, "anchor-1") in ("signed", "sent")
+        assert anchored(throwaway) == [1]
+        lying.clear()
+        assert final(database, "anchor-1").state == "done"
 
 
 # --- what goes wrong between the steps ------------------------------------------------------------
@@ -489,11 +586,12 @@ import sys, threading
 from chain.core.database import Database
 from chain.ethereum.deployment import Deployment
 from chain.keys.files import Secp256k1Signer
+from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger
 from chain.outbox import OutboxWorker
 url, deployment, database, key = sys.argv[1:]
 worker = OutboxWorker(Database(database), Ledger(url, Deployment.load(deployment)), Secp256k1Signer(bytes.fromhex(key)),
-    batch=10, poll_seconds=0.005, block_seconds=0.01, resend_seconds=0.3)
+    UnsealedForTestsOnly(), batch=10, poll_seconds=0.005, block_seconds=0.01, resend_seconds=0.3)
 print("up", flush=True)
 worker.run(threading.Event())
 """
@@ -551,7 +649,11 @@ def test_kill_9_loses_no_call_and_sends_none_twice(throwaway: Throwaway, tmp_pat
             process.stdout.close()
     stop = threading.Event()
     worker = OutboxWorker(
-        database, Ledger(throwaway.url, throwaway.deployment), signer, resend_seconds=0.5
+        database,
+        Ledger(throwaway.url, throwaway.deployment),
+        signer,
+        UnsealedForTestsOnly(),
+        resend_seconds=0.5,
     )
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()

@@ -16,9 +16,9 @@ from chain.ethereum.finality import CheckedHeader, KaiaIbft, UnsealedForTestsOnl
 from chain.ethereum.receipts import (
     bloom_bits,
     ethereum_receipt,
+    indexed_root,
     kaia_receipt,
     may_have_logs,
-    receipts_root,
 )
 from chain.ethereum.rpc import Rpc
 from chain.ethereum.transactions import sign_transaction
@@ -44,7 +44,7 @@ def header_of(recorded: dict[str, Any], block: dict[str, Any]) -> CheckedHeader:
 
 
 def root_of(receipts: list[dict[str, Any]]) -> bytes:
-    return receipts_root([kaia_receipt(receipt).encoding for receipt in receipts])
+    return indexed_root([kaia_receipt(receipt).encoding for receipt in receipts])
 
 
 # --- kcn ------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_tries_of_all_shapes_have_the_roots_of_another_implementation(anvil: str
         (receipts,) = rpc.batch([rule.receipts_request(header.height)])
         assert len(receipts) == count
         assert (
-            receipts_root([rule.receipt(receipt).encoding for receipt in receipts])
+            indexed_root([rule.receipt(receipt).encoding for receipt in receipts])
             == header.receipts_root
         )
 

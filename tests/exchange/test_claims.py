@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from chain.core.crypto import new_private_key
 from chain.core.errors import Conflict, QiaolianError, Unavailable
+from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.keys.files import Secp256k1Signer
@@ -381,7 +382,10 @@ def another_key(market: Market) -> Iterator[None]:
     context, stop = market.department.context, threading.Event()
     signer, own = Secp256k1Signer(new_private_key()), context.transaction_address
     ledger = Ledger(market.url, context.ledger.deployment)
-    worker = OutboxWorker(context.database, ledger, signer, poll_seconds=0.01, block_seconds=0.02)
+    rule = UnsealedForTestsOnly()
+    worker = OutboxWorker(
+        context.database, ledger, signer, rule, poll_seconds=0.01, block_seconds=0.02
+    )
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     context.transaction_address = signer.address

@@ -21,6 +21,7 @@ from chain.core import errors
 from chain.core.database import Base, Database
 from chain.core.errors import QiaolianError
 from chain.ethereum.deployment import Deployment
+from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.ledger import Event, Ledger
 from chain.ethereum.view import ChainView
 from chain.outbox import OutboxWorker, outcome
@@ -141,6 +142,7 @@ class LocalNode:
             self.context.database,
             ledger,
             signer,
+            UnsealedForTestsOnly(),
             poll_seconds=IDLE_SECONDS,
             block_seconds=IDLE_SECONDS,
         )

@@ -1,6 +1,7 @@
 """Records a real network's header and storage proofs into this folder: ``python
-tests/data/kcn/record.py one|four``, and with ``receipts`` three of its blocks with their receipts:
-contracts deployed, transactions of every Ethereum type that succeed and fail, nothing.
+tests/data/kcn/record.py one|four``, and with ``receipts`` three of its blocks with their
+receipts: contracts deployed, transactions of every Ethereum type that succeed and fail, and nothing;
+of the last block also the transactions.
 
 ``round.json`` is a header as ``kaia_getBlockByNumber`` told it of a block whose first proposer was
 late; no command makes a proposer late.
@@ -22,6 +23,7 @@ from chain.core.crypto import address_of, new_private_key
 from chain.engine.network import Network
 from chain.ethereum.deploy import Governor, deploy
 from chain.ethereum.deployment import Deployment
+from chain.ethereum.finality import KaiaIbft
 from chain.ethereum.ledger.abi import contract_abi  # noqa: F401  (fails early when the contracts are not compiled)
 from chain.ethereum.rpc import Rpc
 from chain.ethereum.storage_proofs import mapping_slot
@@ -106,6 +108,10 @@ def _receipts(network: Network, rpc: Rpc, deployment: Deployment) -> dict[str, A
         "validators": network.addresses,
         "contracts": dict(deployment.contracts),
         "blocks": [_block(rpc, at) for at in (deployed - 1, deployed, height)],
+        # Of the last block only: those that deploy are long.
+        "transactions": rpc.batch(
+            [KaiaIbft([]).transaction_request(height, index) for index in range(len(calls))]
+        ),
     }
 
 
