@@ -28,10 +28,12 @@ METHODS = frozenset(
         "eth_getBlockReceipts",
         "eth_getLogs",
         "eth_getProof",
+        "eth_getRawTransactionByBlockNumberAndIndex",
         "eth_getTransactionCount",
         "eth_getTransactionReceipt",
         "kaia_getBlockByNumber",
         "kaia_getBlockReceipts",
+        "kaia_getRawTransactionByBlockNumberAndIndex",
         "net_version",
     }
 )

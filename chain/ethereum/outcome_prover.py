@@ -49,7 +49,9 @@ class OutcomeProver:
         receipts = checked_receipts(header, answer, self._rule)
         transactions = list(self._transactions(header.height, len(receipts)))
         if indexed_root(transactions) != header.transactions_root:
-            raise _transactions_refused(header.height)
+            raise _transactions_refused(
+                f"The chain node's transactions of block {header.height} are not that block's."
+            )
         return {
             transaction_hash(transaction): receipt.succeeded
             for transaction, receipt in zip(transactions, receipts, strict=True)
@@ -66,12 +68,15 @@ def _encoding(height: int, answer: Any) -> bytes:
     try:
         return bytes.fromhex(answer.removeprefix("0x"))
     except (AttributeError, ValueError) as error:
-        raise _transactions_refused(height) from error
+        raise _transactions_refused(
+            f"The chain node gives no transactions of block {height}."
+        ) from error
 
 
-def _transactions_refused(height: int) -> Unavailable:
+def _transactions_refused(sentence: str) -> Unavailable:
     return ChainUnavailable(
         "chain_transactions_refused",
-        f"The chain node's transactions of block {height} are not that block's.",
-        hint="The chain node is faulty or lies: use another one and tell its operator.",
+        sentence,
+        hint="The chain node is faulty, is behind a proxy that does not pass the request, or lies: "
+        "use another one and tell its operator.",
     )
