@@ -252,8 +252,8 @@ def was_refused(context: Context, own: OwnVersion) -> bool:
     """Whether the chain refused to register a version: then it was never published, and the same
     one may be tried again.
 
-    A chain node's word for a refusal is not enough: a new try replaces the salts, with which the
-    registered version is proved.
+    A refused call is not enough, since another one may have registered the version: a new try
+    replaces the salts, with which the registered version is proved.
     """
     with context.database.read() as session:
         if not refused(session, own.operation):

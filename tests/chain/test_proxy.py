@@ -70,7 +70,7 @@ def legacy(
     signer: Secp256k1Signer,
     *,
     chain_id: int = CHAIN,
-    to: str | None = TO,
+    to: str = TO,
     gas: int = 100_000,
     data: bytes = b"data",
     nonce: int = 0,
@@ -240,7 +240,7 @@ def test_members_calls_of_the_networks_contracts_pass_and_nothing_else_does(gate
     ours: dict[str, Any] = {"chain_id": deployment.chain_id, "to": to}
     assert gate.send(legacy(stranger, **ours)) == "not_member_key"
     assert gate.send(legacy(chain.organisations[1].admin, **ours)) == "not_member_key"
-    assert gate.send(legacy(member, **{**ours, "to": None})) == "contract_creation"
+    assert gate.send(legacy(member, **{**ours, "to": "0x"})) == "contract_creation"
     assert gate.send(legacy(member, **{**ours, "to": TO})) == "foreign_contract"
     assert gate.send(legacy(member, **ours, gas=MAX_GAS + 1)) == "gas_over_cap"
     assert gate.send(typed(2, member, **ours, value=1)) == "value_refused"

@@ -42,8 +42,8 @@ def ended(node: Node, operation: str) -> str:
 
 
 def reported_refused(node: Node, operation: str) -> None:
-    """What a lying chain node brings about: the outbox takes a call that succeeded for one that the
-    chain refused.
+    """The outbox has a call that succeeded as one that the chain refused, as a lying chain node
+    could bring about before outcomes were proved.
     """
     node.context.database.write(
         lambda session: (
