@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from nodes.console.access import READERS, get_context, record, require_reader
-from nodes.console.accounts.model import Visit
+from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
 from nodes.console.assets.views import EXPORT_COLUMNS, asset_view, export_cells
 from nodes.console.exports import csv_response
@@ -69,4 +69,10 @@ def asset(
 ) -> Response:
     entry = catalogue.find(get_context(request), hex_bytes(asset_id))
     record(request, visit, Act(ActKind.VIEW, "asset", asset_id))
-    return render(request, "assets/detail.html", shown=asset_view(entry))
+    others = entry.record.holder != get_context(request).member and entry.cancelled_at is None
+    return render(
+        request,
+        "assets/detail.html",
+        shown=asset_view(entry),
+        requests=others and visit.holds(PersonRole.CLERK),
+    )

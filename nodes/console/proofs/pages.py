@@ -11,7 +11,7 @@ from nodes.console.access import get_context, record, require_reader
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act, ActKind
 from nodes.console.navigation import Entry
-from nodes.console.proofs.views import asset_proof, entry_proof
+from nodes.console.proofs.views import asset_proof, entry_proof, grant_proof
 from nodes.console.rendering import render
 from registry.access import hex_bytes
 
@@ -34,4 +34,13 @@ def asset(
 ) -> Response:
     shown = asset_proof(get_context(request), hex_bytes(asset_id))
     record(request, visit, Act(ActKind.VIEW, "proof", asset_id))
+    return render(request, "proofs/record.html", shown=shown)
+
+
+@router.get("/proofs/grants/{grant_id}")
+def grant(
+    request: Request, grant_id: str, visit: Annotated[Visit, Depends(require_reader)]
+) -> Response:
+    shown = grant_proof(get_context(request), hex_bytes(grant_id))
+    record(request, visit, Act(ActKind.VIEW, "proof", grant_id))
     return render(request, "proofs/record.html", shown=shown)

@@ -6,7 +6,12 @@ import json
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.ethereum.proved_records import asset_record
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    asset_record,
+    grant_record,
+)
 from nodes.console.i18n import N_
 from registry.evidence import inclusion
 
@@ -74,15 +79,42 @@ def asset_proof(context: Context, asset_id: bytes) -> RecordProof:
         (N_("Cancelled in block"), str(status.cancelled_at or "–")),
         (N_("Latest version"), str(status.latest_version)),
     ]
+    command = f"qiaolian asset show 0x{asset_id.hex()}"
+    return _record_proof(proved, key, asset_id, N_("Registration of an asset"), facts, command)
+
+
+def grant_proof(context: Context, grant_id: bytes) -> RecordProof:
+    """The proof of a grant's record; raises as ``ChainView.proved``."""
+    key = grant_record(grant_id)
+    proved = context.view.proved([key])
+    status = proved.grant(grant_id)
+    facts = [
+        (N_("Requested in block"), str(status.requested_at or "–")),
+        (N_("Approved in block"), str(status.approved_at or "–")),
+        (N_("Refused in block"), str(status.refused_at or "–")),
+        (N_("Revoked in block"), str(status.revoked_at or "–")),
+    ]
+    command = f"qiaolian grant show 0x{grant_id.hex()}"
+    return _record_proof(proved, key, grant_id, N_("Record of a grant"), facts, command)
+
+
+def _record_proof(
+    proved: ProvedRecords,
+    key: StorageKey,
+    identifier: bytes,
+    title: str,
+    facts: list[tuple[str, str]],
+    command: str,
+) -> RecordProof:
     return RecordProof(
-        title=N_("Registration of an asset"),
+        title=title,
         contract=key.contract,
         variable=key.variable,
-        key="0x" + asset_id.hex(),
+        key="0x" + identifier.hex(),
         value=f"0x{proved.value(key):064x}",
         facts=facts,
         height=proved.height,
         block_hash="0x" + proved.block_hash.hex(),
         block_time=proved.timestamp,
-        command=f"qiaolian asset show 0x{asset_id.hex()}",
+        command=command,
     )

@@ -1,0 +1,1 @@
+"""Grants: requests, the officer's decision, revocation."""

@@ -1,0 +1,144 @@
+"""What the pages of grants show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chain.context import Context
+from chain.core.errors import QiaolianError
+from chain.statements.grants import Operation
+from nodes.console.i18n import CHINESE, N_
+from registry.assets import catalogue
+from registry.grants.model import Grant, GrantDetail, GrantState
+from registry.members import service as members
+from registry.purposes import KNOWN_PURPOSES
+from registry.reasons import REASONS
+
+STATES: Mapping[GrantState, str] = {
+    GrantState.SENT: N_("being sent to the chain"),
+    GrantState.REQUESTED: N_("waits for a decision"),
+    GrantState.APPROVED: N_("in force"),
+    GrantState.REFUSED: N_("refused"),
+    GrantState.REVOKED: N_("revoked"),
+}
+
+OPERATIONS: Mapping[Operation, str] = {
+    Operation.VIEW: N_("view"),
+    Operation.EXPORT: N_("export"),
+    Operation.USE: N_("use"),
+    Operation.COPY: N_("copy"),
+    Operation.TRAIN: N_("train models"),
+    Operation.COMPUTE: N_("compute"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GrantView:
+    """A grant; heights in blocks, times in Unix seconds. ``state`` and ``operations`` are marked
+    labels.
+    """
+
+    id: str
+    given: bool
+    """Whether this organisation owns the asset."""
+    asset_id: str
+    asset: str
+    version: int
+    other: str
+    """The other side's name."""
+    other_code: str
+    purpose: str
+    scene: str
+    operations: list[str]
+    columns: list[str] | None
+    """None where this node was not told the scope."""
+    not_before: int
+    not_after: int
+    max_uses: int
+    state: str
+    waits: bool
+    """Whether it waits for this organisation's officer."""
+    in_force: bool
+    reason: str
+    requested_at: int | None
+    approved_at: int | None
+    refused_at: int | None
+    revoked_at: int | None
+
+
+def grant_view(context: Context, grant: Grant, language: str) -> GrantView:
+    """A grant as the pages show it."""
+    terms = grant.terms
+    given = terms.owner == context.member
+    other = terms.grantee if given else terms.owner
+    return GrantView(
+        id="0x" + grant.grant_id.hex(),
+        given=given,
+        asset_id="0x" + terms.asset_id.hex(),
+        asset=_asset_name(context, terms.asset_id),
+        version=terms.asset_version,
+        other=_member_name(context, other),
+        other_code=other,
+        purpose=purpose_name(terms.purpose, language),
+        scene=terms.scene,
+        operations=[label for bit, label in OPERATIONS.items() if terms.operations & bit],
+        columns=None if grant.scope is None else list(grant.scope.columns),
+        not_before=terms.not_before,
+        not_after=terms.not_after,
+        max_uses=terms.max_uses,
+        state=STATES[grant.state],
+        waits=given and grant.state is GrantState.REQUESTED,
+        in_force=grant.state is GrantState.APPROVED,
+        reason=reason_name(grant.reason, language),
+        requested_at=grant.requested_at,
+        approved_at=grant.approved_at,
+        refused_at=grant.refused_at,
+        revoked_at=grant.revoked_at,
+    )
+
+
+def signed_about(detail: GrantDetail, view: GrantView) -> dict[str, str]:
+    """What the signing panel says of a grant, by label."""
+    title = view.asset
+    if detail.asset is not None:
+        described = detail.asset.metadata.description
+        title = f"{described.title_zh} / {described.title_en} ({view.asset})"
+    columns = "" if view.columns is None else "、".join(view.columns)
+    return {
+        N_("Asset"): f"{title} v{view.version}",
+        N_("Who asks"): f"{view.other} ({view.other_code})",
+        N_("Columns"): columns,
+        N_("Purpose"): view.purpose,
+        N_("Uses at most"): str(view.max_uses),
+    }
+
+
+def purpose_name(code: str, language: str) -> str:
+    """A purpose in the page's language."""
+    known = KNOWN_PURPOSES.get(code)
+    return known.title_zh if known is not None and language == CHINESE else code
+
+
+def reason_name(code: str, language: str) -> str:
+    """A reason's code in the page's language."""
+    return REASONS.get(code, code) if language == CHINESE else code
+
+
+def reason_choices(language: str) -> list[tuple[str, str]]:
+    """Codes of reasons and their names, for a form."""
+    return [(code, reason_name(code, language)) for code in REASONS]
+
+
+def _asset_name(context: Context, asset_id: bytes) -> str:
+    try:
+        return catalogue.find(context, asset_id).record.name
+    except QiaolianError:
+        return "0x" + asset_id.hex()[:8] + "…"
+
+
+def _member_name(context: Context, member: str) -> str:
+    try:
+        return members.find(context, member).member.name
+    except QiaolianError:
+        return member
