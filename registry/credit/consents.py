@@ -22,7 +22,7 @@ from chain.statements.credit import (
 )
 from registry.credit import store
 from registry.credit.calls import send_call
-from registry.credit.model import CheckedPackage, ConsentPackage, ConsentStatus, HeldConsent
+from registry.credit.model import CheckedPackage, ConsentPackage, ConsentStatus, StoredConsent
 from registry.credit.rules import check_package, consent_records, require_certified
 from registry.pages import Page, PageRequest
 
@@ -93,7 +93,7 @@ def store_consent(context: Context, package: ConsentPackage) -> bytes:
     return checked.consent_id
 
 
-def held(context: Context, page: PageRequest) -> Page[HeldConsent]:
+def held(context: Context, page: PageRequest) -> Page[StoredConsent]:
     """The consents stored at this bank with their proved heights, by id; ``cursor_malformed``,
     ``chain_view_stale``.
     """
@@ -101,9 +101,9 @@ def held(context: Context, page: PageRequest) -> Page[HeldConsent]:
         found = store.consents_page(session, page)
     records = context.view.proved([consent_record(consent_id) for consent_id, _ in found.rows])
 
-    def with_status(row: tuple[bytes, ConsentPackage]) -> HeldConsent:
+    def with_status(row: tuple[bytes, ConsentPackage]) -> StoredConsent:
         record = records.consent(row[0])
-        return HeldConsent(row[1], ConsentStatus(row[0], record.recorded_at, record.withdrawn_at))
+        return StoredConsent(row[1], ConsentStatus(row[0], record.recorded_at, record.withdrawn_at))
 
     return found.map(with_status)
 

@@ -103,7 +103,7 @@ class ConsentStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldConsent:
+class StoredConsent:
     """A consent stored at this bank, with its proved heights."""
 
     package: ConsentPackage
