@@ -60,7 +60,7 @@ from exchange.metering.receipts import Issued, drifts, issue, store_issued
 from exchange.metering.rules import PositionKind
 from exchange.metering.source_query import query_and_mask
 from exchange.metering.store import erase_answers, store_voucher
-from exchange.metering.wire import error_answer
+from exchange.metering.wire import ErrorAnswer, error_answer
 from registry.assets import incidents
 from registry.evidence.log import append
 from registry.grants import service as grants
@@ -179,7 +179,7 @@ class _Exchange:
 
     # --- read and lock ----------------------------------------------------------------------------
 
-    async def _read(self, item: Any) -> PendingRequest | dict[str, Any]:
+    async def _read(self, item: Any) -> PendingRequest | ErrorAnswer:
         """Parse an item and check its signatures; no request takes a position before this."""
         try:
             parsed = parse_item(item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from chain.core import schema
 from chain.core.errors import (
@@ -56,7 +56,14 @@ def answers_body(answers: Sequence[Any]) -> bytes:
     return ('{"answers":[' + ",".join(parts) + "]}").encode()
 
 
-def error_answer(error: QiaolianError) -> dict[str, Any]:
+class ErrorAnswer(TypedDict):
+    """The answer to a request that takes no sequence position."""
+
+    error: dict[str, Any]
+    """``code``, ``detail``, ``status``, ``hint``, and what the error adds."""
+
+
+def error_answer(error: QiaolianError) -> ErrorAnswer:
     """The answer to a request that takes no sequence position: the error, with what the buyer's
     node needs to decide whether to repeat.
     """

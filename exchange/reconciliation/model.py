@@ -132,13 +132,13 @@ def _lane_json(stored: LaneRecords) -> dict[str, Any]:
         "units": call.units,
         "amount": call.amount,
         "outstanding": int(outstanding),
-        "request": _proof("request", call.request, call.request_signature),
+        "request": _proof_json("request", call.request, call.request_signature),
     }
     last = stored.previous if outstanding else call
     if last is not None and last.void is not None:
-        shown["void"] = _proof("void", last.void, last.void_signature)
+        shown["void"] = _proof_json("void", last.void, last.void_signature)
     elif last is not None and last.receipt is not None:
-        shown["receipt"] = _proof("receipt", last.receipt, last.receipt_signature)
+        shown["receipt"] = _proof_json("receipt", last.receipt, last.receipt_signature)
     for status, count in stored.counts.items():
         shown["void_count" if status == CallStatus.VOID else status.value] = count
     if stored.voucher is not None:
@@ -146,7 +146,7 @@ def _lane_json(stored: LaneRecords) -> dict[str, Any]:
     return shown
 
 
-def _proof(name: str, statement: Statement, signature: bytes) -> dict[str, Any]:
+def _proof_json(name: str, statement: Statement, signature: bytes) -> dict[str, Any]:
     return {name: statement.to_json(), "signature": "0x" + signature.hex()}
 
 

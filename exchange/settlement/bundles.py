@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import Statement
@@ -32,7 +30,11 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
     call = records.call_at(context, AgreementSide.PROVIDER, agreement_id, lane, seq)
     if call is None or call.status == CallStatus.VOID:
         raise NotFound("position_unknown", "The lane has no such position, or it was voided.")
-    subject = {"agreementId": "0x" + agreement_id.hex(), "lane": lane, "seq": seq}
+    subject: dict[str, str | int] = {
+        "agreementId": "0x" + agreement_id.hex(),
+        "lane": lane,
+        "seq": seq,
+    }
     bundle = _TradeExporter(context, signed, "trade", subject)
     bundle.add_call(call)
     if call.status == CallStatus.SERVED:
@@ -127,7 +129,7 @@ class _TradeExporter(Exporter):
     """Builds the bundle of one agreement."""
 
     def __init__(
-        self, context: Context, signed: SignedAgreement, story: str, subject: dict[str, Any]
+        self, context: Context, signed: SignedAgreement, story: str, subject: dict[str, str | int]
     ) -> None:
         super().__init__(context, story=story, subject=subject)
         self.signed = signed

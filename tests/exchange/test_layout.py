@@ -1,4 +1,4 @@
-"""Where the exchange queries its database: in the stores, and nowhere else."""
+"""The exchange queries its database in the stores alone, and its own parts exchange typed values."""
 
 from __future__ import annotations
 
@@ -48,3 +48,32 @@ def test_only_stores_query_the_database() -> None:
 )
 def test_a_query_outside_of_a_store_is_found(source: str) -> None:
     assert list(queries(ast.parse(source)))
+
+
+JSON_EDGES = {"api.py", "schemas.py", "wire.py"}
+"""Modules that read or write JSON; beside them, functions named ``…json``."""
+
+
+def untyped(tree: ast.AST) -> Iterator[str]:
+    """The functions that take or return a dictionary of anything."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[-4:] != "json":
+            parameters = (*node.args.args, *node.args.kwonlyargs)
+            notes = (node.returns, *(parameter.annotation for parameter in parameters))
+            if any(note and "dict[str, Any]" in ast.unparse(note) for note in notes):
+                yield node.name
+
+
+def test_services_take_and_return_typed_values() -> None:
+    found = {
+        str(path.relative_to(EXCHANGE)): names
+        for path in EXCHANGE.rglob("*.py")
+        if not path.name.endswith("store.py") and path.name not in JSON_EDGES
+        if (names := list(untyped(ast.parse(path.read_text()))))
+    }
+    assert found == {}
+
+
+def test_a_dictionary_between_services_is_found() -> None:
+    source = "def view(key: bytes) -> list[dict[str, Any]]: ..."
+    assert list(untyped(ast.parse(source))) == ["view"]
