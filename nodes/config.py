@@ -12,6 +12,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -226,6 +227,25 @@ class WorkerSettings(_Strict):
     """Claim once an acknowledged call is so old."""
 
 
+class OpenId(_Strict):
+    """The organisation's OpenID provider, at which its people log in to the console."""
+
+    issuer: str = Field(pattern=r"^https?://[^\s?#]+$")
+    client_id: str = Field(min_length=1)
+    client_secret_file: Path
+    scopes: tuple[str, ...] = ("openid", "profile")
+    groups_claim: str = "groups"
+    roles: dict[str, Literal["chief_data_officer", "clerk", "modeller", "auditor"]]
+    """Role of a person by group; nobody becomes administrator this way."""
+
+    @model_validator(mode="after")
+    def _tls(self) -> OpenId:
+        address = urlsplit(self.issuer)
+        if address.scheme != "https" and not is_loopback(address.hostname or ""):
+            raise ValueError("the issuer's address needs TLS")
+        return self
+
+
 class Console(_Strict):
     """The console for the organisation's people; served where the table is present."""
 
@@ -239,6 +259,7 @@ class Console(_Strict):
     session_seconds: int = Field(default=43_200, ge=60, le=604_800)
     two_persons: tuple[str, ...] = ()
     """Actions that one person proposes and another confirms, such as ``grant.approve``."""
+    openid: OpenId | None = None
 
     @model_validator(mode="after")
     def _plain_on_loopback(self) -> Console:

@@ -66,6 +66,7 @@ class CookieNames:
     session: str
     visitor: str
     language: str
+    openid: str
 
     @classmethod
     def of(cls, member: str, *, secure: bool) -> CookieNames:
@@ -75,6 +76,7 @@ class CookieNames:
             f"{host}qiaolian-session-{member}",
             f"{host}qiaolian-visitor-{member}",
             f"qiaolian-language-{member}",
+            f"{host}qiaolian-openid-{member}",
         )
 
 

@@ -26,7 +26,15 @@ from registry.pages import PageRequest
 from tests.support.console import TestConsole
 
 HOSTILE = "江门（测试）𠮷<script>alert(1)</script>\"'&"
-PUBLIC = {"/login", "/login/code", "/logout", "/language", "/invitations/{token}"}
+PUBLIC = {
+    "/login",
+    "/login/code",
+    "/login/openid",
+    "/login/openid/callback",
+    "/logout",
+    "/language",
+    "/invitations/{token}",
+}
 """Pages that somebody who is not logged in needs."""
 
 

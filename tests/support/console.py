@@ -163,7 +163,7 @@ def running_console(
     """A console whose node has a database and no chain."""
     clock = TestClock()
     context = make_context(directory, clock, roles)
-    console = Console(plain_http=True, **settings)
+    console = Console.model_validate({"plain_http": True, **settings})
     config = parse(
         {
             "member": MEMBER,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import segno
 from fastapi import APIRouter, Depends, Form, Request
@@ -10,6 +10,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from chain.core.errors import QiaolianError
+from nodes import problems
 from nodes.console.access import (
     get_context,
     get_visit,
@@ -28,6 +29,9 @@ from nodes.console.gate import cookie
 from nodes.console.i18n import N_
 from nodes.console.navigation import Entry
 from nodes.console.rendering import render
+
+if TYPE_CHECKING:
+    from nodes.console.accounts.openid import OpenIdProvider
 
 router = APIRouter()
 NAVIGATION = (Entry("/accounts", N_("People"), (PersonRole.ADMINISTRATOR,)),)
@@ -83,7 +87,12 @@ def login_page(request: Request, next: str = "/", expired: str = "") -> Response
     if visit is not None and visit.verified:
         return see_other(local_path(next))
     return render(
-        request, "accounts/login.html", wanted=local_path(next), expired=bool(expired), error=None
+        request,
+        "accounts/login.html",
+        wanted=local_path(next),
+        expired=bool(expired),
+        error=None,
+        openid=request.app.state.settings.openid is not None,
     )
 
 
@@ -99,6 +108,41 @@ def log_in(request: Request, form: Annotated[LoginForm, Form()]) -> Response:
     _end_former(request)
     _record_login(request, opened)
     answer = see_other("/login/code" if opened.needs_second_factor else local_path(form.target))
+    _set_session(request, answer, opened.token)
+    return answer
+
+
+@router.get("/login/openid")
+def begin_openid(request: Request, next: str = "/") -> Response:
+    provider = _provider(request)
+    url, pending = provider.begin(
+        get_context(request), redirect_uri=_callback(request), target=local_path(next)
+    )
+    answer = see_other(url)
+    _set_pending(request, answer, pending, seconds=provider.LOGIN_SECONDS)
+    return answer
+
+
+@router.get("/login/openid/callback")
+def finish_openid(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
+    context, provider = get_context(request), _provider(request)
+    pending = request.cookies.get(request.state.cookies.openid, "")
+    person, target = provider.finish(
+        context, cookie=pending, state=state, code=code, redirect_uri=_callback(request)
+    )
+    roles = request.app.state.settings.openid.roles
+    opened = service.log_in_identified(
+        context,
+        issuer=person.issuer,
+        subject=person.subject,
+        username=person.username,
+        name=person.name,
+        roles=[PersonRole(role) for group, role in roles.items() if group in person.groups],
+    )
+    _end_former(request)
+    _record_login(request, opened)
+    answer = see_other("/login/code" if opened.needs_second_factor else target)
+    _set_pending(request, answer, "", seconds=0)
     _set_session(request, answer, opened.token)
     return answer
 
@@ -312,6 +356,32 @@ def reset(
     return _show_link(request, person.login, service.reset(get_context(request), account_id))
 
 
+def _provider(request: Request) -> OpenIdProvider:
+    """The configured provider; ``path_unknown`` without one."""
+    # Imported by a console that uses it: the packages take several megabytes.
+    from nodes.console.accounts.openid import OpenIdProvider
+
+    config, settings = request.app.state.config, request.app.state.settings
+    if settings.openid is None:
+        raise problems.of_status(404, "")
+    made: OpenIdProvider = get_context(request).services.get(
+        OpenIdProvider,
+        lambda: OpenIdProvider(settings.openid, config.path(settings.openid.client_secret_file)),
+    )
+    return made
+
+
+def _callback(request: Request) -> str:
+    """Where the provider sends the browser back to."""
+    scheme = "https" if request.state.secure else "http"
+    return f"{scheme}://{request.url.netloc}/login/openid/callback"
+
+
+def _set_pending(request: Request, answer: Response, value: str, *, seconds: int) -> None:
+    name, secure = request.state.cookies.openid, request.state.secure
+    answer.headers.append("set-cookie", cookie(name, value, secure=secure, seconds=seconds))
+
+
 def _enrolment(
     request: Request, visit: Visit, secret: str, error: QiaolianError | None = None
 ) -> HTMLResponse:
@@ -345,6 +415,7 @@ def _login_refused(request: Request, form: LoginForm, error: QiaolianError) -> H
         wanted=local_path(form.target),
         expired=False,
         error=error_view(error, request.state.language),
+        openid=request.app.state.settings.openid is not None,
     )
     return page
 

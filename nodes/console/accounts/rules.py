@@ -27,10 +27,15 @@ _COMMON = frozenset(
 """Common passwords long enough to pass the length rule (NIST SP 800-63B, 5.1.1.2)."""
 
 
+def is_login(text: str) -> bool:
+    """Whether a text has the form of a log-in name."""
+    return _LOGIN.fullmatch(text) is not None
+
+
 def require_login(text: str) -> str:
     """The log-in name in lowercase; ``login_malformed``."""
     login = text.strip().lower()
-    if _LOGIN.fullmatch(login) is None:
+    if not is_login(login):
         raise BadInput(
             "login_malformed",
             "A log-in name has 3 to 64 letters a–z, digits, dots, hyphens or underscores.",

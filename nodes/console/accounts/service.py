@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy.orm import Session
 
-from chain.core.errors import BadInput, Conflict, NotFound, Unauthorised
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, Unauthorised
 from nodes.console.accounts import passwords, store
 from nodes.console.accounts.model import (
     Account,
@@ -25,6 +25,8 @@ from nodes.console.accounts.model import (
 from nodes.console.accounts.rules import (
     MAX_ACCOUNT_WAIT,
     MAX_ADDRESS_WAIT,
+    MAX_NAME,
+    is_login,
     require_login,
     require_name,
     require_password,
@@ -39,6 +41,7 @@ from nodes.console.accounts.store import (
 )
 from nodes.console.storage import Records
 from nodes.rates import RateLimited
+from registry.text import is_plain
 
 INVITATION_SECONDS = 3 * 86_400
 _FAILURE_SECONDS = 86_400
@@ -248,6 +251,56 @@ def open_session(context: Records, account_id: str) -> NewSession:
 
     person = context.database.write(change)
     return NewSession(token, person, person.second_factor)
+
+
+def log_in_identified(
+    context: Records,
+    *,
+    issuer: str,
+    subject: str,
+    username: str,
+    name: str,
+    roles: Iterable[PersonRole],
+) -> NewSession:
+    """Open a session for a person whom an OpenID provider vouches for. The account is created at
+    the first log-in, and has the roles of the person's groups from each log-in on.
+
+    Raises:
+        Forbidden: ``openid_no_role``; Unauthorised: ``login_refused`` for a disabled account.
+    """
+    held = sorted({role.value for role in roles if role is not PersonRole.ADMINISTRATOR})
+    if not held:
+        raise Forbidden(
+            "openid_no_role",
+            "None of your groups has a role at this console.",
+            hint="Ask your administrator.",
+        )
+    fallback = f"openid-{digest_of(issuer + ' ' + subject).hex()[:16]}"
+
+    def change(session: Session) -> str:
+        row = store.account_by_subject(session, issuer, subject)
+        if row is None:
+            login = username.strip().lower()
+            if not is_login(login) or store.account_by_login(session, login) is not None:
+                login = fallback
+            row = ConsoleAccount(
+                id=secrets.token_hex(16),
+                login=login,
+                name=name if is_plain(name, limit=MAX_NAME) else login,
+                roles=held,
+                state=AccountState.ACTIVE,
+                issuer=issuer,
+                subject=subject,
+                totp_step=0,
+                created_at=context.now(),
+            )
+            session.add(row)
+        elif row.roles != held:
+            row.roles = held
+            store.end_sessions(session, row.id)
+        return row.id
+
+    return open_session(context, context.database.write(change))
 
 
 def log_out(context: Records, visit: Visit) -> None:
