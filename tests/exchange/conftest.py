@@ -378,6 +378,19 @@ def market(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) 
         anvil.end(process)
 
 
+@pytest.fixture(scope="module")
+def grant_id(market: Market) -> bytes:
+    """The bank's grant on the asset, which is on offer."""
+    market.offer()
+    return market.grant()
+
+
+@pytest.fixture
+def agreement_id(market: Market, grant_id: bytes) -> bytes:
+    """An open agreement of one lane with a cap of 1,000 fen."""
+    return market.open(grant_id, cap=1000)
+
+
 def publish(market: Market) -> None:
     wanted = Publication(
         name="people",

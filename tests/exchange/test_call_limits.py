@@ -23,13 +23,6 @@ from tests.exchange.conftest import Market
 from tests.support.node import sources_of
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
 @pytest.fixture
 def agreement_id(market: Market, grant_id: bytes) -> bytes:
     found: bytes = market.open(grant_id, cap=1000, lanes=4)

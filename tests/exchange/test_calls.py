@@ -32,19 +32,6 @@ from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
-@pytest.fixture
-def agreement_id(market: Market, grant_id: bytes) -> bytes:
-    found: bytes = market.open(grant_id, cap=1000)
-    return found
-
-
 def signed(market: Market, request: UsageRequest) -> dict[str, Any]:
     signature = market.bank.context.sign(request)
     return {"request": request.to_json(), "signature": "0x" + signature.hex()}

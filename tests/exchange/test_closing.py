@@ -39,13 +39,6 @@ from tests.exchange.conftest import Market, Node
 from tests.support.two_verifiers import verify
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
 @pytest.fixture
 def agreement_id(market: Market, grant_id: bytes) -> Iterator[bytes]:
     """An open agreement of two lanes; afterwards both nodes are as restarted, and the line is

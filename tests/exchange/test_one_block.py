@@ -4,8 +4,6 @@ taken.
 
 from __future__ import annotations
 
-import pytest
-
 from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.closing import notice
 from exchange.closing import service as closing
@@ -18,13 +16,6 @@ from tests.exchange.conftest import Market
 from tests.support.one_block import decided_on_one_block
 
 AT_ONCE = ClaimPolicy(min_fen=1)
-
-
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
 
 
 def test_a_proposal_is_signed_by_grant_balance_and_time_of_one_block(

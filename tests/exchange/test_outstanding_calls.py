@@ -29,13 +29,6 @@ from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
 @pytest.fixture
 def agreement_id(market: Market, grant_id: bytes) -> bytes:
     found: bytes = market.open(grant_id, cap=1000)

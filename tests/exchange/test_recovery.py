@@ -37,19 +37,6 @@ from tests.exchange.conftest import Market, Node
 from tests.support.two_verifiers import verify
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
-@pytest.fixture
-def agreement_id(market: Market, grant_id: bytes) -> bytes:
-    found: bytes = market.open(grant_id, cap=1000)
-    return found
-
-
 @dataclass
 class Backup:
     """A node's database at one moment, to be put back later."""

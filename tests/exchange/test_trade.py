@@ -26,13 +26,6 @@ def new_database(
     return server.new_database
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
 def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
     market: Market, grant_id: bytes
 ) -> None:

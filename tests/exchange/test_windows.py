@@ -20,13 +20,6 @@ from tests.exchange.conftest import Market
 DAY = CloseWindow(86_400, 86_400)
 
 
-@pytest.fixture(scope="module")
-def grant_id(market: Market) -> bytes:
-    market.offer()
-    found: bytes = market.grant()
-    return found
-
-
 @pytest.mark.parametrize(
     ("window", "code"),
     [
