@@ -58,14 +58,27 @@ def proved_state(context: Context, agreement_id: bytes) -> AgreementRecord:
 
 
 def listing(
-    context: Context, page: PageRequest, *, state: str | None = None, own: bool = True
+    context: Context,
+    page: PageRequest,
+    *,
+    state: str | None = None,
+    own: bool = True,
+    side: AgreementSide | None = None,
 ) -> Page[AgreementView]:
-    """Agreements, newest first; with ``own`` only this organisation's; ``cursor_malformed``."""
+    """Agreements, newest first; with ``own`` only this organisation's, with ``side`` those it
+    provides or buys under; ``cursor_malformed``.
+    """
     with context.database.read() as session:
-        found = store.agreements(session, page, state=state, own=own)
+        found = store.agreements(session, page, state=state, own=own, side=side)
         assets_shown = {Agreement.from_json(row.agreement).asset_id for row in found.rows}
         newest = catalogue.newest_versions(session, assets_shown)
         return found.map(lambda row: _view(row, newest))
+
+
+def counts(context: Context, side: AgreementSide) -> dict[AgreementStage, int]:
+    """How many agreements that this organisation provides or buys under are in each state."""
+    with context.database.read() as session:
+        return store.count_by_state(session, side)
 
 
 def opened(context: Context, page: PageRequest, *, state: str | None = None) -> Page[bytes]:

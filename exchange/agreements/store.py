@@ -157,19 +157,30 @@ def agreements(
     *,
     state: str | None = None,
     own: bool = False,
+    side: AgreementSide | None = None,
     opened: bool = False,
 ) -> Page[AgreementRow]:
-    """Agreements, the newest first; with ``own`` this organisation's, with ``opened`` those the
-    chain has opened; ``cursor_malformed``.
+    """Agreements, the newest first; with ``own`` this organisation's, with ``side`` those it is on
+    this side of, with ``opened`` those the chain has opened; ``cursor_malformed``.
     """
     query = sa.select(AgreementRow)
     if state is not None:
         query = query.where(AgreementRow.state == state)
-    if own:
+    if own or side is not None:
         query = query.where(OWN)
+    if side is not None:
+        query = query.where(AgreementRow.side == side)
     if opened:
         query = query.where(AgreementRow.opened_at.is_not(None))
     return page_of(session, query, _ORDER, page)
+
+
+def count_by_state(session: Session, side: AgreementSide) -> dict[AgreementStage, int]:
+    """How many agreements of a side are in each state."""
+    query = sa.select(AgreementRow.state, sa.func.count())
+    query = query.where(OWN, AgreementRow.side == side).group_by(AgreementRow.state)
+    counted = {AgreementStage(state): count for state, count in session.execute(query)}
+    return {state: counted.get(state, 0) for state in AgreementStage}
 
 
 def opened_by(session: Session, member: str) -> list[bytes]:

@@ -147,6 +147,21 @@ class LaneRecords:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayCall:
+    """A call that this gateway answered, without its query."""
+
+    lane: int
+    seq: int
+    status: CallStatus
+    reason: str
+    units: int
+    """The lane's totals after it, without voided calls; the amount in fen."""
+    amount: int
+    at: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class BuyerCall:
     """A buyer's call without its query and answer, as lists show it."""
 

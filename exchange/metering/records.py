@@ -5,8 +5,15 @@ from __future__ import annotations
 from chain.context import Context
 from exchange.agreements.model import AgreementSide
 from exchange.metering import store
-from exchange.metering.model import ClosingVoucher, LaneRecords, StoredCall
+from exchange.metering.model import (
+    CallStatus,
+    ClosingVoucher,
+    GatewayCall,
+    LaneRecords,
+    StoredCall,
+)
 from exchange.metering.store import calls_table, stored_call
+from registry.pages import Page, PageRequest
 
 
 def call_at(
@@ -32,6 +39,26 @@ def lane_calls(
         return store.lane_calls(
             session, calls_table(side), agreement_id, lane, after=after, limit=limit
         )
+
+
+def gateway_calls(
+    context: Context, page: PageRequest, agreement_id: bytes, lane: int
+) -> Page[GatewayCall]:
+    """The calls of a lane that this gateway answered, the latest first; ``cursor_malformed``."""
+    with context.database.read() as session:
+        return store.lane_page(session, page, agreement_id, lane).map(_gateway_call)
+
+
+def _gateway_call(row: store.GatewayCallRow) -> GatewayCall:
+    return GatewayCall(
+        lane=row.lane,
+        seq=row.seq,
+        status=CallStatus(row.status),
+        reason=row.reason,
+        units=row.units,
+        amount=row.amount,
+        at=row.at,
+    )
 
 
 def voucher_of(context: Context, agreement_id: bytes, lane: int) -> ClosingVoucher | None:

@@ -266,6 +266,16 @@ def lane_calls(
     return [stored_call(row) for row in found]
 
 
+def lane_page(
+    session: Session, page: PageRequest, agreement_id: bytes, lane: int
+) -> Page[GatewayCallRow]:
+    """The gateway's calls of a lane, the latest first; ``cursor_malformed``."""
+    query = sa.select(GatewayCallRow).where(
+        GatewayCallRow.agreement_id == agreement_id, GatewayCallRow.lane == lane
+    )
+    return page_of(session, query, (GatewayCallRow.seq,), page)
+
+
 def status_counts(
     session: Session, table: sa.Table, agreement_id: bytes
 ) -> dict[int, dict[CallStatus, int]]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 import pytest
 
 from exchange.agreements import service as agreements
+from exchange.agreements.model import AgreementSide, AgreementStage
 from exchange.closing import notice
+from exchange.metering import records
 from exchange.metering.model import CallStatus
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market, NewDatabase
 from tests.support.postgresql import PostgresServer
 
@@ -63,3 +66,10 @@ def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
     assert compared.findings == []
     assert settlement.accounts(market.bank.context).conserved is True
     assert agreements.view(market.department.context, agreement_id).state == "closed"
+    counts = agreements.counts(market.department.context, AgreementSide.PROVIDER)
+    assert (counts[AgreementStage.OPEN], counts[AgreementStage.CLOSED]) == (0, 1)
+    assert not any(agreements.counts(market.department.context, AgreementSide.BUYER).values())
+    (latest,) = records.gateway_calls(
+        market.department.context, PageRequest(1), agreement_id, results[-1].lane
+    ).rows
+    assert (latest.seq, latest.status) == (results[-1].seq, CallStatus.SERVED)

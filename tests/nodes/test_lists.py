@@ -25,10 +25,12 @@ from chain.statements.property import DealTerms
 from chain.statements.trade import Agreement, MeteredUnit
 from exchange.agreements import offers
 from exchange.agreements import service as agreements
+from exchange.agreements.model import AgreementSide
 from exchange.agreements.store import AgreementRow, OfferRow
 from exchange.columns import Fen
+from exchange.metering import records
 from exchange.metering import service as metering
-from exchange.metering.store import BuyerCallRow
+from exchange.metering.store import BuyerCallRow, GatewayCallRow
 from exchange.settlement import service as settlement
 from exchange.settlement.store import PaymentRow
 from nodes import operations
@@ -289,6 +291,34 @@ LISTS = {
         },
         {"added": 1},
         {"opened_at": 9},
+    ),
+    "agreements of a side": List(
+        lambda context, page: agreements.listing(context, page, side=AgreementSide.PROVIDER),
+        AgreementRow,
+        lambda row: row.agreement_id,
+        lambda number: {
+            "agreement_id": hashed(number),
+            "side": "provider",
+            "state": "open",
+            "agreement": AGREEMENT,
+        },
+        {"added": 1},
+        {"notice_at": 9, "state": "notice"},
+    ),
+    "calls of a lane": List(
+        lambda context, page: records.gateway_calls(context, page, bytes(32), 1),
+        GatewayCallRow,
+        lambda row: row.seq,
+        lambda number: {
+            "agreement_id": bytes(32),
+            "lane": 1,
+            "seq": number,
+            "status": "served",
+            "request": "{}",
+            "receipt": "{}",
+        },
+        {"seq": -1},
+        {"status": "void"},
     ),
     "agreements to reconcile": List(
         lambda context, page: agreements.opened(context, page).map(lambda found: {"id": found}),
