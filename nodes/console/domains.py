@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nodes.console.accounts import pages as accounts
 from nodes.console.acts import pages as acts
+from nodes.console.agreements import pages as agreements
 from nodes.console.approvals import pages as approvals
 from nodes.console.assets import pages as assets
 from nodes.console.grants import pages as grants
@@ -12,7 +13,18 @@ from nodes.console.operations import pages as operations
 from nodes.console.proofs import pages as proofs
 from nodes.console.signing import pages as signing
 
-_FOLDERS = (layout, assets, grants, operations, proofs, signing, approvals, acts, accounts)
+_FOLDERS = (
+    layout,
+    assets,
+    grants,
+    agreements,
+    operations,
+    proofs,
+    signing,
+    approvals,
+    acts,
+    accounts,
+)
 
 ROUTERS = tuple(folder.router for folder in _FOLDERS)
 NAVIGATION = tuple(entry for folder in _FOLDERS for entry in folder.NAVIGATION)

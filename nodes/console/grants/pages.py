@@ -23,11 +23,10 @@ from nodes.console.grants.views import (
     OPERATIONS,
     STATES,
     grant_view,
-    purpose_name,
-    reason_choices,
     signed_about,
 )
 from nodes.console.i18n import N_
+from nodes.console.names import purpose_name, reason_choices
 from nodes.console.navigation import Entry
 from nodes.console.operations.views import operation_path
 from nodes.console.paging import console_page
@@ -135,6 +134,7 @@ def grant(
         "grants/detail.html",
         shown=grant_view(context, found, request.state.language),
         decides=visit.holds(PersonRole.CHIEF_DATA_OFFICER),
+        orders=visit.holds(PersonRole.CLERK),
         reasons=reason_choices(request.state.language),
     )
 

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.core.errors import QiaolianError
 from chain.statements.grants import Operation
-from nodes.console.i18n import CHINESE, N_
-from registry.assets import catalogue
+from nodes.console.i18n import N_
+from nodes.console.names import asset_name, member_name, purpose_name, reason_name
 from registry.grants.model import Grant, GrantDetail, GrantState
-from registry.members import service as members
-from registry.purposes import KNOWN_PURPOSES
-from registry.reasons import REASONS
 
 STATES: Mapping[GrantState, str] = {
     GrantState.SENT: N_("being sent to the chain"),
@@ -76,9 +72,9 @@ def grant_view(context: Context, grant: Grant, language: str) -> GrantView:
         id="0x" + grant.grant_id.hex(),
         given=given,
         asset_id="0x" + terms.asset_id.hex(),
-        asset=_asset_name(context, terms.asset_id),
+        asset=asset_name(context, terms.asset_id),
         version=terms.asset_version,
-        other=_member_name(context, other),
+        other=member_name(context, other),
         other_code=other,
         purpose=purpose_name(terms.purpose, language),
         scene=terms.scene,
@@ -112,33 +108,3 @@ def signed_about(detail: GrantDetail, view: GrantView) -> dict[str, str]:
         N_("Purpose"): view.purpose,
         N_("Uses at most"): str(view.max_uses),
     }
-
-
-def purpose_name(code: str, language: str) -> str:
-    """A purpose in the page's language."""
-    known = KNOWN_PURPOSES.get(code)
-    return known.title_zh if known is not None and language == CHINESE else code
-
-
-def reason_name(code: str, language: str) -> str:
-    """A reason's code in the page's language."""
-    return REASONS.get(code, code) if language == CHINESE else code
-
-
-def reason_choices(language: str) -> list[tuple[str, str]]:
-    """Codes of reasons and their names, for a form."""
-    return [(code, reason_name(code, language)) for code in REASONS]
-
-
-def _asset_name(context: Context, asset_id: bytes) -> str:
-    try:
-        return catalogue.find(context, asset_id).record.name
-    except QiaolianError:
-        return "0x" + asset_id.hex()[:8] + "…"
-
-
-def _member_name(context: Context, member: str) -> str:
-    try:
-        return members.find(context, member).member.name
-    except QiaolianError:
-        return member

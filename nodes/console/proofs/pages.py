@@ -11,7 +11,7 @@ from nodes.console.access import get_context, record, require_reader
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act, ActKind
 from nodes.console.navigation import Entry
-from nodes.console.proofs.views import asset_proof, entry_proof, grant_proof
+from nodes.console.proofs.views import agreement_proof, asset_proof, entry_proof, grant_proof
 from nodes.console.rendering import render
 from registry.access import hex_bytes
 
@@ -43,4 +43,13 @@ def grant(
 ) -> Response:
     shown = grant_proof(get_context(request), hex_bytes(grant_id))
     record(request, visit, Act(ActKind.VIEW, "proof", grant_id))
+    return render(request, "proofs/record.html", shown=shown)
+
+
+@router.get("/proofs/agreements/{agreement_id}")
+def agreement(
+    request: Request, agreement_id: str, visit: Annotated[Visit, Depends(require_reader)]
+) -> Response:
+    shown = agreement_proof(get_context(request), hex_bytes(agreement_id))
+    record(request, visit, Act(ActKind.VIEW, "proof", agreement_id))
     return render(request, "proofs/record.html", shown=shown)

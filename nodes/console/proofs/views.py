@@ -9,6 +9,7 @@ from chain.context import Context
 from chain.ethereum.proved_records import (
     ProvedRecords,
     StorageKey,
+    agreement_records,
     asset_record,
     grant_record,
 )
@@ -96,6 +97,25 @@ def grant_proof(context: Context, grant_id: bytes) -> RecordProof:
     ]
     command = f"qiaolian grant show 0x{grant_id.hex()}"
     return _record_proof(proved, key, grant_id, N_("Record of a grant"), facts, command)
+
+
+def agreement_proof(context: Context, agreement_id: bytes) -> RecordProof:
+    """The proof of an agreement's money; raises as ``ChainView.proved``."""
+    keys = agreement_records(agreement_id)
+    proved = context.view.proved(keys)
+    record = proved.agreement(agreement_id)
+    facts = [
+        (N_("Deposited (fen)"), str(record.opened)),
+        (N_("Paid (fen)"), str(record.paid)),
+        (N_("Refunded (fen)"), str(record.refunded)),
+        (N_("Acknowledged (fen)"), str(record.acknowledged)),
+        (N_("Opened in block"), str(record.opened_at or "–")),
+        (N_("Notice in block"), str(record.notice_at or "–")),
+        (N_("Closed in block"), str(record.closed_at or "–")),
+    ]
+    command = f"qiaolian agreement show 0x{agreement_id.hex()}"
+    title = N_("Record of an agreement")
+    return _record_proof(proved, keys[0], agreement_id, title, facts, command)
 
 
 def _record_proof(

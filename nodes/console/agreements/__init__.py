@@ -1,0 +1,1 @@
+"""Agreements: orders on offers, their money, their end."""
