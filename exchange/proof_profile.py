@@ -176,7 +176,7 @@ def _acknowledged_positions(trade: _TradeProof, last: int) -> str:
     return f"The buyer acknowledged every position up to {last - 1}, the last one not."
 
 
-# --- What both stories share ----------------------------------------------------------------------
+# --- Shared by both profiles ----------------------------------------------------------------------
 
 
 class _TradeProof:
@@ -595,7 +595,7 @@ def _viewed(claims: VerifiedClaims, trade: _TradeProof, positions: Sequence[int]
     if late:
         claims.limits.append(
             f"The log shows the receipts of {_positions(late)} only after the grant's revocation: "
-            "that those calls were served before it is the word of both parties."
+            "only the two parties claim that those calls were served before."
         )
     return sentences
 

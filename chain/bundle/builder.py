@@ -119,7 +119,7 @@ class BundleBuilder:
         if len(data) > MAX_BYTES or sum(len(self._value[name]) for name in SECTIONS) > MAX_ELEMENTS:
             raise Conflict(
                 "bundle_too_large",
-                f"The story takes {len(data):,} bytes; verifiers read {MAX_BYTES:,}.",
+                f"The bundle takes {len(data):,} bytes; verifiers read {MAX_BYTES:,}.",
                 hint="Export its calls one by one, and use more lanes or shorter agreements "
                 "from now on.",
             )

@@ -132,7 +132,7 @@ class VerifiedClaims:
         if len(found) != 1:
             raise Inconsistent(
                 "profile_incomplete",
-                f"The story needs exactly one {kind.__name__}; there are {len(found)}.",
+                f"The proof profile needs exactly one {kind.__name__}; there are {len(found)}.",
             )
         return found[0]
 
@@ -147,7 +147,7 @@ class VerifiedClaims:
         if len(found) != 1:
             raise Inconsistent(
                 "profile_incomplete",
-                f"The story needs exactly one {kind.__name__}; there are {len(found)}.",
+                f"The proof profile needs exactly one {kind.__name__}; there are {len(found)}.",
             )
         return found[0]
 
@@ -204,7 +204,7 @@ class VerifiedClaims:
         """The record that opens a commitment; ``not_disclosed`` when the bundle has none."""
         if (commitment, domain) not in self.evidence.disclosed:
             raise Inconsistent(
-                "not_disclosed", "The bundle does not open a commitment the story needs."
+                "not_disclosed", "The bundle does not open a commitment that its profile needs."
             )
         self.evidence.used.add((commitment, domain))
         return self.evidence.disclosed[commitment, domain]
@@ -273,7 +273,7 @@ class Report:
     time: int
     """That block's time, Unix seconds."""
     limits: Sequence[str] = (
-        "It proves what was said, when it was anchored and what was paid; "
+        "It proves what was signed, when it was anchored and what was paid; "
         "it cannot prove that nobody looked earlier.",
     )
 

@@ -95,7 +95,7 @@ def verify(
     proved = checkers[profile](claims, subject)
     claims.require_all_used()
     if unused_keys:
-        raise Inconsistent("element_unused", "The bundle carries a key nobody signed with.")
+        raise Inconsistent("element_unused", "The bundle carries a key that signed nothing in it.")
     return _report(profile, proved, claims.evidence)
 
 

@@ -172,6 +172,6 @@ class WrongTrust(VerificationError):
 
 
 class Inconsistent(VerificationError):
-    """Each element verifies, but together they do not tell the story."""
+    """Each element verifies, but together they are inconsistent or incomplete."""
 
     exit_code = 16

@@ -42,9 +42,8 @@ def _require_covered(valid_from: int, height: int) -> None:
     if height < valid_from:
         raise NotAnchored(
             "height_not_covered",
-            f"The word tells of blocks from {valid_from} on; what held in "
-            f"block {height} stands in the word before it.",
-            hint=f"Show the earlier word that was kept under height {valid_from} as well.",
+            f"The record covers blocks from {valid_from} on, and not block {height}.",
+            hint=f"Show the earlier record, stored under height {valid_from}, as well.",
             valid_from=valid_from,
         )
 
@@ -100,8 +99,9 @@ class MemberRecord:
     removed_at: int
     roles: int
     valid_from: int = 0
-    """The height that lifted the suspension before; 0 when there was none, and the word tells of
-    every block.
+    """The height at which the previous suspension ended; 0 if there was none.
+
+    The record covers blocks from this height on.
     """
 
     @classmethod
@@ -172,8 +172,9 @@ class HoldRecord:
     held: bool
     """A bit of its own, since a hold may be lifted and placed in one block."""
     valid_from: int = 0
-    """The height that lifted the hold before; 0 when there was none, and the word tells of every
-    block.
+    """The height at which the previous hold ended; 0 if there was none.
+
+    The record covers blocks from this height on.
     """
 
     @classmethod
@@ -220,19 +221,19 @@ W = TypeVar("W", MemberRecord, HoldRecord, UnitHoldRecord)
 
 
 def record_at(word: W, height: int, earlier: Callable[[int], W]) -> W:
-    """The word that tells of a block: this one, or the one before it that ``earlier`` gives by the
-    height that lifted it.
+    """Return the record that covers block ``height``: ``word`` or an earlier one.
+
+    ``earlier`` returns the record that is stored under the height at which it ended.
 
     Raises:
-        Inconsistent: ``earlier_record_wrong`` when what ``earlier`` gives is not the word that was
-            kept under that height.
+        Inconsistent: ``earlier_record_wrong`` if that record did not end at that height.
     """
     while height < word.valid_from:
         before = earlier(word.valid_from)
         if before.lifted_at != word.valid_from or before.valid_from >= word.valid_from:
             raise Inconsistent(
                 "earlier_record_wrong",
-                f"No word of block {word.valid_from} continues the one that names it.",
+                f"The record stored under block {word.valid_from} did not end in that block.",
             )
         word = before
     return word

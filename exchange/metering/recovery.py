@@ -144,7 +144,7 @@ def _released(
 def _missing(count: int) -> Conflict:
     return Conflict(
         "positions_missing",
-        f"This node's log names {count} requests or receipts of its own that nobody has shown; "
+        f"This node's log names {count} requests or receipts of its own that no party has shown; "
         "they may belong to any of its agreements.",
         hint="Recover again when every party answers; else give notice and open a new agreement.",
         count=count,

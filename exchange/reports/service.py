@@ -83,9 +83,7 @@ async def make(
 
 
 def _require_departments(context: Context, parts: Sequence[ReportPart]) -> None:
-    """A report's bundle tells of departments alone, so nothing is bought for one from
-    anybody else.
-    """
+    """Refuse parts from others than departments: a report's bundle cannot prove them."""
     providers = [agreements.load(context, part.agreement_id).agreement.provider for part in parts]
     proved = context.view.proved(map(member_record, providers))
     for provider in providers:

@@ -1,7 +1,7 @@
 """``qiaolian call``: metered calls through the own node, for one subject or a file of subjects.
 
-Each row of a file has an idempotency key made from what it asks, so a run that was stopped goes on
-where it was: rows whose outcome stands in the output file are left out, and one that was answered
+Each row of a file has an idempotency key derived from its request, so an interrupted run continues
+where it stopped: rows whose outcome is in the output file are skipped, and a row that was answered
 but not yet written is answered again from the node's own database.
 """
 

@@ -175,7 +175,7 @@ def _about(
         "may": ", ".join(operation_names(terms.operations)),
         "columns": ", ".join(shown["scope"]["columns"])
         if shown["scope"]
-        else "not told to this node",
+        else "not known to this node",
         "scene and purpose": f"{terms.scene}, {terms.purpose}",
         "from": when(terms.not_before),
         "until": when(terms.not_after),

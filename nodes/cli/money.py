@@ -120,7 +120,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "payments",
-            "payments, deposits and withdrawals as the chain told them",
+            "payments, deposits and withdrawals from the chain's events",
             read_pages(
                 "/v1/payments", within="payments", columns=PAYMENTS, query=("agreement_id",)
             ),

@@ -79,7 +79,7 @@ def differs() -> Conflict:
     """The refusal of leaves that are not those under a log's head."""
     return Conflict(
         "log_copy_differs",
-        "The leaves that were handed over are not those under the log's signed head.",
+        "The leaves that were returned are not those under the log's signed head.",
         hint="Nothing of them is kept. Ask the log's holder, or another supervisor.",
     )
 

@@ -10,10 +10,10 @@ perhaps revoked. Pure.
 4. the chain's record of the grant, which must agree;
 5. when the bundle holds a revocation: signed by the owner, entered in its log, and the very one
    that the chain took, whose hash it keeps; another reason is refused. A revocation that the
-   officer sent past the owner's node is known by the word alone, which the contract sets for no
-   other signature.
+   officer sent without the owner's node is proved by the record alone, which the contract sets for
+   no other signature.
 
-The scope may be opened; then its columns are named, and else it is said that they are not shown.
+If the scope is opened, the report names its columns; otherwise it says that they are not shown.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ def _decision(
     _require(
         height > 0,
         "decision_differs",
-        "The chain does not say of the grant what the decision says.",
+        "The chain's record of the grant and the decision differ.",
     )
     logged = claims.log_inclusion(signed)
     verb = "approved" if decision.approved else "refused"
     return (
         f"The chief data officer of {terms.owner} {verb} it in {claims.block(height)}; the "
-        "decision stands in the owner's log, "
+        "decision is in the owner's log, "
         f"anchored in {claims.block(logged.anchored_at)}."
     )
 
@@ -164,7 +164,7 @@ def _revocation(
     return [
         (
             f"{revoked}, for the reason {signed.statement.reason or 'none'}; the revocation "
-            f"stands in its log, anchored in {anchored}."
+            f"is in its log, anchored in {anchored}."
         )
     ]
 

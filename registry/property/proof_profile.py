@@ -89,7 +89,7 @@ def _title(claims: VerifiedClaims, terms: DealTerms, content: Mapping[str, Any])
     )
     try:
         where = (
-            "; it stands in the centre's log, anchored in "
+            "; it is in the centre's log, anchored in "
             f"{claims.block(claims.log_inclusion(signed).anchored_at)}"
         )
     except NotIncluded:

@@ -15,15 +15,15 @@ def broken(report: dict[str, Any]) -> list[str]:
     rules = [
         (
             report["bytes_read_without_yes"] == 0,
-            "A source was opened before every data officer had said yes.",
+            "A source was opened before every data officer had approved.",
         ),
         (
             report["refused_as"] == "gate_refused",
-            "A job that one officer had not approved was not refused for it.",
+            "A job that one officer had not approved was not refused.",
         ),
         (
             report["bytes_read_with_yes"] > 0,
-            "The watch on the sources did not see an approved job open them, so it proves nothing.",
+            "The file monitor did not see an approved job open its sources, so it proves nothing.",
         ),
         (report["psi_equal"], "The intersection of two parties is not what both hold."),
         (
@@ -32,7 +32,7 @@ def broken(report: dict[str, Any]) -> list[str]:
         ),
         (
             report["auc_recomputed"] == report["auc_joint"],
-            "The AUC that was told does not follow from the scores.",
+            "The reported AUC does not follow from the scores.",
         ),
         (
             report["auc_joint"] > report["auc_bank"],
@@ -44,22 +44,22 @@ def broken(report: dict[str, Any]) -> list[str]:
         ),
         (
             report["hidden_rows"] == report["common_rows"],
-            "The rows that nobody learned are not as many as all parties hold.",
+            "The hidden intersection does not have as many rows as all parties have in common.",
         ),
         (
             report["hidden_named"] == 0,
-            "A file of the training on rows that nobody learns names a firm.",
+            "A file of the training on the hidden intersection names a firm.",
         ),
         (
             report["auc_hidden"] > report["auc_bank"],
-            "The scorecard on rows that nobody learns is no better than the bank's own.",
+            "The scorecard on the hidden intersection is no better than the bank's own.",
         ),
         (
             report["boost_auc"] > report["auc_bank"],
             "The joint trees are no better than the bank's own scorecard.",
         ),
-        (report["tests_equal"], "The models were not judged by the same firms."),
-        (report["scores_equal"], "A score that was asked for is not the one the training gave."),
+        (report["tests_equal"], "The models were not evaluated on the same firms."),
+        (report["scores_equal"], "A requested score differs from the training's."),
         (
             report["analysis_right"],
             (
@@ -69,7 +69,7 @@ def broken(report: dict[str, Any]) -> list[str]:
         ),
         (
             report["analysis_refused_as"] == "analysis_refused",
-            "An analysis that tells of single rows was not refused.",
+            "An analysis that discloses single rows was not refused.",
         ),
         (report["replay_equal"], "A party's replay does not repeat its run."),
         (report["replay_change_found"], "A replay did not notice a changed byte."),

@@ -128,7 +128,7 @@ def test_a_call_dated_back_before_the_revocation_is_reported_when_the_log_shows_
         "The log shows the receipts of 3 positions, 1 to 3, only after the grant's revocation"
         in said
     )
-    assert "the word of both parties" in said
+    assert "only the two parties claim" in said
     assert any(
         "The grant was revoked in block 60" in name
         for name in checked(MadeLane(calls=3, revoked_at=60)).proved

@@ -70,12 +70,13 @@ class MemberDirectory(_Contract):
         return bool(self._one("hasRole", member, int(role), height=height))
 
     def member(self, member: str, *, height: int | None = None) -> MemberRecord:
-        """The member's status word."""
+        """The member's current record."""
         return MemberRecord.decode(self._one("memberWord", member, height=height))
 
     def member_at(self, member: str, block: int, *, height: int | None = None) -> MemberRecord:
-        """The member's word that tells of block ``block``, which an earlier suspension may have
-        hidden.
+        """The member's record that covers ``block``.
+
+        This is an earlier record if a suspension began after ``block``.
         """
         return record_at(
             self.member(member, height=height),
@@ -86,7 +87,7 @@ class MemberDirectory(_Contract):
         )
 
     def key(self, fingerprint: bytes, *, height: int | None = None) -> KeyRecord:
-        """A key's word by its fingerprint (for secp256k1 the address, left-padded)."""
+        """A key's record by its fingerprint (for secp256k1 the address, left-padded)."""
         return KeyRecord.decode(self._one("keyWord", fingerprint, height=height))
 
     def contract_at(self, name: str, *, height: int | None = None) -> str | None:
@@ -105,7 +106,7 @@ class AssetRegistry(_Contract):
     name = "AssetRegistry"
 
     def asset(self, asset_id: bytes, *, height: int | None = None) -> AssetStatus:
-        """The asset's status word."""
+        """The asset's current status."""
         return AssetStatus.decode(self._one("assetWord", asset_id, height=height))
 
     def hold(self, asset_id: bytes, *, height: int | None = None) -> HoldRecord:
@@ -113,8 +114,9 @@ class AssetRegistry(_Contract):
         return HoldRecord.decode(self._one("holdWord", asset_id, height=height))
 
     def hold_at(self, asset_id: bytes, block: int, *, height: int | None = None) -> HoldRecord:
-        """The asset's hold as the word of block ``block`` tells it, which a later hold may have
-        hidden.
+        """The asset's hold record that covers ``block``.
+
+        This is an earlier record if a hold began after ``block``.
         """
         return record_at(
             self.hold(asset_id, height=height),

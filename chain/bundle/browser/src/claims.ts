@@ -162,7 +162,7 @@ export class Claims {
     const position = `${toHex(commitment)} ${domain}`;
     const found = this.opened.get(position);
     if (found === undefined) {
-      const sentence = "The bundle does not open a commitment the story needs.";
+      const sentence = "The bundle does not open a commitment that its profile needs.";
       throw inconsistent("not_disclosed", sentence);
     }
     this.used.add(`disclosure ${position}`);
@@ -202,7 +202,7 @@ export class Claims {
 
 function only<T>(found: readonly T[], name: string): T {
   if (found.length !== 1) {
-    const sentence = `The story needs exactly one ${name}; there are ${found.length}.`;
+    const sentence = `The proof profile needs exactly one ${name}; there are ${found.length}.`;
     throw inconsistent("profile_incomplete", sentence);
   }
   return found[0];

@@ -117,7 +117,7 @@ function checkEntry(
   requireIncluded(utf8(canonical(leaf)), BigInt(index), head.size, head.root, path);
   const position = `${digest} ${member}`;
   if (claims.inclusions.has(position)) {
-    const sentence = "The bundle shows one digest at two places of a member's logs.";
+    const sentence = "The bundle shows one digest at two positions of a member's logs.";
     throw inconsistent("element_twice", sentence);
   }
   claims.inclusions.set(position, { member, index, digest, kind, anchoredAt });

@@ -43,7 +43,7 @@ const TEXTS = {
   },
   noEarlierLook: {
     en:
-      "It proves what was said, when it was anchored and what was paid; " +
+      "It proves what was signed, when it was anchored and what was paid; " +
       "it cannot prove that nobody looked earlier.",
     zh: "本证据包证明各方的声明、锚定时间和支付情况；不能证明没有人更早看过数据。",
   },
@@ -81,7 +81,7 @@ const TEXTS = {
     zh: "双方签署了 {units} 个计量单位、{amount} 分的终结清算；链上据此于{block}支付、退款并结清，无窗口期。",
   },
   receiptAnswers: {
-    en: "The receipt of place {seq} of lane {lane} answers the buyer's request, for {units} units.",
+    en: "The receipt of position {seq} of lane {lane} answers the buyer's request, for {units} units.",
     zh: "通道 {lane} 第 {seq} 个序号的回执对应买方的请求，计 {units} 个单位。",
   },
   refusalAcknowledged: {
@@ -107,7 +107,7 @@ const TEXTS = {
   },
   claimed: {
     en:
-      "The chain's lane stands at {amount} fen up to place {seq}, " +
+      "The chain's lane stands at {amount} fen up to position {seq}, " +
       "which takes the buyer's signature: the call was claimed.",
     zh: "链上通道记录为截至第 {seq} 个序号共 {amount} 分，这需要买方的签名：本次调用已请款。",
   },
@@ -123,7 +123,7 @@ const TEXTS = {
   },
   laneShown: {
     en:
-      "Lane {lane} is shown from place 1 to {last}, none missing between: " +
+      "Lane {lane} is shown from position 1 to {last}, none missing between: " +
       "{served} served, {refused} refused.",
     zh: "通道 {lane} 展示了第 1 至 {last} 个序号，中间没有缺失：已提供 {served} 次，拒绝 {refused} 次。",
   },
@@ -150,19 +150,19 @@ const TEXTS = {
   },
   laneLeftOut: {
     en:
-      "The chain has been paid up to place {last}: places {first} to {last} are not in this " +
+      "The chain has been paid up to position {last}: positions {first} to {last} are not in this " +
       "bundle, and cost nothing.",
     zh: "链上已支付至第 {last} 个序号：第 {first} 至 {last} 个序号不在本证据包中，不计费。",
   },
   laterPlacesFree: {
     en:
-      "Nothing shows whether the lane has places after {last}: the chain keeps no count of free " +
+      "Nothing shows whether the lane has positions after {last}: the chain keeps no count of free " +
       "calls. The other party may hold later receipts.",
     zh: "无法证明通道在第 {last} 个序号之后是否还有调用：链上不记录免费调用的次数。对方可能持有更晚的回执。",
   },
   laterPlacesPaid: {
     en:
-      "Nothing shows whether the lane has places after {last}: the chain knows a place only once " +
+      "Nothing shows whether the lane has positions after {last}: the chain knows a position only once " +
       "it is claimed. The other party may hold later receipts.",
     zh: "无法证明通道在第 {last} 个序号之后是否还有调用：调用在请款之后才在链上可见。对方可能持有更晚的回执。",
   },
@@ -193,12 +193,12 @@ const TEXTS = {
   loggedAfterRevocation: {
     en:
       "The log shows the receipts of {places} only after the grant's revocation: " +
-      "that those calls were served before it is the word of both parties.",
+      "only the two parties claim that those calls were served before.",
     zh: "日志在授权撤销之后才载有{places}的回执：这些调用早于撤销，仅有双方的陈述。",
   },
-  onePlace: { en: "place {seq}", zh: "第 {seq} 个序号" },
+  onePlace: { en: "position {seq}", zh: "第 {seq} 个序号" },
   manyPlaces: {
-    en: "{count} places, {first} to {last},",
+    en: "{count} positions, {first} to {last},",
     zh: "第 {first} 至 {last} 个序号中 {count} 个",
   },
 
@@ -235,13 +235,13 @@ const TEXTS = {
   },
   grantApproved: {
     en:
-      "The chief data officer of {owner} approved it in {block}; the decision stands in the " +
+      "The chief data officer of {owner} approved it in {block}; the decision is in the " +
       "owner's log, anchored in {anchor}.",
     zh: "{owner} 的首席数据官于{block}批准；决定载于其日志，锚定于{anchor}。",
   },
   grantRefused: {
     en:
-      "The chief data officer of {owner} refused it in {block}; the decision stands in the " +
+      "The chief data officer of {owner} refused it in {block}; the decision is in the " +
       "owner's log, anchored in {anchor}.",
     zh: "{owner} 的首席数据官于{block}拒绝；决定载于其日志，锚定于{anchor}。",
   },
@@ -257,7 +257,7 @@ const TEXTS = {
   },
   revoked: {
     en:
-      "{owner} revoked it in {block}, for the reason {reason}; the revocation stands in its log, " +
+      "{owner} revoked it in {block}, for the reason {reason}; the revocation is in its log, " +
       "anchored in {anchor}.",
     zh: "{owner} 于{block}撤销，原因 {reason}；撤销载于其日志，锚定于{anchor}。",
   },
@@ -330,7 +330,7 @@ const TEXTS = {
     zh: "{registrar} 于 {time} 声明卖方可以出售房屋 {unit}{where}。",
   },
   titleLogged: {
-    en: "; it stands in the centre's log, anchored in {block}",
+    en: "; it is in the centre's log, anchored in {block}",
     zh: "；声明载于登记中心的日志，锚定于{block}",
   },
   titleNotLogged: {

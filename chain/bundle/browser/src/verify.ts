@@ -65,7 +65,7 @@ function check(data: Bytes, trust: Trust, profiles: Profiles, maxBytes: number):
   const proved = profile(claims, bundle.subject);
   claims.requireAllUsed();
   if (unusedKeys.length > 0) {
-    throw inconsistent("element_unused", "The bundle carries a key nobody signed with.");
+    throw inconsistent("element_unused", "The bundle carries a key that signed nothing in it.");
   }
   const height = claims.latestHeight;
   const time = claims.blocks.get(height)?.timestamp ?? 0;

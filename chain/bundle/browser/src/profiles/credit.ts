@@ -183,7 +183,7 @@ function receiptsSentence(claims: Claims, query: Query, anchoredAt: number): Sen
   const places = new Set(
     signed.map(({ values }) => `${toHex(values.agreementId)} ${values.lane} ${values.seq}`),
   );
-  require(places.size === signed.length, "place_twice", "Two receipts are of one place.");
+  require(places.size === signed.length, "position_twice", "Two receipts name one position.");
   const consents = claims.value("CreditLedger", "consents", [query.consent]);
   const { recordedAt } = consentRecord(consents);
   for (const receipt of signed) {

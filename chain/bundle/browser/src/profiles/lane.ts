@@ -53,14 +53,14 @@ function requireWhole({ requests, receipts }: Trade): bigint[] {
   require(
     (seqs.at(-1) ?? 0n) !== 0n,
     "profile_incomplete",
-    "The bundle shows no place of the lane.",
+    "The bundle shows no position of the lane.",
   );
   require(
     seqs.every((seq, at) => seq === BigInt(at + 1)) &&
       receipts.size === seqs.length &&
       seqs.every((seq) => receipts.has(seq)),
     "lane_has_holes",
-    "The lane's places are not all there, each with request and receipt.",
+    "Positions of the lane are missing, or lack a request or receipt.",
   );
   return seqs;
 }
@@ -68,7 +68,7 @@ function requireWhole({ requests, receipts }: Trade): bigint[] {
 /** Each receipt continues the one before it, each request acknowledges what was delivered. */
 function requireContinuous(trade: Trade, seqs: bigint[]): { state: LaneState; refused: bigint } {
   const voids = new Map(trade.voids.map((receiptVoid) => [receiptVoid.seq, receiptVoid]));
-  require(voids.size === trade.voids.length, "place_twice", "Two voids are of one place.");
+  require(voids.size === trade.voids.length, "position_twice", "Two voids name one position.");
   let state = START;
   let refused = 0n;
   for (const seq of seqs) {
@@ -84,7 +84,7 @@ function requireContinuous(trade: Trade, seqs: bigint[]): { state: LaneState; re
       require(
         equal(receiptVoid.receipt, receiptHash),
         "void_of_other",
-        "A void names another receipt than its place's.",
+        "A void names another receipt than its position's.",
       );
       state = { ...state, seq, receipt: receiptHash };
     } else {
@@ -92,7 +92,7 @@ function requireContinuous(trade: Trade, seqs: bigint[]): { state: LaneState; re
       state = { seq, units, amount, receipt: receiptHash };
     }
   }
-  require(voids.size === 0, "void_of_other", "A void names a place the lane does not have.");
+  require(voids.size === 0, "void_of_other", "A void names a position the lane does not have.");
   return { state, refused };
 }
 

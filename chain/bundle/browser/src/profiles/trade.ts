@@ -63,7 +63,7 @@ export function checkTrade(claims: Claims, subject: JsonObject): Sentence[] {
 function only<T>(found: ReadonlyMap<bigint, T>, seq: bigint, what: string): T {
   const one = found.get(seq);
   if (one === undefined) {
-    const sentence = `The bundle lacks the ${what} of the place it names.`;
+    const sentence = `The bundle lacks the ${what} of the position it names.`;
     throw inconsistent("profile_incomplete", sentence);
   }
   return one;
@@ -82,7 +82,7 @@ function requireOnlyAcknowledgement(trade: Trade): void {
     shown.every((place) => place === seq || place === seq + 1n) &&
       vouchers.every((voucher) => voucher.seq === seq),
     "element_unused",
-    "The bundle carries statements of other places than its call's and the next one's.",
+    "The bundle carries statements of other positions than its call's and the next one's.",
   );
   const following = receipts.get(seq + 1n);
   if (!following) return;
@@ -90,7 +90,7 @@ function requireOnlyAcknowledgement(trade: Trade): void {
   require(
     equal(following.values.request, next.hash),
     "receipt_of_other",
-    "The receipt of the next place answers another request.",
+    "The receipt of the next position answers another request.",
   );
   trade.claims.inclusion(following);
 }
@@ -107,7 +107,7 @@ function isAcknowledged(trade: Trade, receipt: Of<typeof UsageReceipt>, hash: By
     require(
       equal(other, hash),
       "acknowledgement_differs",
-      "The buyer acknowledged another receipt for the place.",
+      "The buyer acknowledged another receipt of the position.",
     );
     require(
       by.acknowledgedUnits === receipt.totalUnits && by.acknowledgedAmount === receipt.totalAmount,

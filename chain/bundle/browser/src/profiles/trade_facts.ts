@@ -52,7 +52,7 @@ export interface Trade {
 export function readTrade(claims: Claims, subject: JsonObject, withSeq: boolean): Trade {
   const about = readLaneSubject(subject, withSeq);
   if (about === null) {
-    const sentence = "The bundle does not say which agreement, lane and place it is about.";
+    const sentence = "The bundle does not say which agreement, lane and position it is about.";
     throw inconsistent("subject_malformed", sentence);
   }
   const both = claims.statements(Agreement);
@@ -65,9 +65,9 @@ export function readTrade(claims: Claims, subject: JsonObject, withSeq: boolean)
   const provider = both.find((signed) => signed.signer === agreement.providerKey)!;
   const logged = loggedSentence(claims, provider, "agreement");
   const receipts = ofLane(claims, UsageReceipt, about, agreement.providerKey);
-  const receiptsBySeq = bySeq(receipts, "Two receipts are of one place.");
+  const receiptsBySeq = bySeq(receipts, "Two receipts name one position.");
   const requests = ofLane(claims, UsageRequest, about, agreement.buyerKey);
-  const requestsBySeq = bySeq(requests, "Two requests are of one place.");
+  const requestsBySeq = bySeq(requests, "Two requests name one position.");
   const voids = ofLane(claims, ReceiptVoid, about, agreement.providerKey);
   const vouchers = ofLane(claims, Voucher, about, agreement.buyerKey);
   const opened = say("agreementSigned", {
@@ -183,7 +183,7 @@ function bySeq<V extends { seq: bigint }>(
   repeated: string,
 ): ReadonlyMap<bigint, Signed<V>> {
   const found = new Map(statements.map((signed) => [signed.values.seq, signed]));
-  require(found.size === statements.length, "place_twice", repeated);
+  require(found.size === statements.length, "position_twice", repeated);
   return found;
 }
 
@@ -268,7 +268,7 @@ export function requireTimely(trade: Trade, seq: bigint): void {
   require(
     !(revokedBetween && anchoredAt - view > MAX_VIEW_LAG),
     "served_before_revocation_not_shown",
-    `The log shows the receipt of place ${seq} long after its view, and after the revocation.`,
+    `The log shows the receipt of position ${seq} long after its view, and after the revocation.`,
   );
 }
 
