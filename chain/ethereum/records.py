@@ -124,7 +124,7 @@ class MemberRecord:
         """Whether the member was active in that block.
 
         Raises:
-            NotAnchored: ``height_not_covered`` for a block of which an earlier word tells.
+            NotAnchored: ``height_not_covered`` for a block that an earlier record covers.
         """
         if not _since(self.admitted_at, height):
             return False
@@ -188,7 +188,7 @@ class HoldRecord:
         """Whether the hold stood in that block.
 
         Raises:
-            NotAnchored: ``height_not_covered`` for a block of which an earlier word tells.
+            NotAnchored: ``height_not_covered`` for a block that an earlier record covers.
         """
         _require_covered(self.valid_from, height)
         return _since(self.placed_at, height) and (self.held or height < self.lifted_at)

@@ -24,7 +24,7 @@ class DatabaseChanges:
 
     def version(self) -> object:
         """A value that differs once this process committed a change, or the outbox process an
-        outcome. Where nothing tells, as on PostgreSQL or while the database is locked, it differs
+        outcome. Where this is unknown, as on PostgreSQL or while the database is locked, it differs
         every time.
 
         That the outbox process runs is stored as well, and is no change for anybody here.
@@ -44,7 +44,7 @@ class DatabaseChanges:
         return self._mark
 
     def _open(self) -> None:
-        """Have the connection opened that tells versions, in a thread."""
+        """Open the connection that reads versions, in a thread."""
         if self._database.engine.dialect.name != "sqlite":
             return
         if self._opening is None or self._opening.done():

@@ -44,7 +44,7 @@ class CatalogueAsset(Base):
     cancelled_at: Mapped[int | None]
     held: Mapped[bool] = mapped_column(default=False)
     hold_changes: Mapped[int] = mapped_column(default=0)
-    """Height of the latest hold or release; tells one hold from the next."""
+    """Height of the latest hold or release; distinguishes one hold from the next."""
 
 
 class OwnAsset(Base):

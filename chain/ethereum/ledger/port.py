@@ -59,7 +59,7 @@ class TransactionReceipt:
 
 @dataclass(frozen=True)
 class Block:
-    """A block as the node tells it (seals unchecked; ``chain.ethereum.view`` checks them)."""
+    """A block from a chain node, its seals unchecked (``chain.ethereum.view`` checks them)."""
 
     height: int
     block_hash: bytes
