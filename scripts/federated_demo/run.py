@@ -42,7 +42,7 @@ PARTS = ("parties", "models")
 DEALER = "data-administration"
 PURPOSE = "credit-assessment"
 LATE = "tax"
-"""The department whose officer has not said yes at first."""
+"""The department whose officer has not approved at first."""
 TREES = {"trees": 12, "max_depth": 3}
 BATCH = 100
 CHANGED_BIT = 1
@@ -92,7 +92,7 @@ class FederatedDemo:
         """The promises that did not hold; the report is written either way."""
         started = time.monotonic()
         self._screen.step(
-            1, "A bank, three departments and a dealer, each a process of its own 参与方"
+            1, "A bank, three departments and a dealer, each in its own process 参与方"
         )
         parties = Parties.make(
             self._out / "parties", {**self._held, DEALER: {}}, policies={OWNER: POLICY}
@@ -132,13 +132,13 @@ class FederatedDemo:
                 f"parties/{party}/{SOURCE}.csv",
             )
         self._screen.line(
-            f"{DEALER} deals random numbers to a computation; it holds no data and is sent none"
+            f"{DEALER} provides the correlated randomness; it holds and receives no data"
         )
 
     def _gate(self, parties: Parties) -> None:
         """Check that a job without one officer's approval opens no source, by inotify."""
         self._screen.step(
-            2, "A source stays unread until every data officer has said yes 未经授权不读数据"
+            2, "No source is read before every data officer has approved 未经授权不读数据"
         )
         job = self._scorecard_job()
         files = [parties.source(party, SOURCE) for party in self._held]
@@ -148,15 +148,15 @@ class FederatedDemo:
             self._report["bytes_read_without_yes"] = sum(seen().values())
         self._screen.line(
             f"{LATE}'s officer has not approved the scorecard: "
-            f"{self._report['refused_as'] or 'nobody minded'}; "
-            f"{self._report['bytes_read_without_yes']} bytes were read of {len(files)} sources"
+            f"{self._report['refused_as'] or 'not refused'}; "
+            f"{self._report['bytes_read_without_yes']} bytes of {len(files)} sources were read"
         )
         with watched(files) as seen:
             self._run(parties, self._intersection_job())
             self._report["bytes_read_with_yes"] = sum(seen().values())
         self._screen.line(
-            "an approved job opens "
-            f"{self._report['bytes_read_with_yes']:,} bytes under the same watch"
+            "an approved job reads "
+            f"{self._report['bytes_read_with_yes']:,} bytes, as the same monitor shows"
         )
 
     def _intersection(self, parties: Parties) -> None:
@@ -176,7 +176,8 @@ class FederatedDemo:
 
     def _scorecard(self, parties: Parties) -> None:
         self._screen.step(
-            4, "One scorecard on secret shares, beside the bank's own and a pooled one 联合评分卡"
+            4,
+            "A scorecard on secret shares, beside the bank's own and a pooled one 联合评分卡",
         )
         receipts = self._run(parties, self._scorecard_job())
         told = receipts[BANK]["metrics"]
@@ -199,14 +200,14 @@ class FederatedDemo:
             "auc_pooled": pooled["auc"],
         }
         self._report |= {"ks_joint": joint["ks"], "ks_bank": alone["ks"], "ks_pooled": pooled["ks"]}
-        # The judge is not believed either: the bank's file of scores must give the figure it tells.
+        # The reported AUC is recomputed from the bank's file of scores.
         probability = np.array([-float(row["score"]) for row in scored])
         self._report["auc_recomputed"] = round(
             RankingCurve.of(probability[test], bad[test]).auc(), 6
         )
         self._screen.line(
-            f"{told['rows']:,} firms are known to all four; "
-            f"{told['test_rows']:,} of them were kept for the test"
+            f"{told['rows']:,} firms are common to all four; "
+            f"{told['test_rows']:,} of them form the test set"
         )
         for model in self._models:
             self._screen.line(
@@ -246,7 +247,7 @@ class FederatedDemo:
             code.encode() in content for content in files for code in codes
         )
         self._screen.line(
-            f"trained again, and nobody learned which {told['rows']:,} firms are common: AUC "
+            f"trained again on {told['rows']:,} common firms that no party learned: AUC "
             f"{told['auc']:.4f} on test rows of its own; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; "
             f"{self._report['hidden_named']} firms are named in the files",
@@ -271,7 +272,7 @@ class FederatedDemo:
         )
 
     def _scoring(self, parties: Parties) -> None:
-        self._screen.step(6, "Firms scored by parts of a model that never meet 联合打分")
+        self._screen.step(6, "Firms scored by model parts that stay with their parties 联合打分")
         equal = []
         for training, what in (
             ("scorecard", "a department learns no score, the bank no column"),
@@ -293,7 +294,7 @@ class FederatedDemo:
             )
             code, score, probability = (after[0][name] for name in ("id", "score", "probability"))
             self._screen.line(
-                f"{code}: score {float(score):.6g}, chance of bad "
+                f"{code}: score {float(score):.6g}, probability of bad "
                 f"{float(probability):.3f}, as in the training"
             )
         self._report["scores_equal"] = all(equal)
@@ -318,7 +319,7 @@ class FederatedDemo:
 
     def _analysis(self, parties: Parties) -> None:
         self._screen.step(
-            7, "An analysis goes to the data, and only what is permitted comes back 算法找数据"
+            7, "An analysis runs at the data, and only a permitted result is returned 算法找数据"
         )
         receipts = self._run(parties, self._analysis_job("homes", PERMITTED, ["Home", "Assets"]))
         rows = _rows(_output(receipts, BANK) / "result.csv")
@@ -338,13 +339,13 @@ class FederatedDemo:
         )
         self._screen.line(
             f"{OWNER} answers: {shown}; {len(groups) - len(rows)} "
-            f"groups below {LEAST} firms are held back"
+            f"groups below {LEAST} firms are withheld"
         )
         forbidden = self._analysis_job("most", FORBIDDEN, ["Home", "Assets"])
         parties.approve(forbidden)
         self._report["analysis_refused_as"] = _refusal(parties, forbidden)
         self._screen.line(
-            "the largest value of each group is some firm's own: "
+            "an analysis of each group's largest value, which is a single firm's: "
             f"{self._report['analysis_refused_as'] or 'not refused'}"
         )
 
@@ -368,7 +369,7 @@ class FederatedDemo:
                 except QiaolianError as error:
                     differing.append(f"{name} at {party}: {error.sentence}")
             self._screen.line(
-                f"{name}: {messages:,} messages of {len(receipts)} parties are what they were"
+                f"{name}: {messages:,} messages of {len(receipts)} parties match their records"
             )
         for sentence in differing:
             self._screen.line(sentence)
@@ -390,7 +391,7 @@ class FederatedDemo:
             return error.code in ("recording_altered", "replay_mismatch")
         finally:
             shutil.rmtree(copy)
-        self._screen.line(f"one byte of {len(recorded):,} changed, and nobody noticed")
+        self._screen.line(f"one byte of {len(recorded):,} changed, and not detected")
         return False
 
     # --- Jobs -------------------------------------------------------------------------------------
