@@ -7,6 +7,7 @@ from nodes.console.acts import pages as acts
 from nodes.console.agreements import pages as agreements
 from nodes.console.approvals import pages as approvals
 from nodes.console.assets import pages as assets
+from nodes.console.calls import pages as calls
 from nodes.console.grants import pages as grants
 from nodes.console.layout import pages as layout
 from nodes.console.operations import pages as operations
@@ -18,6 +19,7 @@ _FOLDERS = (
     assets,
     grants,
     agreements,
+    calls,
     operations,
     proofs,
     signing,

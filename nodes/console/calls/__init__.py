@@ -1,0 +1,1 @@
+"""Metered calls by form, and those that are unanswered."""

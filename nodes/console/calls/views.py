@@ -1,0 +1,91 @@
+"""What the pages of calls show. Money in fen, times in Unix seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chain.core.error_codes import error_codes
+from exchange.metering.model import BuyerCall, CallResult, CallStatus
+from nodes.console.i18n import CHINESE, N_
+
+STATES: Mapping[CallStatus, str] = {
+    CallStatus.ASKED: N_("unanswered"),
+    CallStatus.SERVED: N_("served"),
+    CallStatus.REFUSED: N_("refused by the provider"),
+    CallStatus.VOID: N_("voided, costs nothing"),
+    CallStatus.CONFLICT: N_("contradicts this node's records"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A stored call of a list; ``state`` is a marked label."""
+
+    key: str
+    lane: int
+    seq: int
+    state: str
+    reason: str
+    asked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallPage:
+    """A finished call."""
+
+    key: str
+    agreement_id: str
+    lane: int
+    seq: int
+    state: str
+    served: bool
+    reason: str
+    record: list[tuple[str, str]]
+    units: int
+    amount: int
+    receipt: str
+
+
+def call_row(call: BuyerCall, language: str) -> CallRow:
+    """A stored call as the list shows it."""
+    return CallRow(
+        key=call.key or "",
+        lane=call.lane,
+        seq=call.seq,
+        state=STATES[call.status],
+        reason=meaning_of(call.reason, language),
+        asked_at=call.asked_at,
+    )
+
+
+def call_page(result: CallResult, language: str) -> CallPage:
+    """A finished call as its page shows it."""
+    record = (result.content or {}).get("record") or {}
+    return CallPage(
+        key=result.key,
+        agreement_id="0x" + result.agreement_id.hex(),
+        lane=result.lane,
+        seq=result.seq,
+        state=STATES[result.status],
+        served=result.status is CallStatus.SERVED,
+        reason=meaning_of(result.reason, language),
+        record=[(name, _text(value)) for name, value in record.items()],
+        units=result.units,
+        amount=result.amount,
+        receipt="0x" + result.receipt.hex(),
+    )
+
+
+def meaning_of(code: str, language: str) -> str:
+    """What a code means, in the page's language; the code itself where it is not registered."""
+    entry = error_codes().get(code)
+    if entry is None:
+        return code
+    return entry.sentence.zh if language == CHINESE else entry.sentence.en
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
