@@ -191,6 +191,11 @@ def test_the_wheel_carries_its_data(wheel: Path) -> None:
         for name in tracked()
         if re.fullmatch(r"chain/kcn/.*|nodes/(migrations|templates)/.*|[a-z]+/errors\.toml", name)
     }
+    wanted |= {
+        name
+        for name in tracked()
+        if re.fullmatch(r"nodes/console/.*\.(html|po|css|js|svg|txt)", name)
+    }
     assert len(wanted) > 10
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/", "scripts/"))]
