@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
 from chain.core.errors import QiaolianError
+from chain.core.memory import return_freed_memory
 from chain.statements.members import KeyPurpose
 from nodes import health, operations, own_keys, problems
 from nodes.access import LocalAccess
@@ -27,7 +28,7 @@ from nodes.certificate import ServerCertificate
 from nodes.config import NodeConfig
 from nodes.gate import GateServices, RequestGate
 from nodes.metrics import Metrics
-from nodes.migrate import upgrade
+from nodes.migrate import upgrade_apart
 from nodes.openapi import DescribedApp
 from nodes.rates import RateLimiter
 from nodes.routers import routers
@@ -64,7 +65,7 @@ def create_app(
         # One blocked database or chain node must not take the threads that others wait for.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS, "work"))
         try:
-            await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
+            await asyncio.to_thread(upgrade_apart, config.database_url, lock_dir=config.data)
             node = await asyncio.to_thread(functools.partial(assemble, config, clock=clock))
             monitor, peers = WorkerMonitor(clock), PeerMonitor(node.peers, clock=clock)
             app.state.context = node.context
@@ -78,6 +79,7 @@ def create_app(
                 [*node_workers(node), *_own_workers(config, certificate, peers)], metrics, monitor
             )
             workers.start()
+            await asyncio.to_thread(return_freed_memory)
         except Exception as error:  # the command reports whatever it is
             app.state.failure = error
             raise

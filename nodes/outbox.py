@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from chain.core.database import Database
+from chain.core.memory import return_freed_memory
 from chain.core.signals import run_until_signalled
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger import Ledger
@@ -23,7 +24,7 @@ from nodes.config import NodeConfig
 from nodes.exclusive import exclusive_process
 from nodes.finality import finality_rule
 from nodes.initialise import NODE_KEYS
-from nodes.migrate import upgrade
+from nodes.migrate import upgrade_apart
 
 log = logging.getLogger("qiaolian.outbox")
 
@@ -40,9 +41,10 @@ def _send(config: NodeConfig, stop: threading.Event) -> None:
     name = NODE_KEYS[KeyPurpose.TRANSACTION][0]
     signers = [store.secp256k1(text) for text in (name, *store.replaced(name, ended=False))]
     with exclusive_process("outbox", config.database_url):
-        upgrade(config.database_url, lock_dir=config.data)
+        upgrade_apart(config.database_url, lock_dir=config.data)
         database = Database(config.database_url)
         ledger, rule = Ledger(config.chain.rpc, deployment), finality_rule(config)
+        return_freed_memory()
         log.info("outbox runs")
         try:
             _run_all([OutboxWorker(database, ledger, signer, rule) for signer in signers], stop)

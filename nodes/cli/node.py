@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.core.errors import BadInput
+from chain.core.memory import use_one_arena
 from chain.core.printable import printable
 from chain.core.zone import local_time
 from chain.keys.files import passphrase_file
@@ -138,6 +139,7 @@ def _run_process(action: str, config: configuration.NodeConfig) -> int:
         from nodes import recovery
 
         return recovery.run(config)
+    use_one_arena()
     if action == "outbox":
         from nodes import outbox
 
