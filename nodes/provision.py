@@ -40,7 +40,8 @@ from nodes.initialise import (
     write_config,
 )
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
+"""A bound for what a busy machine may delay, not a measure."""
 STOP_SECONDS = 15.0
 
 

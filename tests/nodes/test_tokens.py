@@ -18,7 +18,7 @@ from chain.ethereum.deployment import Deployment
 from chain.keys.files import KeyStore, Secp256k1Signer
 from chain.statements.members import KeyPurpose
 from nodes import config
-from nodes.tokens import NonceLog, TokenIssuer
+from nodes.tokens import MAX_LIFETIME_SECONDS, NonceLog, TokenIssuer
 from tests.nodes.conftest import TestNetwork, eventually
 
 PATH = "/v1/peer/ping"
@@ -98,7 +98,13 @@ def test_a_replayed_token_is_refused(issuer: TokenIssuer, target: Any, client: A
 def test_a_replayed_token_is_refused_after_a_kill_of_the_node(
     issuer: TokenIssuer, target: Any, client: Any
 ) -> None:
-    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    token = issuer.issue(
+        audience=target.member,
+        method="POST",
+        target=PATH,
+        body=BODY,
+        lifetime=MAX_LIFETIME_SECONDS,  # the node may take long to start again
+    )
     assert send(client, token)[0] == 200
     target.node.kill()
     client.close()
