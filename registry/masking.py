@@ -25,7 +25,16 @@ from fractions import Fraction
 from typing import Any
 
 from chain.core.errors import BadInput, Forbidden
-from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, TYPES, SourceColumn, canonical_decimal
+from registry.sources import (
+    BOOLEAN,
+    DECIMAL,
+    INTEGER,
+    TEXT,
+    TYPES,
+    Record,
+    SourceColumn,
+    canonical_decimal,
+)
 
 MAX_PREFIX = 64
 _RULE = re.compile(r"(keep|drop|constant)|(range|round|prefix):([1-9][0-9]{0,11})")
@@ -97,9 +106,7 @@ def require_columns(wanted: Sequence[str], rules: Mapping[str, str]) -> None:
             )
 
 
-def mask(
-    record: Mapping[str, Any], columns: Sequence[str], rules: Mapping[str, str]
-) -> dict[str, Any]:
+def mask(record: Mapping[str, Any], columns: Sequence[str], rules: Mapping[str, str]) -> Record:
     """The asked columns of a record, each under its rule.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from chain.context import Context
 from chain.core.errors import BadInput, NotFound
@@ -73,7 +72,7 @@ class ServedVersion:
 
     def answer(
         self, subject: str, columns: Sequence[str], published: PublishedRecord | None
-    ) -> dict[str, Any]:
+    ) -> Record:
         """The asked columns of the subject's published record, masked; raises as ``content``."""
         record = self.content(subject, published)
         try:

@@ -230,7 +230,7 @@ class ReportedDispute:
         """Whether the record was repaired."""
         return self.repair is not None and self.repair.upheld
 
-    def readable(self) -> dict[str, Any]:
+    def readable_json(self) -> dict[str, Any]:
         """What a report shows of the dispute; its statements go into the bundle."""
         return {
             "disputeId": "0x" + self.dispute_id.hex(),
@@ -246,7 +246,7 @@ class ReportedDispute:
         """The dispute as its department sends it."""
         repair, signature = self.repair, self.repair_signature
         return {
-            **self.readable(),
+            **self.readable_json(),
             "dispute": self.statement.to_json(),
             "disputeSignature": "0x" + self.signature.hex(),
             "certificate": self.certificate.to_json(),

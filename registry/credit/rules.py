@@ -276,7 +276,7 @@ def combine(
     return {
         "subject": subject,
         "records": [_record(part, merged) for part in parts],
-        "disputes": [dispute.readable() for dispute in merged],
+        "disputes": [dispute.readable_json() for dispute in merged],
     }
 
 
@@ -294,7 +294,7 @@ def unique_disputes(disputes: Sequence[ReportedDispute]) -> list[ReportedDispute
     return list(found.values())
 
 
-def _record(part: DeliveredPart, disputes: Sequence[ReportedDispute]) -> dict[str, Any]:
+def _record(part: DeliveredPart, disputes: Sequence[ReportedDispute]) -> Mapping[str, Any]:
     about = [dispute for dispute in disputes if dispute.asset_id == part.asset_id]
     repaired = [
         {column: item.after[column] for column in part.record if column in item.after}

@@ -5,7 +5,7 @@ Heights are in blocks, times in Unix seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -158,7 +158,7 @@ def _proof_json(proof: StorageProof) -> dict[str, Any]:
     }
 
 
-def _proof_from(value: dict[str, Any]) -> StorageProof:
+def _proof_from(value: Mapping[str, Any]) -> StorageProof:
     return StorageProof(
         address=value["address"],
         slot=bytes.fromhex(value["slot"]),
