@@ -14,7 +14,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.core.canonical import MAX_BYTES, MAX_DEPTH, dumps, loads, loads_canonical
+from chain.core.canonical import MAX_BYTES, MAX_DEPTH, dumps, loads, loads_canonical, same
 from chain.core.errors import Malformed
 
 LIMIT = 2**53 - 1
@@ -290,3 +290,20 @@ except Malformed as error:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout in ("json_malformed\n", "json_too_deep\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ({"b": [1, "é"], "a": None}, {"a": None, "b": [1, "é"]}, True),
+        ({"a": 1}, {"a": True}, False),
+        ([0], [False], False),
+        ([1, 2], [2, 1], False),
+        (2**53, 2**53, False),
+        ("\ud800", "\ud800", False),
+    ],
+)
+def test_values_are_the_same_when_their_canonical_bytes_are(
+    one: Any, other: Any, equal: bool
+) -> None:
+    assert same(one, other) is equal

@@ -160,6 +160,13 @@ def test_both_answer_the_same_on_a_trust_file_changed_in_one_place() -> None:
         require_agreement(BYTES["grant"], ways[4 + number % (len(ways) - 4)])
 
 
+def test_true_is_no_chain_id() -> None:
+    trust, bundle = json.loads(TRUST), json.loads(BYTES["grant"])
+    trust["chainId"], bundle["chain"]["chainId"] = 1, True
+    require_agreement(dumps(bundle), dumps(trust))
+    assert second_answer(dumps(bundle), dumps(trust))["code"] == "other_chain"
+
+
 # --- What is no bundle ----------------------------------------------------------------------------
 
 NUMBERS = ("-0", "01", "1.", "1.0", "1e5", "1e", "-", "+1", "NaN", "-Infinity", "9007199254740992",

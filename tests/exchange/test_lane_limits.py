@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
 from chain.ethereum.eip712 import Domain
 from chain.keys.files import Secp256k1Signer
-from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt, Voucher
+from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt, UsageRequest, Voucher
 from exchange.proof_profile import MAX_VIEW_LAG, check_lane
 from scripts.benches import made_chain
 from scripts.benches.made_chain import FIRST_BLOCK_TIME
@@ -216,6 +217,23 @@ def test_one_statement_signed_twice_by_one_key_is_refused() -> None:
 
 
 # --- Work -----------------------------------------------------------------------------------------
+
+
+def test_a_position_far_ahead_costs_no_memory() -> None:
+    lane = MadeLane(calls=2)
+    lane.bundle()
+    ahead = UsageRequest(
+        1, lane.agreement_id, 0, 3_000_000, 1, 50, 2, 100, bytes(32), bytes(32), 2**40
+    )
+    data = replace(lane, more_statements=[(ahead, lane.buyer)]).bundle()
+    tracemalloc.start()
+    try:
+        with pytest.raises(VerificationError) as refused:
+            verify(data, made_chain.trust(), {"lane": check_lane})
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code == "lane_has_holes"
 
 
 def calls_for(data: bytes) -> int:

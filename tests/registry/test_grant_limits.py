@@ -39,10 +39,10 @@ SALT = b"\5" * 32
 
 def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "") -> bytes:
     """A grant's bundle; ``chains`` and ``shown`` are the reasons of the revocation the chain took
-    and of the one in the bundle.
+    and of the one in the bundle. ``columns`` None opens the scope as null.
     """
     asset_id = keccak256(encode_member(OWNER).ljust(32, b"\0") + encode_code("people"))
-    scope = {"columns": list(columns)}
+    scope = None if columns is None else {"columns": list(columns)}
     commitment = commit(SALT, proof_profile.SCOPE_DOMAIN, scope)
     period = (FIRST_BLOCK_TIME, FIRST_BLOCK_TIME + 10**6)
     record = AssetRecord(
@@ -171,10 +171,10 @@ def test_a_column_name_cannot_add_a_line_or_a_column() -> None:
 
 
 @pytest.mark.parametrize(
-    "columns", [[], ["age", "age"], [""], ["a" * 257], [7], [["age"]], [f"c{number}" for number in range(257)]],
-    ids=["none", "twice", "empty", "long", "number", "list", "many"],
+    "columns", [None, [], ["age", "age"], [""], ["a" * 257], [7], [["age"]], [f"c{number}" for number in range(257)]],
+    ids=["null", "none", "twice", "empty", "long", "number", "list", "many"],
 )  # fmt: skip
-def test_a_scope_that_no_node_takes_is_refused_by_verifiers_too(columns: list[Any]) -> None:
+def test_a_scope_that_no_node_takes_is_refused_by_verifiers_too(columns: list[Any] | None) -> None:
     assert refusal(told(columns)) == "scope_malformed"
 
 
