@@ -43,7 +43,7 @@ function checkTest(claims: Claims, subject: JsonObject): Sentence[] {
     "voucher_other",
     "A voucher is another member's.",
   );
-  const places = vouchers.map((signed) => claims.inclusion(signed));
+  const entries = vouchers.map((signed) => claims.inclusion(signed));
   const certificate = claims.statement(SubjectKeyCertificate);
   const withdrawal = claims.statement(ConsentWithdrawal);
   require(
@@ -57,7 +57,7 @@ function checkTest(claims: Claims, subject: JsonObject): Sentence[] {
   const [commitment] = claims.commitments(RECORD_DOMAIN);
   claims.disclosed(commitment ? fromHex(commitment)! : new Uint8Array(32), RECORD_DOMAIN);
   require(commitment === subject.get("commitment"), "record_other", "The record is another.");
-  return vouchers.map(({ values }, at) => plain(`voucher ${values.seq} stands at ${places[at].index}`));
+  return vouchers.map(({ values }, at) => plain(`voucher ${values.seq} stands at ${entries[at].index}`));
 }
 
 function plain(text: string): Sentence {

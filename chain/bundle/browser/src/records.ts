@@ -5,7 +5,7 @@ function bits(value: bigint, from: number, count: number): bigint {
   return BigInt.asUintN(count, value >> BigInt(from));
 }
 
-/** The 48-bit height at place `index`. */
+/** The 48-bit height of index `index`. */
 function height(value: bigint, index: number): number {
   return Number(bits(value, 48 * index, 48));
 }

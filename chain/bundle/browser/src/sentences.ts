@@ -154,13 +154,13 @@ const TEXTS = {
       "bundle, and cost nothing.",
     zh: "链上已支付至第 {last} 个序号：第 {first} 至 {last} 个序号不在本证据包中，不计费。",
   },
-  laterPlacesFree: {
+  laterPositionsFree: {
     en:
       "Nothing shows whether the lane has positions after {last}: the chain keeps no count of free " +
       "calls. The other party may hold later receipts.",
     zh: "无法证明通道在第 {last} 个序号之后是否还有调用：链上不记录免费调用的次数。对方可能持有更晚的回执。",
   },
-  laterPlacesPaid: {
+  laterPositionsPaid: {
     en:
       "Nothing shows whether the lane has positions after {last}: the chain knows a position only once " +
       "it is claimed. The other party may hold later receipts.",
@@ -192,12 +192,12 @@ const TEXTS = {
   },
   loggedAfterRevocation: {
     en:
-      "The log shows the receipts of {places} only after the grant's revocation: " +
+      "The log shows the receipts of {positions} only after the grant's revocation: " +
       "only the two parties claim that those calls were served before.",
-    zh: "日志在授权撤销之后才载有{places}的回执：这些调用早于撤销，仅有双方的陈述。",
+    zh: "日志在授权撤销之后才载有{positions}的回执：这些调用早于撤销，仅有双方的陈述。",
   },
-  onePlace: { en: "position {seq}", zh: "第 {seq} 个序号" },
-  manyPlaces: {
+  onePosition: { en: "position {seq}", zh: "第 {seq} 个序号" },
+  manyPositions: {
     en: "{count} positions, {first} to {last},",
     zh: "第 {first} 至 {last} 个序号中 {count} 个",
   },

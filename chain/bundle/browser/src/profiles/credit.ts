@@ -180,10 +180,10 @@ function receiptsSentence(claims: Claims, query: Query, anchoredAt: number): Sen
     "agreement_differs",
     "The agreements are not those of the receipts.",
   );
-  const places = new Set(
+  const positions = new Set(
     signed.map(({ values }) => `${toHex(values.agreementId)} ${values.lane} ${values.seq}`),
   );
-  require(places.size === signed.length, "position_twice", "Two receipts name one position.");
+  require(positions.size === signed.length, "position_twice", "Two receipts name one position.");
   const consents = claims.value("CreditLedger", "consents", [query.consent]);
   const { recordedAt } = consentRecord(consents);
   for (const receipt of signed) {

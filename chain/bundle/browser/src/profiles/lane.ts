@@ -115,7 +115,7 @@ function claimSentences(trade: Trade, state: LaneState): Sentence[] {
     "claim_differs",
     "The chain paid for more than was delivered.",
   );
-  claims.limits.push(laterPlaces(trade, state, record));
+  claims.limits.push(laterPositions(trade, state, record));
   const leftOut =
     record.seq > state.seq
       ? [say("laneLeftOut", { first: state.seq + 1n, last: record.seq })]
@@ -128,7 +128,7 @@ function claimSentences(trade: Trade, state: LaneState): Sentence[] {
 }
 
 /** The limit of every lane's bundle: it cannot prove that the lane has no later positions. */
-function laterPlaces(trade: Trade, state: LaneState, record: LaneRecord): Sentence {
+function laterPositions(trade: Trade, state: LaneState, record: LaneRecord): Sentence {
   const last = state.seq > record.seq ? state.seq : record.seq;
-  return say(trade.agreement.price === 0n ? "laterPlacesFree" : "laterPlacesPaid", { last });
+  return say(trade.agreement.price === 0n ? "laterPositionsFree" : "laterPositionsPaid", { last });
 }

@@ -79,7 +79,7 @@ function requireOnlyAcknowledgement(trade: Trade): void {
   );
   const shown = [...requests.keys(), ...receipts.keys()];
   require(
-    shown.every((place) => place === seq || place === seq + 1n) &&
+    shown.every((position) => position === seq || position === seq + 1n) &&
       vouchers.every((voucher) => voucher.seq === seq),
     "element_unused",
     "The bundle carries statements of other positions than its call's and the next one's.",

@@ -320,13 +320,13 @@ export function viewSentences(trade: Trade, seqs: bigint[]): Sentence[] {
   const late = served
     .filter((_, at) => anchors[at] >= grant.revokedAt)
     .map((signed) => signed.values.seq);
-  if (late.length > 0) claims.limits.push(say("loggedAfterRevocation", { places: places(late) }));
+  if (late.length > 0) claims.limits.push(say("loggedAfterRevocation", { positions: positionsOf(late) }));
   return sentences;
 }
 
-function places(seqs: bigint[]): Sentence {
-  if (seqs.length === 1) return say("onePlace", { seq: seqs[0] });
-  return say("manyPlaces", { count: seqs.length, first: seqs[0], last: seqs.at(-1)! });
+function positionsOf(seqs: bigint[]): Sentence {
+  if (seqs.length === 1) return say("onePosition", { seq: seqs[0] });
+  return say("manyPositions", { count: seqs.length, first: seqs[0], last: seqs.at(-1)! });
 }
 
 /** How the agreement's money stands. */
