@@ -98,7 +98,7 @@ def test_an_analysis_from_approval_to_replay(parties: Parties) -> None:
 @pytest.mark.system
 def test_what_fails_at_the_owner_is_told_to_the_analyst_by_one_code(parties: Parties) -> None:
     policy = parties.root / "tax" / "tax-policy.toml"
-    policy.write_text(policy.read_text().replace("releases = 20", "releases = 20\nmost_groups = 1"))
+    policy.write_text(policy.read_text().replace("releases = 20", "releases = 20\nmax_groups = 1"))
     job = job_of(SQL)
     parties.approve(job)
     assert code_of(parties, SQL) == "analysis_failed"

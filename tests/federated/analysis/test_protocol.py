@@ -315,7 +315,7 @@ def test_a_column_without_gaps_needs_nothing_to_be_known(office: Office) -> None
 @pytest.mark.parametrize(
     "policy",
     [
-        POLICY.replace("releases = 20", "releases = 20\nmost_groups = 2"),
+        POLICY.replace("releases = 20", "releases = 20\nmax_groups = 2"),
         POLICY + "\n[limits]\nrows = 399\n",
     ],
 )

@@ -20,7 +20,7 @@ Home = { type = "text", uses = ["group"], known = "values" }
 Age = { type = "number", uses = ["group", "filter"], known = "values" }
 Income = { type = "number", uses = ["aggregate"], low = 0, high = 5000, decimals = 2 }
 """
-HEAD = 'period = "q"\npurposes = ["p"]\nfunctions = ["count", "sum", "avg"]\nleast_rows = 10\nreleases = 1\n[sources.records]\n'
+HEAD = 'period = "q"\npurposes = ["p"]\nfunctions = ["count", "sum", "avg"]\nmin_rows = 10\nreleases = 1\n[sources.records]\n'
 
 
 def test_the_pages_statements_are_what_runs() -> None:
