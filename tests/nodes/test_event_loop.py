@@ -37,6 +37,7 @@ ALLOWED = {
     "chain.core.database.Database.afetch: self._fetch_without_waiting",
     # Small files of the package, each read once in a process.
     "exchange.metering.api.call: _refused",
+    "nodes.console.calls.pages.call: call_page",
     "nodes.console.gate.ConsoleGate._static: assets_files.static_file",
 }
 LOCKED_SECONDS = 25.0
