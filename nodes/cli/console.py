@@ -86,8 +86,9 @@ def invitation_link(
                 hint=f"Known: {ROLES}.",
             )
     held = [PersonRole(role) for role in roles]
-    token = service.invite(records, login=login, name=name, roles=held)
-    _record(records, "invite", login)
+    account_id = service.new_account_id()
+    token = service.invite(records, login=login, name=name, roles=held, account_id=account_id)
+    _record(records, "invite", account_id)
     return link_of(config, token)
 
 
@@ -123,8 +124,9 @@ def opened_records(config: NodeConfig) -> Iterator[OpenRecords]:
 def _reset(config: NodeConfig, records: OpenRecords, arguments: argparse.Namespace) -> str:
     from nodes.console.accounts import service
 
-    token = service.reset(records, _account_id(records, arguments.login))
-    _record(records, "reset", arguments.login)
+    account_id = _account_id(records, arguments.login)
+    token = service.reset(records, account_id)
+    _record(records, "reset", account_id)
     return link_of(config, token)
 
 

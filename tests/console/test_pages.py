@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from chain.core.errors import Conflict
+from chain.statements.assets import AssetRecord
+from chain.statements.examples import example
 from nodes.console.access import PersonGuard
 from nodes.console.accounts import service as accounts
 from nodes.console.accounts.erasure import forget_person
@@ -23,7 +26,7 @@ from nodes.console.submissions import service as submissions
 from registry.assets.store import CatalogueAsset
 from registry.evidence.store import PendingEntry
 from registry.pages import PageRequest
-from tests.support.console import TestConsole
+from tests.support.console import PASSWORD, TestConsole
 
 HOSTILE = "江门（测试）𠮷<script>alert(1)</script>\"'&"
 PUBLIC = {
@@ -38,25 +41,25 @@ PUBLIC = {
 """Pages that somebody who is not logged in needs."""
 
 
-def add_asset(console: TestConsole, number: int, **values: object) -> str:
+def add_asset(console: TestConsole, number: int) -> str:
+    record = replace(example(AssetRecord), name=f"asset-{number}", category="other")
     row = CatalogueAsset(
         asset_id=number.to_bytes(32, "big"),
-        holder="11440700MB2C62170M",
-        name=f"asset-{number}",
-        asset_version=1,
-        grade=3,
-        category="other",
-        data_item="",
-        row_count=1_234_567,
-        metadata_hash=bytes(32),
-        record={},
+        holder=record.holder,
+        name=record.name,
+        asset_version=record.asset_version,
+        grade=record.grade,
+        category=record.category,
+        data_item=record.data_item,
+        row_count=record.row_count,
+        metadata_hash=record.metadata_hash,
+        record=record.to_json(),
         registered_at=number,
         changed_at=number,
     )
-    for name, value in values.items():
-        setattr(row, name, value)
+    asset_id = "0x" + row.asset_id.hex()
     console.context.database.write(lambda session: session.add(row))
-    return "0x" + row.asset_id.hex()
+    return asset_id
 
 
 def recorded(console: TestConsole) -> list[tuple[str, str, str]]:
@@ -141,13 +144,19 @@ def test_a_link_that_is_too_old_is_worth_nothing(console: TestConsole) -> None:
 
 
 def test_what_strangers_write_is_text_on_every_page(console: TestConsole) -> None:
-    asset = add_asset(console, 1, name=HOSTILE, category=HOSTILE, data_item=HOSTILE)
-    person = console.person(PersonRole.CLERK, PersonRole.AUDITOR)
-    person.get(f"/assets?q={HOSTILE}&holder=%22%3E%3Cscript%3E")
-    for path in ("/assets", f"/assets/{asset}", "/assets?q=<script>alert(1)</script>", "/acts"):
+    add_asset(console, 1)
+    token = accounts.invite(
+        console.context, login="li.si", name=HOSTILE, roles=[PersonRole.AUDITOR]
+    )
+    accounts.accept_invitation(console.context, token, PASSWORD)
+    person = console.visitor()
+    person.log_in("li.si", PASSWORD)
+    person.get("/assets?holder=%22%3E%3Cscript%3E")
+    for path in ("/", "/assets?q=<script>alert(1)</script>", "/acts", "/acts?object=<script>"):
         page = person.page(path)
         assert "<script>alert" not in page
-    assert "江门（测试）𠮷" in person.page("/assets")
+        assert "object=<script>" not in page
+    assert "江门（测试）𠮷" in person.page("/acts")
 
 
 def test_a_list_is_read_in_pages_and_searched(console: TestConsole) -> None:
@@ -165,17 +174,17 @@ def test_a_list_is_read_in_pages_and_searched(console: TestConsole) -> None:
 
 
 def test_an_export_runs_no_formula_and_keeps_chinese(console: TestConsole) -> None:
-    add_asset(console, 1, name="=HYPERLINK(1)", category="+1", data_item="\t=1")
-    add_asset(console, 2, name=HOSTILE)
-    person = console.person(PersonRole.CLERK)
+    name = '=HYPERLINK("http://evil.example";"江门𠮷")'
+    token = accounts.invite(console.context, login="li.si", name=name, roles=[PersonRole.AUDITOR])
+    accounts.accept_invitation(console.context, token, PASSWORD)
+    person = console.visitor()
     person.language = "zh-CN"
-    answer = person.get("/assets.csv")
+    person.log_in("li.si", PASSWORD)
+    answer = person.get("/acts.csv")
     assert "attachment" in answer.headers["content-disposition"]
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
-    assert rows[0][0] == "名称"
-    assert rows[2][0] == "'=HYPERLINK(1)"
-    assert rows[2][4:6] == ["'+1", "'\t=1"]
-    assert rows[1][0] == HOSTILE
+    assert rows[0][:2] == ["时间", "人员"]
+    assert {row[1] for row in rows[1:]} == {f"'{name} (li.si)"}
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "  =1", "＝1", "＠x"])
@@ -209,8 +218,14 @@ def test_every_view_and_export_names_the_person_in_the_log(console: TestConsole)
 
 def test_the_log_and_the_acts_hold_no_name_in_clear(console: TestConsole) -> None:
     console.person(PersonRole.CLERK, login="wang").page("/assets")
+    administrator = console.person(PersonRole.ADMINISTRATOR, login="wang-2")
+    fields = {"login": "wang-3", "name": "某人", "roles": ["clerk"]}
+    assert administrator.send("/accounts", "/accounts", fields).status_code == 200
     with console.context.database.read() as session:
-        stored = [act.sealed + act.place.encode() for act in session.query(ConsoleAct)]
+        stored = [
+            act.sealed + f"{act.place} {act.subject} {act.object}".encode()
+            for act in session.query(ConsoleAct)
+        ]
         leaves = [entry.leaf for entry in session.query(PendingEntry)]
     assert stored
     assert leaves

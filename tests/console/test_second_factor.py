@@ -25,6 +25,7 @@ def enrolled(console: TestConsole, login: str = "wang") -> tuple[str, list[str]]
     page = person.page("/account/second-factor")
     found = re.search(r'name="secret" value="(\w+)"', page)
     assert found
+    assert "viewBox" in page
     fields = {**person.hidden("/account/second-factor"), "secret": found[1]}
     wrong = person.post("/account/second-factor", {**fields, "code": "000000"})
     assert wrong.status_code == 401

@@ -294,8 +294,15 @@ def invite(
     visit: Annotated[Visit, Depends(require_administrator)],
 ) -> Response:
     """The link is shown once, in this answer; it is stored nowhere."""
-    record(request, visit, Act(ActKind.CHANGE, "account", form.login))
-    token = service.invite(get_context(request), login=form.login, name=form.name, roles=form.roles)
+    account_id = service.new_account_id()
+    record(request, visit, Act(ActKind.CHANGE, "account", account_id))
+    token = service.invite(
+        get_context(request),
+        login=form.login,
+        name=form.name,
+        roles=form.roles,
+        account_id=account_id,
+    )
     return _show_link(request, form.login, token)
 
 
@@ -393,7 +400,7 @@ def _enrolment(
         "accounts/second_factor.html",
         status=200 if error is None else error.status,
         secret=secret,
-        picture=Markup(segno.make(uri).svg_inline(scale=4)),  # noqa: S704 made of squares alone
+        picture=Markup(segno.make(uri).svg_inline(omitsize=True)),  # noqa: S704 made of squares alone
         error=None if error is None else error_view(error, request.state.language),
     )
 

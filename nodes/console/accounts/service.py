@@ -60,8 +60,23 @@ def account(context: Records, account_id: str) -> Account:
         return account_of(_required(session, account_id))
 
 
-def invite(context: Records, *, login: str, name: str, roles: Iterable[PersonRole]) -> str:
+def new_account_id() -> str:
+    """A fresh id for an account. It names nobody, and so may stand in acts."""
+    return secrets.token_hex(16)
+
+
+def invite(
+    context: Records,
+    *,
+    login: str,
+    name: str,
+    roles: Iterable[PersonRole],
+    account_id: str | None = None,
+) -> str:
     """Create an account that waits for its password; the token of its one-time link.
+
+    Args:
+        account_id: from ``new_account_id``, for a caller that records the act first.
 
     Raises:
         BadInput: ``login_malformed``, ``person_name_malformed``, ``person_roles_missing``.
@@ -79,7 +94,7 @@ def invite(context: Records, *, login: str, name: str, roles: Iterable[PersonRol
                 hint="Choose another name, or reset that account.",
             )
         row = ConsoleAccount(
-            id=secrets.token_hex(16),
+            id=account_id or new_account_id(),
             login=login,
             name=name,
             roles=held,
@@ -284,7 +299,7 @@ def log_in_identified(
             if not is_login(login) or store.account_by_login(session, login) is not None:
                 login = fallback
             row = ConsoleAccount(
-                id=secrets.token_hex(16),
+                id=new_account_id(),
                 login=login,
                 name=name if is_plain(name, limit=MAX_NAME) else login,
                 roles=held,
