@@ -7,6 +7,7 @@ migration to run.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -67,22 +68,30 @@ def upgrade_apart(url: str, *, lock_dir: Path) -> str:
     """As ``upgrade``, with a migration in a process of its own: for processes that run on, and
     would keep what a migration takes in memory.
     """
-    try:
-        behind = current(url) != known_revisions()[-1]
-    except (DBAPIError, OSError):
-        behind = False
-    if behind:
-        path = os.pathsep.join(filter(None, sys.path))
-        # Whatever prevents it is raised by ``upgrade``, which finds the database as it is.
-        subprocess.run(
-            [sys.executable, "-m", "nodes.migrate", str(lock_dir)],
-            input=url,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            check=False,
-        )
+    # Whatever prevents it is raised by ``upgrade``, which finds the database as it is.
+    with contextlib.suppress(DBAPIError, OSError):
+        if _is_behind(url):
+            # A node's two processes start together; one of them is enough.
+            with _file_lock(lock_dir / "migrating.lock"):
+                if _is_behind(url):
+                    _run_apart(url, lock_dir)
     return upgrade(url, lock_dir=lock_dir)
+
+
+def _is_behind(url: str) -> bool:
+    return current(url) != known_revisions()[-1]
+
+
+def _run_apart(url: str, lock_dir: Path) -> None:
+    path = os.pathsep.join(filter(None, sys.path))
+    subprocess.run(
+        [sys.executable, "-m", "nodes.migrate", str(lock_dir)],
+        input=url,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
 
 
 def current(url: str) -> str | None:
@@ -123,8 +132,14 @@ def _locked(url: str, lock_dir: Path) -> Iterator[None]:
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK_NUMBER})
         engine.dispose()
         return
-    lock_dir.mkdir(parents=True, exist_ok=True)
-    with (lock_dir / "migrate.lock").open("w", encoding="utf-8") as file:
+    with _file_lock(lock_dir / "migrate.lock"):
+        yield
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 
 from chain.core.database import Base, Database
 from chain.core.errors import QiaolianError
-from nodes.migrate import MIGRATIONS, current, known_revisions, upgrade
+from nodes.migrate import MIGRATIONS, current, known_revisions, upgrade, upgrade_apart
 from nodes.routers import load_tables
 
 ROOT = Path(__file__).parents[2]
@@ -133,3 +133,13 @@ def test_a_migration_preserves_the_payments_of_an_older_database(url: str, tmp_p
     with opened(url) as connection:
         query = sa.text("SELECT height, log_index, kind, member, amount FROM exchange_payment")
         assert [tuple(row) for row in connection.execute(query)] == [(9, 3, "paid", "M", "50")]
+
+
+def test_a_migration_apart_ends_like_one_in_this_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/node.db"
+    assert upgrade_apart(url, lock_dir=tmp_path) == known_revisions()[-1] == current(url)
+    with sa.create_engine(url).begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(QiaolianError) as caught:
+        upgrade_apart(url, lock_dir=tmp_path)
+    assert caught.value.code == "database_newer"
