@@ -189,7 +189,10 @@ def test_the_wheel_carries_its_data(wheel: Path) -> None:
     wanted |= {
         name
         for name in tracked()
-        if re.fullmatch(r"chain/kcn/.*|nodes/(migrations|templates)/.*|[a-z]+/errors\.toml", name)
+        if re.fullmatch(
+            r"chain/(kcn/.*|bundle/browser/verifier\.html)|nodes/(migrations|templates)/.*|[a-z]+/errors\.toml",
+            name,
+        )
     }
     wanted |= {
         name
