@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chain.core.crypto import new_private_key
@@ -15,7 +15,7 @@ from chain.ethereum.ledger import Ledger
 from nodes import config as configuration
 from nodes import provision
 from nodes.cli.console import invitation_link, opened_records
-from nodes.initialise import CONFIG_FILE
+from nodes.initialise import CONFIG_FILE, write_config
 from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
 
@@ -33,7 +33,8 @@ class ConsoleNode:
         """The console's address."""
         settings = configuration.load(self.organisation.plan.directory / CONFIG_FILE).console
         assert settings is not None
-        return f"http://{settings.host}:{settings.port}"
+        scheme = "http" if settings.plain_http else "https"
+        return f"{scheme}://{settings.host}:{settings.port}"
 
     def invite(self, login: str, *roles: str) -> str:
         """A one-time link for a new person."""
@@ -48,8 +49,15 @@ def _member(place: int) -> str:
     return with_check_character(f"11440700MB2N0D{place:03d}")
 
 
+def _serve_over_tls(organisation: Organisation) -> None:
+    tables = organisation.plan.extra_tables
+    console = {**tables["console"], "plain_http": False}
+    organisation.plan = replace(organisation.plan, extra_tables={**tables, "console": console})
+    write_config(organisation.plan)
+
+
 @contextmanager
-def running_node(root: Path) -> Iterator[ConsoleNode]:
+def running_node(root: Path, *, plain_http: bool = True) -> Iterator[ConsoleNode]:
     """A department that governs with two others, whose nodes do not run."""
     url, chain = anvil.start(root / "anvil.log")
     organisations: list[Organisation] = []
@@ -72,6 +80,8 @@ def running_node(root: Path) -> Iterator[ConsoleNode]:
         organisations += provision.create_organisations(
             root / "nodes", plans, rpc=[url], deployment=root / "deployment.json"
         )
+        if not plain_http:
+            _serve_over_tls(organisations[0])
         governors = [organisation.governor() for organisation in organisations]
         deployment = deploy(url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
         deployment.save(root / "deployment.json")
