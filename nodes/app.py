@@ -72,6 +72,8 @@ def create_app(
             if console is not None:
                 console.state.context = node.context
             app.state.health = _health(node, metrics, _watched(node, monitor, peers, certificate))
+            if console is not None:
+                console.state.health = app.state.health
             guards.verifier = node.verifier
             guards.context = node.context
             node.start()

@@ -9,7 +9,9 @@ from nodes.console.approvals import pages as approvals
 from nodes.console.assets import pages as assets
 from nodes.console.calls import pages as calls
 from nodes.console.grants import pages as grants
+from nodes.console.health import pages as health
 from nodes.console.layout import pages as layout
+from nodes.console.members import pages as members
 from nodes.console.operations import pages as operations
 from nodes.console.proofs import pages as proofs
 from nodes.console.signing import pages as signing
@@ -20,6 +22,8 @@ _FOLDERS = (
     grants,
     agreements,
     calls,
+    members,
+    health,
     operations,
     proofs,
     signing,

@@ -7,13 +7,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from nodes.console.access import get_context, record, require_reader
+from nodes.console.access import get_context, record, require_person, require_reader
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act, ActKind
 from nodes.console.navigation import Entry
-from nodes.console.proofs.views import agreement_proof, asset_proof, entry_proof, grant_proof
+from nodes.console.proofs.views import (
+    agreement_proof,
+    asset_proof,
+    entry_proof,
+    grant_proof,
+    member_proof,
+)
 from nodes.console.rendering import render
 from registry.access import hex_bytes
+from registry.members import service as members
 
 router = APIRouter()
 NAVIGATION: tuple[Entry, ...] = ()
@@ -52,4 +59,14 @@ def agreement(
 ) -> Response:
     shown = agreement_proof(get_context(request), hex_bytes(agreement_id))
     record(request, visit, Act(ActKind.VIEW, "proof", agreement_id))
+    return render(request, "proofs/record.html", shown=shown)
+
+
+@router.get("/proofs/members/{member}")
+def member(
+    request: Request, member: str, visit: Annotated[Visit, Depends(require_person)]
+) -> Response:
+    members.find(get_context(request), member)
+    shown = member_proof(get_context(request), member)
+    record(request, visit, Act(ActKind.VIEW, "proof", member))
     return render(request, "proofs/record.html", shown=shown)

@@ -12,6 +12,7 @@ from chain.ethereum.proved_records import (
     agreement_records,
     asset_record,
     grant_record,
+    member_record,
 )
 from nodes.console.i18n import N_
 from registry.evidence import inclusion
@@ -81,7 +82,9 @@ def asset_proof(context: Context, asset_id: bytes) -> RecordProof:
         (N_("Latest version"), str(status.latest_version)),
     ]
     command = f"qiaolian asset show 0x{asset_id.hex()}"
-    return _record_proof(proved, key, asset_id, N_("Registration of an asset"), facts, command)
+    return _record_proof(
+        proved, key, "0x" + asset_id.hex(), N_("Registration of an asset"), facts, command
+    )
 
 
 def grant_proof(context: Context, grant_id: bytes) -> RecordProof:
@@ -96,7 +99,9 @@ def grant_proof(context: Context, grant_id: bytes) -> RecordProof:
         (N_("Revoked in block"), str(status.revoked_at or "–")),
     ]
     command = f"qiaolian grant show 0x{grant_id.hex()}"
-    return _record_proof(proved, key, grant_id, N_("Record of a grant"), facts, command)
+    return _record_proof(
+        proved, key, "0x" + grant_id.hex(), N_("Record of a grant"), facts, command
+    )
 
 
 def agreement_proof(context: Context, agreement_id: bytes) -> RecordProof:
@@ -115,13 +120,28 @@ def agreement_proof(context: Context, agreement_id: bytes) -> RecordProof:
     ]
     command = f"qiaolian agreement show 0x{agreement_id.hex()}"
     title = N_("Record of an agreement")
-    return _record_proof(proved, keys[0], agreement_id, title, facts, command)
+    return _record_proof(proved, keys[0], "0x" + agreement_id.hex(), title, facts, command)
+
+
+def member_proof(context: Context, member: str) -> RecordProof:
+    """The proof of a member's status; raises as ``ChainView.proved``."""
+    key = member_record(member)
+    proved = context.view.proved([key])
+    status = proved.member(member)
+    facts = [
+        (N_("Admitted in block"), str(status.admitted_at or "–")),
+        (N_("Suspended in block"), str(status.suspended_at or "–")),
+        (N_("Suspension lifted in block"), str(status.lifted_at or "–")),
+        (N_("Removed in block"), str(status.removed_at or "–")),
+    ]
+    command = f"qiaolian member show {member}"
+    return _record_proof(proved, key, member, N_("Record of a member"), facts, command)
 
 
 def _record_proof(
     proved: ProvedRecords,
     key: StorageKey,
-    identifier: bytes,
+    identifier: str,
     title: str,
     facts: list[tuple[str, str]],
     command: str,
@@ -130,7 +150,7 @@ def _record_proof(
         title=title,
         contract=key.contract,
         variable=key.variable,
-        key="0x" + identifier.hex(),
+        key=identifier,
         value=f"0x{proved.value(key):064x}",
         facts=facts,
         height=proved.height,
