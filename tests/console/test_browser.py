@@ -79,7 +79,7 @@ def test_a_clerk_finds_an_asset_and_its_proof(node: ConsoleNode, page: Page) -> 
     page.get_by_role("link", name="市社保局").last.click()
     expect(page.get_by_role("cell", name="声明签署")).to_be_visible()
     page.get_by_role("link", name="节点状态").click()
-    expect(page.get_by_role("cell", name="database")).to_be_visible()
+    expect(page.get_by_role("cell", name="数据库")).to_be_visible()
     assert errors == []
 
 

@@ -11,10 +11,27 @@ from nodes.health import Dependency
 
 _STATES = {State.OK: N_("in order"), State.WARNING: N_("warning"), State.FAILING: N_("failing")}
 
+_PARTS = {
+    "database": N_("database"),
+    "chain": N_("chain"),
+    "projection": N_("lists from the chain"),
+    "restore guard": N_("restore guard"),
+    "outbox": N_("outbox"),
+    "disk": N_("disk"),
+    "claims": N_("claims"),
+    "keys": N_("keys"),
+    "certificate": N_("certificate"),
+    "clock": N_("clock"),
+    "peer clocks": N_("other members' clocks"),
+    "peers": N_("other members"),
+    "cosignatures": N_("cosignatures"),
+}
+"""The parts of ``nodes.health.CHECKS``; sources and workers have names of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartView:
-    """One part of the node; ``state`` is a marked label."""
+    """One part of the node; ``name`` and ``state`` are labels."""
 
     name: str
     state: str
@@ -32,7 +49,7 @@ def part_view(part: Dependency, language: str) -> PartView:
     if entry is not None and language == CHINESE:
         detail, next_step = entry.sentence.zh, entry.next_step.zh
     return PartView(
-        name=part.name,
+        name=_PARTS.get(part.name, part.name),
         state=_STATES[part.state],
         good=part.state is State.OK,
         required=part.required,
