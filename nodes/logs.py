@@ -12,7 +12,11 @@ import json
 import logging
 import sys
 import traceback
-from datetime import UTC, datetime
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
 FIELDS = (
     "method",
@@ -28,36 +32,31 @@ FIELDS = (
     "trace_id",
 )
 """What a line may carry beside its message; whatever else a caller adds is left out."""
+Event = MutableMapping[str, Any]
 
 
-class JsonFormatter(logging.Formatter):
-    """Renders a record of the standard library's loggers as one JSON object."""
-
-    def __init__(self, *, tracebacks: bool = False) -> None:
-        super().__init__()
-        self._tracebacks = tracebacks
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line without its end."""
-        time = datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
-        line: dict[str, object] = {
-            name: getattr(record, name) for name in FIELDS if hasattr(record, name)
-        }
-        line |= {"level": record.levelname.lower(), "logger": record.name, "time": time}
-        error = None if record.exc_info is None else record.exc_info[1]
-        if error is not None:
-            # Its text may quote values and is dropped.
-            line |= {"exception": type(error).__name__, "stack": stack_locations(error)}
-            if self._tracebacks:
-                line["traceback"] = "".join(traceback.format_exception(error))
-        line["message"] = record.getMessage()
-        return json.dumps(line, ensure_ascii=False, default=str)
+def formatter(*, tracebacks: bool = False) -> ProcessorFormatter:
+    """Renders each record of the standard library's loggers as one JSON object."""
+    return ProcessorFormatter(
+        foreign_pre_chain=[
+            ExtraAdder(allow=FIELDS),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _describe_exception if not tracebacks else _describe_exception_with_traceback,
+        ],
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(serializer=json.dumps, ensure_ascii=False),
+        ],
+    )
 
 
 def configure(level: str = "INFO") -> None:
     """Send every logger of this process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(tracebacks=level == "DEBUG"))
+    handler.setFormatter(formatter(tracebacks=level == "DEBUG"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -69,6 +68,27 @@ def stack_locations(error: BaseException | None) -> list[str]:
     """Return the code locations of an exception, innermost last: file:line function."""
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+
+
+def _describe_exception(_: Any, __: str, event: Event) -> Event:
+    """Return type and locations of an exception; its text may quote values and is dropped."""
+    error = _exception(event)
+    event.pop("exc_info", None)
+    if error is not None:
+        event["exception"], event["stack"] = type(error).__name__, stack_locations(error)
+    return event
+
+
+def _describe_exception_with_traceback(logger: Any, name: str, event: Event) -> Event:
+    error = _exception(event)
+    if error is not None:
+        event["traceback"] = "".join(traceback.format_exception(error))
+    return _describe_exception(logger, name, event)
+
+
+def _exception(event: Event) -> BaseException | None:
+    found = event.get("exc_info")
+    return found[1] if isinstance(found, tuple) else None
 
 
 def _short(filename: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nodes.logs import JsonFormatter
+from nodes.logs import formatter
 from nodes.metrics import MAX_SERIES, Metrics
 
 
@@ -20,7 +20,7 @@ def logged(*, tracebacks: bool = False, **extra: Any) -> dict[str, Any]:
     """One line, logged beside an exception that quotes a person's number."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter(tracebacks=tracebacks))
+    handler.setFormatter(formatter(tracebacks=tracebacks))
     log = logging.Logger("qiaolian.test")
     log.addHandler(handler)
     try:
