@@ -93,6 +93,11 @@ def _require_rule(column: str, rule: str, type_: str) -> None:
         )
 
 
+def served_columns(rules: Mapping[str, str]) -> list[str]:
+    """The columns that can be asked for: all that are not kept back."""
+    return [column for column, rule in rules.items() if rule != "drop"]
+
+
 def require_columns(wanted: Sequence[str], rules: Mapping[str, str]) -> None:
     """Refuse columns that do not exist (``column_unknown``) or never leave the gateway
     (``column_withheld``).

@@ -38,6 +38,7 @@ from registry.grants.signing import (
     reviewed_asset,
     revocation_of,
 )
+from registry.masking import served_columns
 
 LISTED: Columns = {
     "grant": "grantId",
@@ -86,7 +87,7 @@ def _request(session: CommandSession, arguments: argparse.Namespace) -> None:
     columns = (
         listed(arguments.columns)
         if arguments.columns
-        else [name for name in asset["metadata"]["masking"]]
+        else served_columns(asset["metadata"]["masking"])
     )
     body = {
         "assetId": asset["assetId"],

@@ -37,14 +37,23 @@ def environment() -> Environment:
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page in the language of the request. ``values`` are the template's view models."""
+    """A page in the language of the request.
+
+    Args:
+        values: the template's view models.
+
+    Raises:
+        ValueError: a value has the name of something that every page has.
+    """
     app = request.app
     visit: Visit | None = getattr(request.state, "visit", None)
     language: str = request.state.language
+    common = _common(request, visit, language)
+    hidden = values.keys() & (common.keys() | app.state.templates.globals.keys())
+    if hidden:
+        raise ValueError(f"{template} cannot be given {sorted(hidden)}: every page has these names")
     with i18n.in_language(language):
-        text = app.state.templates.get_template(template).render(
-            values | _common(request, visit, language)
-        )
+        text = app.state.templates.get_template(template).render(values | common)
     return HTMLResponse(text, status_code=status)
 
 

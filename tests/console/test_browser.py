@@ -75,6 +75,9 @@ def test_a_clerk_finds_an_asset_and_its_proof(node: ConsoleNode, page: Page) -> 
     page.get_by_role("link", name="#").first.click()
     expect(page.locator("h1")).to_have_text("数据资产登记")
     expect(page.get_by_text("AssetRegistry")).to_be_visible()
+    asset = page.url.rsplit("/", 1)[1]
+    page.goto(f"{node.url}/grants/request?asset={asset}")
+    expect(page.locator("input[name=columns]")).to_have_count(2)
     page.get_by_role("link", name="成员单位").first.click()
     page.get_by_role("link", name="市社保局").last.click()
     expect(page.get_by_role("cell", name="声明签署")).to_be_visible()

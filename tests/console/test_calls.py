@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from chain.statements.examples import example
+from chain.statements.grants import GrantTerms
 from chain.statements.members import Role
+from chain.statements.trade import Agreement
 from nodes.console.accounts.model import PersonRole
+from registry.grants import store as grants
+from registry.grants.model import DisclosedScope
+from tests.console.test_agreements import stored
 from tests.support.console import ConsolePerson, TestConsole, running_console
 
 AGREEMENT = "0x" + "22" * 32
@@ -34,6 +40,30 @@ def form(person: ConsolePerson, **changed: str) -> dict[str, str]:
 
 def test_a_list_without_calls_says_where_to_make_one(bank: TestConsole) -> None:
     assert "no call yet" in bank.person(PersonRole.CLERK).page("/calls")
+
+
+def test_the_form_offers_the_columns_of_the_grant(bank: TestConsole) -> None:
+    agreement = stored(bank)
+    clerk = bank.person(PersonRole.CLERK)
+    answer = clerk.get(f"/calls/new?agreement={agreement}")
+    assert (answer.status_code, "grant_unknown" in answer.text) == (404, True)
+    grant_id = "0x" + example(Agreement).grant_id.hex()
+    terms, scope = example(GrantTerms), DisclosedScope({"columns": ["age", "area"]}, bytes(32))
+    bank.context.database.write(
+        lambda session: session.add(
+            grants.GrantRow(
+                grant_id=bytes.fromhex(grant_id[2:]),
+                owner=terms.owner,
+                grantee=terms.grantee,
+                terms=terms.to_json(),
+                scope=dict(scope.record),
+                scope_salt=scope.salt,
+            )
+        )
+    )
+    page = clerk.page(f"/calls/new?agreement={agreement}")
+    assert page.count('name="columns"') == 2
+    assert "1.23" in page
 
 
 def test_a_call_under_an_unknown_agreement_is_refused(bank: TestConsole) -> None:

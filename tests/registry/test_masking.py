@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chain.core.canonical import dumps
 from chain.core.errors import BadInput, QiaolianError
-from registry.masking import MAX_PREFIX, mask, masked, require_rules
+from registry.masking import MAX_PREFIX, mask, masked, require_rules, served_columns
 from registry.sources import TYPES, SourceColumn, canonical_decimal, normalised
 
 RULES = ("keep", "drop", "constant", "range:10", "round:100", "prefix:2")
@@ -162,3 +162,7 @@ def test_a_value_that_is_exactly_another_types_takes_its_form(
     value: Any, type_: str, form: Any
 ) -> None:
     assert normalised(value, type_) == form
+
+
+def test_columns_that_are_kept_back_are_not_offered() -> None:
+    assert served_columns({"id": "drop", "age": "range:10", "area": "keep"}) == ["age", "area"]

@@ -83,7 +83,7 @@ async def order_form(
         request,
         "agreements/order.html",
         grant=grant,
-        asset=await run_in_threadpool(asset_name, context, terms.asset_id),
+        name=await run_in_threadpool(asset_name, context, terms.asset_id),
         provider=await run_in_threadpool(member_name, context, terms.owner),
         offers=[offer_page(offer) for offer in found],
     )

@@ -75,7 +75,7 @@ def call_form(
         request,
         "calls/form.html",
         agreement=agreement,
-        asset=asset_name(context, signed.asset_id),
+        name=asset_name(context, signed.asset_id),
         purpose=purpose_name(signed.purpose, request.state.language),
         columns=[] if scope is None else list(scope.columns),
         price=signed.price,

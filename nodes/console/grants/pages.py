@@ -45,6 +45,7 @@ from registry.grants import export, service
 from registry.grants.api import grant_detail
 from registry.grants.model import GrantRequest, GrantState, RequestedGrant
 from registry.grants.signing import decision_of, revocation_of
+from registry.masking import served_columns
 from registry.pages import PageRequest
 
 router = APIRouter()
@@ -96,9 +97,9 @@ async def request_form(
     return render(
         request,
         "grants/request.html",
-        asset=asset,
+        asset_id=asset,
         name=described.entry.record.name,
-        columns=list(metadata.document["masking"]),
+        columns=served_columns(metadata.document["masking"]),
         purposes=[(code, purpose_name(code, language)) for code in metadata.purposes.consent],
         operations=[(bit.name.lower(), label) for bit, label in OPERATIONS.items() if bit.name],
         max_days=MAX_DAYS,
