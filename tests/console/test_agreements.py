@@ -104,7 +104,7 @@ def order_form(person: ConsolePerson, **changed: str) -> dict[str, str]:
     "changed",
     [
         {"cap": "-1"},
-        {"cap": "0"},
+        {"max_units": "-1"},
         {"cap": "1.234"},
         {"cap": "abc"},
         {"cap": "1e99"},

@@ -44,8 +44,10 @@ class OrderForm(ConsoleForm):
     """An order on one of the provider's offers."""
 
     offer: str
-    cap: Annotated[Decimal, Field(gt=0, le=10**12, decimal_places=2)]
-    """Yuan."""
+    cap: Annotated[Decimal, Field(ge=0, le=10**12, decimal_places=2)]
+    """Yuan; 0 for free data."""
+    max_units: Annotated[int, Field(ge=0, le=10**12)] = 0
+    """0: the deposit alone limits."""
     days: Annotated[int, Field(ge=1, le=3_650)] = 30
 
 
@@ -86,6 +88,7 @@ async def order_form(
         name=await run_in_threadpool(asset_name, context, terms.asset_id),
         provider=await run_in_threadpool(member_name, context, terms.owner),
         offers=[offer_page(offer) for offer in found],
+        free=bool(found) and all(offer.price == 0 for offer in found),
     )
 
 
@@ -101,6 +104,7 @@ async def order(
         grant_id=hex_bytes(grant),
         offer_hash=hex_bytes(form.offer),
         cap=int(form.cap * 100),
+        max_units=form.max_units,
         seconds=form.days * 86_400,
     )
 
