@@ -8,6 +8,7 @@ processor time all the while.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -133,6 +134,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/node.db"
     server: PostgresServer = request.getfixturevalue("postgresql")
     return server.new_database()
+
+
+@pytest.fixture(autouse=True)
+def own_log_handler() -> Iterator[None]:
+    """Take away the handler of a command that ran in this process: it writes to the stream that the
+    test captured.
+    """
+    yield
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 Answer = Callable[[Any], bytes]

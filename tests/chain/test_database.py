@@ -144,6 +144,10 @@ def test_a_query_the_database_cannot_answer_is_told_and_the_next_one_asks_afresh
 
 def test_the_version_differs_after_each_commit_of_whichever_process(database: Database) -> None:
     assert database.version() is None, "nothing is known before the reader is open"
+    if database.engine.dialect.name == "postgresql":
+        database.open_reader()
+        assert database.version() is None, "PostgreSQL has no such number"
+        return
     database.open_reader()
     versions = [database.version()]
     assert database.version() == versions[0]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from nodes.console.access import record, require_person
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
-from nodes.console.health.views import part_view
+from nodes.console.health.views import part_views
 from nodes.console.i18n import N_
 from nodes.console.navigation import Entry
 from nodes.console.rendering import render
@@ -31,5 +31,5 @@ async def health(request: Request, visit: Annotated[Visit, Depends(require_perso
         request,
         "health/parts.html" if partial else "health/page.html",
         ready=found.ready,
-        parts=[part_view(part, request.state.language) for part in found.dependencies],
+        parts=await run_in_threadpool(part_views, found, request.state.language),
     )

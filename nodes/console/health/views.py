@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chain.core.error_codes import error_codes
 from nodes.console.i18n import CHINESE, N_
 from nodes.findings import State
-from nodes.health import Dependency
+from nodes.health import Dependency, Readiness
 
 _STATES = {State.OK: N_("in order"), State.WARNING: N_("warning"), State.FAILING: N_("failing")}
 
@@ -40,6 +40,11 @@ class PartView:
     code: str
     detail: str
     next_step: str
+
+
+def part_views(found: Readiness, language: str) -> list[PartView]:
+    """Every part as the page shows it. Reads the registry of errors from its files once."""
+    return [part_view(part, language) for part in found.dependencies]
 
 
 def part_view(part: Dependency, language: str) -> PartView:
