@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -25,6 +25,9 @@ from registry.members import service as members
 router = APIRouter()
 NAVIGATION: tuple[Entry, ...] = ()
 
+_PROOFS = {"agreements": agreement_proof, "assets": asset_proof, "grants": grant_proof}
+"""By the kind of a record of the chain; its id is 32 bytes."""
+
 
 @router.get("/proofs/entries/{digest}")
 def entry(
@@ -35,33 +38,6 @@ def entry(
     return render(request, "proofs/entry.html", shown=shown)
 
 
-@router.get("/proofs/assets/{asset_id}")
-def asset(
-    request: Request, asset_id: str, visit: Annotated[Visit, Depends(require_reader)]
-) -> Response:
-    shown = asset_proof(get_context(request), hex_bytes(asset_id))
-    record(request, visit, Act(ActKind.VIEW, "proof", asset_id))
-    return render(request, "proofs/record.html", shown=shown)
-
-
-@router.get("/proofs/grants/{grant_id}")
-def grant(
-    request: Request, grant_id: str, visit: Annotated[Visit, Depends(require_reader)]
-) -> Response:
-    shown = grant_proof(get_context(request), hex_bytes(grant_id))
-    record(request, visit, Act(ActKind.VIEW, "proof", grant_id))
-    return render(request, "proofs/record.html", shown=shown)
-
-
-@router.get("/proofs/agreements/{agreement_id}")
-def agreement(
-    request: Request, agreement_id: str, visit: Annotated[Visit, Depends(require_reader)]
-) -> Response:
-    shown = agreement_proof(get_context(request), hex_bytes(agreement_id))
-    record(request, visit, Act(ActKind.VIEW, "proof", agreement_id))
-    return render(request, "proofs/record.html", shown=shown)
-
-
 @router.get("/proofs/members/{member}")
 def member(
     request: Request, member: str, visit: Annotated[Visit, Depends(require_person)]
@@ -69,4 +45,16 @@ def member(
     members.find(get_context(request), member)
     shown = member_proof(get_context(request), member)
     record(request, visit, Act(ActKind.VIEW, "proof", member))
+    return render(request, "proofs/record.html", shown=shown)
+
+
+@router.get("/proofs/{kind}/{identifier}")
+def chain_record(
+    request: Request,
+    kind: Literal["agreements", "assets", "grants"],
+    identifier: str,
+    visit: Annotated[Visit, Depends(require_reader)],
+) -> Response:
+    shown = _PROOFS[kind](get_context(request), hex_bytes(identifier))
+    record(request, visit, Act(ActKind.VIEW, "proof", identifier))
     return render(request, "proofs/record.html", shown=shown)
