@@ -32,6 +32,8 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
+ICON_PATH = f"{PREFIX}icon.svg"
+
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:

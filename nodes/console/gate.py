@@ -90,6 +90,10 @@ def cookie(name: str, value: str, *, secure: bool, seconds: int | None = None) -
     return "; ".join(parts)
 
 
+_FAVICON = "/favicon.ico"
+"""What a browser asks for by itself, on a page that names no icon."""
+
+
 class ConsoleGate:
     """The layer around the console's pages; the module docstring has its rules."""
 
@@ -111,6 +115,9 @@ class ConsoleGate:
             await self._app(scope, receive, send)
             return
         answer = _Answer(send, secure=self._secure)
+        if scope["path"] == _FAVICON:
+            await answer.whole(308, b"", [(b"location", assets_files.ICON_PATH.encode())])
+            return
         if scope["path"].startswith(assets_files.PREFIX):
             await self._static(scope, answer)
             return

@@ -187,6 +187,14 @@ def test_an_export_runs_no_formula_and_keeps_chinese(console: TestConsole) -> No
     assert {row[1] for row in rows[1:]} == {f"'{name} (li.si)"}
 
 
+def test_a_page_without_an_icon_of_its_own_shows_the_consoles(console: TestConsole) -> None:
+    visitor = console.visitor()
+    answer = visitor.get("/favicon.ico")
+    assert answer.status_code == 308
+    icon = visitor.get(answer.headers["location"])
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
+
+
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "  =1", "＝1", "＠x"])
 def test_a_cell_that_a_spreadsheet_would_run_is_quoted(text: str) -> None:
     assert safe_cell(text) == "'" + text
