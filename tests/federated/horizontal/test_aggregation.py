@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
+from federated.errors import BadInput, Conflict, NotFound, PeerFault, QiaolianError
 from federated.horizontal import AGGREGATION
 from federated.horizontal.aggregation import plan_of
 from federated.horizontal.budget import Budget
@@ -437,7 +437,7 @@ def test_an_exhausted_budget_ends_the_run_before_anything_is_sent(
 
 
 def test_a_private_training_without_a_ledger_is_refused() -> None:
-    with refused("budget_missing"):
+    with refused("budget_missing", NotFound):
         run(job_of(PRIVATE))
 
 
