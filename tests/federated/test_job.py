@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from federated.errors import BadInput, Forbidden
+from federated.errors import BadInput, Conflict, Forbidden
 from federated.gate import FolderGate
 from federated.inputs import MAX_LEAVES, commit_rows
 from federated.job import Job, Table
@@ -232,6 +232,6 @@ def test_a_certificate_other_than_the_pinned_one_is_noticed_on_reading(
         (tmp_path / "mallory" / "certificate.pem").read_bytes()
     )
     (tmp_path / "party.toml").write_text(config)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(Conflict) as caught:
         PartyConfig.load(tmp_path / "party.toml")
     assert caught.value.code == "certificate_not_pinned"

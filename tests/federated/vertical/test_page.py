@@ -66,11 +66,12 @@ def test_a_mask_that_is_added_is_taken_away_again() -> None:
 def test_the_defaults_and_limits_are_those_of_the_page() -> None:
     plan = ScorecardPlan("Status")
     for line in (
-        f"| `bins` | of a column at most, the missing and the other values apart | {plan.bins} |",
-        f"training rows of a bin at least (10 or more) | {plan.min_rows} |",
-        f"training rows of bins that are distinguished at least (5 or more) | {plan.min_cases} |",
+        "| `bins` | maximum number of bins of a column, besides those for missing and for other "
+        f"values | {plan.bins} |",
+        f"| minimum number of training rows in a bin (10 or more) | {plan.min_rows} |",
+        f"training rows in a bin that has its own weight (5 or more) | {plan.min_cases} |",
         f"| steps of training (1 to 20) | {plan.iterations} |",
-        f"drawn by the label party | {plan.test_share} |",
+        f"drawn by the label party for the test | {plan.test_share} |",
         f"| {plan.base_points}, {plan.base_odds}, {plan.points_to_double} |",
         f"| fraction bits of a value | {FRACTION} |",
         f"| fraction bits of the error | {ERROR_FRACTION} |",
@@ -120,7 +121,7 @@ def test_the_masks_of_a_hidden_intersection_training_match_the_page() -> None:
 
 def test_the_limits_of_a_hidden_intersection_training_match_the_page() -> None:
     for line in (
-        f"If the bound is above {MAX_EIGENVALUE_PER_ROW} for each common row",
+        f"rows is above {MAX_EIGENVALUE_PER_ROW}, the rows are refused as `rows_unlike`",
         f"counted in buckets of 1/{BUCKETS_PER_UNIT} of log-odds",
         f"a table of {2 * BUCKETS} words",
         f"Buckets reach from −{BUCKETS // 2 // BUCKETS_PER_UNIT} to {BUCKETS // 2 // BUCKETS_PER_UNIT}",
