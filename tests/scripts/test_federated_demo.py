@@ -197,5 +197,5 @@ def test_the_report_names_each_promise_that_was_broken(
     everything = broken(
         {name: (0 if name == "bytes_read_with_yes" else None) for name in HELD} | WORST
     )
-    assert found == [line for line in everything if not line.startswith("The watch")]
+    assert found == [line for line in everything if not line.startswith("The file monitor")]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["broken"] == found
