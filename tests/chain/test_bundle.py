@@ -167,8 +167,8 @@ class Office:
 
 @dataclass
 class World:
-    """A network of one validator with the contracts, an anchored log of seven entries, and the
-    story told about it.
+    """A network of one validator with the contracts, an anchored log of seven entries, and a
+    bundle of them.
     """
 
     network: Network
@@ -307,7 +307,7 @@ class World:
             "path": ["0x" + data.hex() for data in path],
         }
 
-    def tell(self) -> Value:
+    def build(self) -> Value:
         """The complete bundle, as its builder writes it."""
         builder = BundleBuilder(
             story="test",
@@ -350,8 +350,8 @@ class World:
         builder.add_disclosure(
             bytes.fromhex(COMMITMENT[2:]), salt=SALT, domain=RECORD_DOMAIN, record=RECORD
         )
-        told: Value = json.loads(builder.build())
-        return told
+        bundle: Value = json.loads(builder.build())
+        return bundle
 
     def edited(self, change: Change | None = None) -> bytes:
         """The story after a change, in canonical form again: what somebody who knows the format
@@ -475,7 +475,7 @@ def world(kcn_network: Network) -> Iterator[World]:
             "endKey", office.log_ended_late.fingerprint, b"changed".ljust(32, b"\0"), ahead=1
         ),
     )
-    made.value = made.tell()
+    made.value = made.build()
     yield made
     ledger.close()
 

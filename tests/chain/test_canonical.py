@@ -90,13 +90,13 @@ anything = st.recursive(
 
 @given(anything)
 def test_the_quick_writer_and_the_standards_never_differ(value: Any) -> None:
-    def told(write: Callable[[Any], bytes]) -> object:
+    def outcome(write: Callable[[Any], bytes]) -> object:
         try:
             return write(value)
         except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
             return type(error)
 
-    assert told(dumps) == told(rfc8785.dumps)
+    assert outcome(dumps) == outcome(rfc8785.dumps)
 
 
 @given(values)

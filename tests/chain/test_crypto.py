@@ -316,13 +316,13 @@ def test_type_hashes_are_those_deployed_contracts_carry(
 
 def test_a_structs_hash_is_its_type_hash_and_words() -> None:
     one, other = "0x" + "11" * 20, "0x" + "22" * 20
-    words = [
+    encoded = [
         Permit.type_hash(),
         bytes(12) + b"\x11" * 20,
         bytes(12) + b"\x22" * 20,
         *(n.to_bytes(32, "big") for n in (3, 4, 5)),
     ]
-    assert Permit(one, other, 3, 4, 5).struct_hash() == keccak256(b"".join(words))
+    assert Permit(one, other, 3, 4, 5).struct_hash() == keccak256(b"".join(encoded))
 
 
 def test_structs_within_are_hashed_and_an_array_is_the_hash_of_its_hashes() -> None:
@@ -339,7 +339,7 @@ def test_each_kind_of_field_has_its_word() -> None:
     order = Order(
         "91440700MA4UAAAA1X", "credit-check", b"\x07" * 32, True, "0x" + "44" * 20, 2**256 - 1
     )
-    words = [
+    encoded = [
         Order.type_hash(),
         b"91440700MA4UAAAA1X".ljust(32, b"\0"),
         b"credit-check".ljust(32, b"\0"),
@@ -352,11 +352,11 @@ def test_each_kind_of_field_has_its_word() -> None:
         Order.type_string()
         == "Order(bytes18 buyer,bytes32 purpose,bytes32 content,bool final,address to,uint256 amount)"
     )
-    assert order.struct_hash() == keccak256(b"".join(words))
+    assert order.struct_hash() == keccak256(b"".join(encoded))
 
 
 def test_the_domain_is_the_standards_four_fields() -> None:
-    words = [
+    encoded = [
         # The type hash that OpenZeppelin's and every other four-field domain carries.
         bytes.fromhex("8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f"),
         keccak256(b"Qiaolian"),
@@ -364,7 +364,7 @@ def test_the_domain_is_the_standards_four_fields() -> None:
         (1907).to_bytes(32, "big"),
         bytes(12) + b"\xcc" * 20,
     ]
-    assert domain_separator(Domain(1907, "0x" + "cc" * 20)) == keccak256(b"".join(words))
+    assert domain_separator(Domain(1907, "0x" + "cc" * 20)) == keccak256(b"".join(encoded))
 
 
 ORDER = Order("", "", bytes(32), False, "0x" + "00" * 20, 1)

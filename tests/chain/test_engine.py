@@ -141,10 +141,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 
 def test_up_makes_a_network_of_one_validator_that_makes_blocks(running: Command) -> None:
-    said = running.up()
+    printed = running.up()
     content, network = running.content, running.network
-    assert f"Chain {content['chainId']} runs with 1 validators" in said
-    assert content["validators"][0]["rpcUrl"] in said
+    assert f"Chain {content['chainId']} runs with 1 validators" in printed
+    assert content["validators"][0]["rpcUrl"] in printed
     rpc = Rpc(network.rpc_urls)
     chain_id, block = rpc.batch([("eth_chainId", ()), ("eth_getBlockByNumber", ("0x0", False))])
     assert int(chain_id, 16) == content["chainId"]
@@ -338,14 +338,14 @@ def test_a_validator_whose_starter_died_before_noting_it_is_found_again(command:
 
 def test_two_starts_at_once_start_a_validator_once(command: Command) -> None:
     network = Network.create(command.directory, ["operator"])
-    words = [str(QIAOLIAN), "network", "up", "--dir", str(command.directory)]
+    command_line = [str(QIAOLIAN), "network", "up", "--dir", str(command.directory)]
     both = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     for item in both:
-        _, said = item.communicate(timeout=150)
-        assert item.returncode == 0, said
+        _, printed = item.communicate(timeout=150)
+        assert item.returncode == 0, printed
     data = str(network.directory / "validator-1" / "data")
     running = [
         item.pid
@@ -484,7 +484,7 @@ def test_a_machine_without_go_or_compiler_is_told_what_to_install(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "says"),
+    ("text", "code", "sentence"),
     [
         ("echo no such version >&2; exit 1", "go_unusable", "no such version"),
         ("exit 3", "go_unusable", "ended with 3"),
@@ -512,16 +512,16 @@ def test_a_machine_without_go_or_compiler_is_told_what_to_install(tmp_path: Path
     ],
 )
 def test_a_build_that_fails_says_why_and_leaves_no_program(
-    tmp_path: Path, text: str, code: str, says: str
+    tmp_path: Path, text: str, code: str, sentence: str
 ) -> None:
     done = built(tmp_path / "tools", QIAOLIAN_GO=program(tmp_path / "go", text), CC="sh")
-    told, last = done.stderr.rsplit("error[", 1)
+    output, last = done.stderr.rsplit("error[", 1)
     assert refusal(subprocess.CompletedProcess([], done.returncode, "", "error[" + last)) == (
         4,
         code,
     )
-    assert "Traceback" not in told
-    assert says in last
+    assert "Traceback" not in output
+    assert sentence in last
     assert list((tmp_path / "tools").rglob("kcn/kcn")) == []
 
 
@@ -573,16 +573,16 @@ def test_a_lone_validator_that_stands_still_is_shown_as_not_answering(kcn_networ
 def test_a_validator_that_ends_while_it_is_waited_for_is_named(kcn_network: Network) -> None:
     process = kcn_network.process(0)
     assert process is not None
-    told: list[str] = []
+    lines: list[str] = []
 
     def say(text: str) -> None:
-        told.append(text)
+        lines.append(text)
         process.kill()
 
     with pytest.raises(Unavailable) as caught:
         kcn_network.wait_for_height(2**40, say=say)
-    assert len(told) == 1
-    assert told[0].startswith(f"waiting for block {2**40}")
+    assert len(lines) == 1
+    assert lines[0].startswith(f"waiting for block {2**40}")
     assert caught.value.code == "validator_ended"
     assert "operator" in caught.value.sentence
     kcn_network.start()

@@ -140,19 +140,21 @@ def test_a_suspended_member_is_read_as_suspended_and_lifted(throwaway: Throwaway
 
 def test_a_member_suspended_twice_is_known_as_suspended_both_times(throwaway: Throwaway) -> None:
     bank, members = throwaway.organisations[2].member, throwaway.ledger.members
-    told: dict[int, bool] = {}
+    expected: dict[int, bool] = {}
     for number in range(5):
         throwaway.execute(
             "lift" if number % 2 else "suspend", bank, *(() if number % 2 else ("unpaid",))
         )
-        told[throwaway.ledger.height()] = members.is_active(bank)
+        expected[throwaway.ledger.height()] = members.is_active(bank)
         throwaway.send(
             throwaway.organisations[2], "EvidenceLog", "anchor", 1, number + 1, ROOT_HASH
         )
-    assert list(told.values()) == [False, True, False, True, False]
-    assert {height: members.member_at(bank, height).live_at(height) for height in told} == told
+    assert list(expected.values()) == [False, True, False, True, False]
+    assert {
+        height: members.member_at(bank, height).live_at(height) for height in expected
+    } == expected
     with pytest.raises(NotAnchored) as refused:
-        members.member(bank).live_at(min(told))
+        members.member(bank).live_at(min(expected))
     assert refused.value.code == "height_not_covered"
 
 
@@ -165,14 +167,16 @@ def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Throwaway) -
     asset = record(department.member)
     throwaway.send(department, "AssetRegistry", "register", asset)
     asset_id = asset_id_of(department.member, asset.name)
-    told: dict[int, bool] = {}
+    expected: dict[int, bool] = {}
     for number in range(4):
         held = number % 2 == 0
         function, arguments = ("hold", ("dispute",)) if held else ("release", ())
-        told[throwaway.send(supervisor, "AssetRegistry", function, asset_id, *arguments)] = held
-    assert {height: assets.hold_at(asset_id, height).held_at(height) for height in told} == told
+        expected[throwaway.send(supervisor, "AssetRegistry", function, asset_id, *arguments)] = held
+    assert {
+        height: assets.hold_at(asset_id, height).held_at(height) for height in expected
+    } == expected
     assert throwaway.ledger.property.hold_at(
-        department.member, asset_id, min(told)
+        department.member, asset_id, min(expected)
     ) == UnitHoldRecord(0, 0, held=False)
 
 

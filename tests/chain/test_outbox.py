@@ -355,7 +355,7 @@ def test_calls_wait_while_the_chain_is_down_and_are_sent_afterwards(
 
 
 def relayed(throwaway: Throwaway, body: Any, **instead: Any) -> bytes:
-    """The chain's own answer, but for the methods named: theirs is what is told."""
+    """The chain's own answer, except for the methods named in ``instead``."""
     calls = [body] if isinstance(body, dict) else body
     answers = throwaway.ledger.rpc.batch([(call["method"], call["params"]) for call in calls])
     items = [
@@ -439,7 +439,7 @@ def state_of(database: Database, operation: str) -> str:
 def test_a_call_that_a_node_reports_done_and_never_sent_is_not_done(
     throwaway: Any, database: Database, serve: Callable[[Any], str]
 ) -> None:
-    lying, told = threading.Event(), threading.Semaphore(0)
+    lying, answered = threading.Event(), threading.Semaphore(0)
     latest = hex(throwaway.ledger.height())
     ((receipt, *_),) = throwaway.ledger.rpc.batch([("eth_getBlockReceipts", (latest,))])
     lying.set()
@@ -448,14 +448,14 @@ def test_a_call_that_a_node_reports_done_and_never_sent_is_not_done(
         if lying.is_set() and call["method"] == "eth_sendRawTransaction":
             return "0x" + keccak256(bytes.fromhex(call["params"][0][2:])).hex()
         if lying.is_set() and call["method"] == "eth_getTransactionReceipt":
-            told.release()
+            answered.release()
             return {**receipt, "transactionHash": call["params"][0], "status": "0x1"}
         return honest()
 
     database.write(lambda session: anchor(session, throwaway, 1))
     with working(worker_at(throwaway, database, serve(altering(throwaway, alter)))):
         for _ in range(3):
-            assert told.acquire(timeout=PATIENCE)
+            assert answered.acquire(timeout=PATIENCE)
         assert state_of(database, "anchor-1") == "sent"
         assert anchored(throwaway) == []
         lying.clear()
@@ -466,20 +466,20 @@ def test_a_call_that_a_node_reports_done_and_never_sent_is_not_done(
 def test_a_call_that_a_node_reports_refused_and_was_executed_is_done(
     throwaway: Any, database: Database, serve: Callable[[Any], str]
 ) -> None:
-    lying, told = threading.Event(), threading.Semaphore(0)
+    lying, answered = threading.Event(), threading.Semaphore(0)
     lying.set()
 
     def alter(call: dict[str, Any], honest: Callable[[], Any]) -> Any:
         result = honest()
         if lying.is_set() and call["method"] == "eth_getBlockReceipts":
-            told.release()
+            answered.release()
             return [{**receipt, "status": "0x0"} for receipt in result]
         return result
 
     database.write(lambda session: anchor(session, throwaway, 1))
     with working(worker_at(throwaway, database, serve(altering(throwaway, alter)))):
         for _ in range(2):
-            assert told.acquire(timeout=PATIENCE)
+            assert answered.acquire(timeout=PATIENCE)
         assert state_of(database, "anchor-1") in ("signed", "sent")
         assert anchored(throwaway) == [1]
         lying.clear()

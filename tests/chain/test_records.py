@@ -63,10 +63,10 @@ def test_a_key_is_live_from_its_adding_block_up_to_its_ending_block() -> None:
 
 @given(heights, heights, heights, heights, st.integers(0, 0xFFFF), heights)
 def test_a_member_word_gives_back_what_was_packed(
-    a: int, s: int, lifted: int, r: int, roles: int, tells: int
+    a: int, s: int, lifted: int, r: int, roles: int, valid_from: int
 ) -> None:
-    word = packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16), (tells, 48))
-    assert MemberRecord.decode(word) == MemberRecord(a, s, lifted, r, roles, tells)
+    word = packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16), (valid_from, 48))
+    assert MemberRecord.decode(word) == MemberRecord(a, s, lifted, r, roles, valid_from)
 
 
 def test_a_suspended_member_is_not_live_until_lifted() -> None:
@@ -117,16 +117,16 @@ def test_a_second_suspension_does_not_make_the_first_unsaid() -> None:
 
 
 def test_the_word_that_tells_of_a_block_is_found_through_all_between() -> None:
-    words = {
+    values = {
         150: MemberRecord(5, 100, 150, 0, 2),
         250: MemberRecord(5, 200, 250, 0, 2, valid_from=150),
     }
     latest = MemberRecord(5, 300, 350, 0, 2, valid_from=250)
-    told = {
-        height: record_at(latest, height, words.__getitem__).live_at(height)
+    live_at_height = {
+        height: record_at(latest, height, values.__getitem__).live_at(height)
         for height in range(5, 400)
     }
-    assert [height for height, live in told.items() if not live] == [
+    assert [height for height, live in live_at_height.items() if not live] == [
         *range(100, 150),
         *range(200, 250),
         *range(300, 350),
@@ -196,20 +196,24 @@ def test_an_asset_word_gives_back_what_was_packed(a: int, b: int, c: int, versio
 
 @given(heights, heights, st.booleans(), st.integers(0, 2**64 - 1), heights)
 def test_a_hold_counts_by_its_own_bit(
-    placed: int, lifted: int, held: bool, issued: int, tells: int
+    placed: int, lifted: int, held: bool, issued: int, valid_from: int
 ) -> None:
-    word = packed((placed, 48), (lifted, 48), (held, 32), (issued, 64), (0, 16), (tells, 48))
-    assert HoldRecord.decode(word) == HoldRecord(placed, lifted, held, tells)
+    word = packed((placed, 48), (lifted, 48), (held, 32), (issued, 64), (0, 16), (valid_from, 48))
+    assert HoldRecord.decode(word) == HoldRecord(placed, lifted, held, valid_from)
 
 
 @given(
     heights, heights, st.booleans(), st.integers(0, 2**40 - 1), st.integers(0, 2**40 - 1), heights
 )
 def test_a_units_hold_also_has_its_orders_time_and_end(
-    placed: int, lifted: int, held: bool, issued: int, ends: int, tells: int
+    placed: int, lifted: int, held: bool, issued: int, ends: int, valid_from: int
 ) -> None:
-    value = packed((placed, 48), (lifted, 48), (held, 32), (issued, 40), (ends, 40), (tells, 48))
-    assert UnitHoldRecord.decode(value) == UnitHoldRecord(placed, lifted, held, tells, issued, ends)
+    value = packed(
+        (placed, 48), (lifted, 48), (held, 32), (issued, 40), (ends, 40), (valid_from, 48)
+    )
+    assert UnitHoldRecord.decode(value) == UnitHoldRecord(
+        placed, lifted, held, valid_from, issued, ends
+    )
 
 
 def test_a_hold_stood_from_its_placing_up_to_its_lifting() -> None:

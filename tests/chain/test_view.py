@@ -1,5 +1,5 @@
-"""The node's view believes what it recomputed, and nothing else: every lie a chain node can tell is
-told here once.
+"""The node's view accepts only what it has recomputed. Each wrong answer that a chain node could give
+is tried here.
 """
 
 from __future__ import annotations

@@ -27,11 +27,11 @@ PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 def commands(text: str) -> Iterator[str]:
     """Every ``qiaolian`` command in a page's indented or fenced blocks, lines that go on joined."""
     for line in text.replace("\\\n", " ").splitlines():
-        words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
-        if line.startswith(("    ", "$ ", ".venv/bin/qiaolian ", "qiaolian ")) and words.startswith(
-            "qiaolian "
-        ):
-            yield words.partition(" #")[0]
+        arguments = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
+        if line.startswith(
+            ("    ", "$ ", ".venv/bin/qiaolian ", "qiaolian ")
+        ) and arguments.startswith("qiaolian "):
+            yield arguments.partition(" #")[0]
 
 
 TYPED = [
@@ -52,13 +52,13 @@ def test_every_protocol_says_how_it_replays() -> None:
 
 @pytest.mark.parametrize("command", TYPED)
 def test_a_command_on_a_page_can_be_typed(command: str) -> None:
-    words = shlex.split(command)[1:]
-    if words[-1] == "--help":
+    arguments = shlex.split(command)[1:]
+    if arguments[-1] == "--help":
         with pytest.raises(SystemExit) as ended:
-            parse(words)
+            parse(arguments)
         assert ended.value.code == 0
     else:
-        assert parse(words).run
+        assert parse(arguments).run
 
 
 def test_every_noun_of_the_command_line_is_on_its_page() -> None:
@@ -124,15 +124,15 @@ def problem_of(command: str) -> str | None:
     """What of a command does not exist: its group, its command or one of its options; placeholders are
     not looked at.
     """
-    words = command.split()[1:]
-    group = words[0].rstrip(".,")
+    arguments = command.split()[1:]
+    group = arguments[0].rstrip(".,")
     if group in ("NOUN", "--help", "command") or command == "qiaolian test vector":
         return None
     if group not in COMMANDS:
         return f"no command {group}"
     parser = subparser(parser_for(group), group)
     assert parser is not None
-    for word in words[1:]:
+    for word in arguments[1:]:
         inner = subparser(parser, word.rstrip(".,"))
         if inner is not None:
             parser = inner

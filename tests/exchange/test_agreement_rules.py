@@ -96,8 +96,8 @@ def test_a_proposal_ends_only_where_the_chain_cannot_open_it_or_refused_it(
         refusal=refusal,
     )
     if end is None:
-        told = side is AgreementSide.BUYER and refusal is not None and refusal[1] <= height
-        assert state not in PENDING or opened_at or (chain_time <= open_before and not told)
+        refused = side is AgreementSide.BUYER and refusal is not None and refusal[1] <= height
+        assert state not in PENDING or opened_at or (chain_time <= open_before and not refused)
         return
     assert stages.may_follow(state, end.state)
     assert not opened_at

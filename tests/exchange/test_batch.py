@@ -80,8 +80,8 @@ def test_each_call_of_a_batch_ends_on_its_own_and_in_its_place(
         call(agreement_id, purpose="advertising"),
         call(agreement_id, 4),
     )
-    said = [(result["outcome"], result["reason"]) for result in results]
-    assert said == [
+    answered = [(result["outcome"], result["reason"]) for result in results]
+    assert answered == [
         ("served", ""),
         ("refused", "subject_unknown"),
         ("failed", "query_malformed"),

@@ -1,6 +1,5 @@
-"""Bundles when keys and rights end: what ended is not hidden behind an older header, and what was
-said before stays provable. And what a provider that runs code of its own shows of a call is what
-the buyer acknowledged, or it is refused.
+"""Bundles after keys and rights have ended: an older header cannot hide the end, and what was signed
+before it stays provable. A provider with modified code can show only what the buyer acknowledged.
 """
 
 from __future__ import annotations
@@ -273,7 +272,7 @@ def test_a_second_receipt_for_a_position_is_not_the_one_the_buyer_acknowledged(
 
 def test_a_call_that_was_refused_and_not_billed_is_not_shown_as_paid(market: Market) -> None:
     agreement_id = traded(market, 1, 999, 3)
-    told = {
+    record = {
         "outcome": int(UsageOutcome.SERVED),
         "reason": "",
         "response_commitment": new_salt(),
@@ -281,7 +280,7 @@ def test_a_call_that_was_refused_and_not_billed_is_not_shown_as_paid(market: Mar
         "amount": 50,
     }
     assert (
-        refusal(market, forge(market, agreement_id, 2, **told, total_units=2, total_amount=100))
+        refusal(market, forge(market, agreement_id, 2, **record, total_units=2, total_amount=100))
         == "acknowledgement_differs"
     )
 
@@ -369,7 +368,7 @@ def test_a_bundle_with_statements_of_other_positions_is_refused(market: Market) 
     assert refusal(market, dumps(value)) == "element_unused"
 
 
-# --- What was said before a key's end stays provable ----------------------------------------------
+# --- What was signed before a key's end stays provable --------------------------------------------
 
 
 def test_a_providers_bundles_outlive_its_key(market: Market) -> None:

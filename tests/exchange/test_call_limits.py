@@ -218,8 +218,8 @@ def test_unknown_subjects_are_limited_by_grant_also_over_agreements_and_a_restar
     market.department.restarted()
     assert market.call(second, 1).reason == "too_many_unknown_subjects"
     assert market.call(elsewhere, 1).status == CallStatus.SERVED
-    told = metering.unknown_subjects(market.department.context)
-    (row,) = [refusals for refusals in told if refusals.grant_id == grant_id]
+    reported = metering.unknown_subjects(market.department.context)
+    (row,) = [refusals for refusals in reported if refusals.grant_id == grant_id]
     assert (row.refusals, (row.refused_until or 0) > row.last_at) == (3, True)
 
 

@@ -623,10 +623,10 @@ def test_bundles_show_the_cooperative_closing(
     for made in closed[1:]:
         report = verify(made, market.trust, CHECKERS)
         assert any(
-            "Both sides signed final totals of 3 units and 150 fen" in said
-            for said in report.proved
+            "Both sides signed final totals of 3 units and 150 fen" in claim
+            for claim in report.proved
         )
-        assert any("150 were paid and 850 refunded" in said for said in report.proved)
+        assert any("150 were paid and 850 refunded" in claim for claim in report.proved)
 
 
 def of_kind(value: dict[str, Any], kind: str) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def reported(market: Market, subject: Subject, agreement_id: bytes) -> dict[str,
     return {
         "consent": consent,
         "parts": [part_of(receipt) for receipt in row.receipts or ()],
-        "bundle": told(market, row),
+        "bundle": bundle_of(market, row),
     }
 
 
@@ -78,7 +78,7 @@ def part_of(receipt: SignedReceipt) -> DeliveredPart:
     return DeliveredPart(agreement.provider, agreement.asset_id, {}, receipt)
 
 
-def told(market: Market, made: CreditReport) -> bytes:
+def bundle_of(market: Market, made: CreditReport) -> bytes:
     """The bundle of a query, once the chain has it and the bank's log is anchored."""
     context = market.bank.context
     market.bank.done(made.operation)
@@ -111,7 +111,7 @@ def claimed(
         parts=parts,
         disputes=disputes,
     )
-    bundle = told(market, made)
+    bundle = bundle_of(market, made)
     with pytest.raises(VerificationError) as refused:
         checked(market, bundle)
     assert refused.value.code == code

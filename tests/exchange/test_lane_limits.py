@@ -124,12 +124,12 @@ def test_a_call_dated_back_before_the_revocation_is_reported_when_the_log_shows_
     """Both parties sign a view of block 50; the grant was revoked in block 60; the log shows the
     receipt by block 100.
     """
-    said = limits(MadeLane(calls=3, revoked_at=60))
+    stated = limits(MadeLane(calls=3, revoked_at=60))
     assert (
         "The log shows the receipts of 3 positions, 1 to 3, only after the grant's revocation"
-        in said
+        in stated
     )
-    assert "only the two parties claim" in said
+    assert "only the two parties claim" in stated
     assert any(
         "The grant was revoked in block 60" in name
         for name in checked(MadeLane(calls=3, revoked_at=60)).proved

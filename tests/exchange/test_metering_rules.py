@@ -20,7 +20,7 @@ def test_no_period_has_more_unknown_subjects_than_the_limit(
     limit: int, seconds: int, gaps: list[int]
 ) -> None:
     limits = GatewayLimits(unknown_subjects=limit, unknown_seconds=seconds)
-    unknown, now, told = UnknownSubjects.of(limits), 0, []
+    unknown, now, answered = UnknownSubjects.of(limits), 0, []
     for gap in gaps:
         now += gap
         try:
@@ -29,10 +29,10 @@ def test_no_period_has_more_unknown_subjects_than_the_limit(
             assert now < unknown.refused_until(now) <= now + seconds
             continue
         unknown.add(now)
-        told.append(now)
-    for start in told:
-        assert sum(start <= number < start + seconds for number in told) <= limit
-    again = UnknownSubjects.of(limits, told[-limit:])
+        answered.append(now)
+    for start in answered:
+        assert sum(start <= number < start + seconds for number in answered) <= limit
+    again = UnknownSubjects.of(limits, answered[-limit:])
     assert again.refused_until(now) == unknown.refused_until(now)
 
 

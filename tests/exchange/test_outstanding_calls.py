@@ -418,7 +418,7 @@ def test_one_request_that_a_gate_or_proxy_refuses_fails_none_beside_it(
 
 
 def test_the_api_names_the_key_fetches_and_withdraws(market: Market, agreement_id: bytes) -> None:
-    async def told() -> None:
+    async def check() -> None:
         transport = httpx.ASGITransport(app=market.bank.app)
         headers = {"x-local": "system", "idempotency-key": "order/1"}
         body = {
@@ -460,7 +460,7 @@ def test_the_api_names_the_key_fetches_and_withdraws(market: Market, agreement_i
             refused = await client.post("/v1/calls", json=body)
             assert (refused.status_code, refused.json()["code"]) == (403, "withdrawn")
 
-    market.run(told())
+    market.run(check())
 
 
 def test_a_refusal_of_the_gateway_itself_is_final_and_signed(

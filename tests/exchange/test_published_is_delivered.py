@@ -237,7 +237,7 @@ def unlisted(shop: Shop) -> Iterator[None]:
     """The published version's purposes as another metadata would list them; the gateway reads them
     afresh.
     """
-    kept = serving.own_published(shop.context, shop.asset_id, 1).metadata.document
+    original = serving.own_published(shop.context, shop.asset_id, 1).metadata.document
 
     def set_to(metadata: dict[str, Any]) -> None:
         def change(session: Any) -> None:
@@ -246,9 +246,9 @@ def unlisted(shop: Shop) -> Iterator[None]:
         shop.context.database.write(change)
         shop.market.department.restarted()
 
-    set_to({**kept, "purposes": {"anti-fraud": {"consent": False}}})
+    set_to({**original, "purposes": {"anti-fraud": {"consent": False}}})
     yield
-    set_to(dict(kept))
+    set_to(dict(original))
 
 
 def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_call(
@@ -281,13 +281,13 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_ca
 def test_a_version_from_before_purposes_were_listed_delivers_nothing_without_consent(
     shop: Shop,
 ) -> None:
-    kept = dict(serving.own_published(shop.context, shop.asset_id, 1).metadata.document)
-    _set_metadata(shop, {name: value for name, value in kept.items() if name != "purposes"})
+    original = dict(serving.own_published(shop.context, shop.asset_id, 1).metadata.document)
+    _set_metadata(shop, {name: value for name, value in original.items() if name != "purposes"})
     try:
         (result,) = shop.ask(SUBJECTS[0])
         assert (result.reason, result.amount) == ("consent_missing", 0)
     finally:
-        _set_metadata(shop, kept)
+        _set_metadata(shop, original)
 
 
 def _set_metadata(shop: Shop, metadata: dict[str, Any]) -> None:
@@ -411,7 +411,7 @@ def test_an_unpublished_salt_serves_nothing(shop: Shop) -> None:
             .filter_by(asset_id=shop.asset_id, asset_version=1, position=7)
             .one()
         )
-    kept = {"salt": row.salt}
+    original = {"salt": row.salt}
 
     def put(salt: bytes) -> None:
         change = (
@@ -426,7 +426,7 @@ def test_an_unpublished_salt_serves_nothing(shop: Shop) -> None:
         (result,) = shop.ask(SUBJECTS[7])
         assert (result.reason, result.amount) == ("source_drift", 0)
     finally:
-        put(kept["salt"])
+        put(original["salt"])
 
 
 ODD = [

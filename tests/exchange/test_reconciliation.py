@@ -45,7 +45,7 @@ LANE = LaneCount(
 PAID = LaneRecord(seq=4, units=4, amount=200)
 
 
-def told(
+def compared(
     gateway: LaneCount | None, buyer: LaneCount | None, chain: LaneRecord = PAID
 ) -> Comparison:
     """A comparison of one lane."""
@@ -62,7 +62,7 @@ def kinds(found: Comparison) -> list[tuple[str, int | None, int | None]]:
 
 
 def test_three_equal_counts_have_no_finding() -> None:
-    assert (kinds(told(LANE, LANE)), told(LANE, LANE).agree) == ([], True)
+    assert (kinds(compared(LANE, LANE)), compared(LANE, LANE).agree) == ([], True)
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_a_difference_between_gateway_and_buyer_names_its_positions(
     changed: dict[str, Any], side: str, finding: tuple[str, int, int]
 ) -> None:
     other = dataclasses.replace(LANE, **changed)
-    found = told(other, LANE) if side == "gateway" else told(LANE, other)
+    found = compared(other, LANE) if side == "gateway" else compared(LANE, other)
     assert finding in kinds(found)
     assert not found.agree
 
 
 def test_a_chain_that_paid_for_more_than_was_acknowledged_is_a_conflict() -> None:
     for chain in (dataclasses.replace(PAID, seq=6), dataclasses.replace(PAID, amount=201)):
-        found = told(LANE, LANE, chain)
+        found = compared(LANE, LANE, chain)
         assert ([finding.kind for finding in found.findings], found.agree) == (["conflict"], False)
 
 
 def test_unclaimed_money_is_reported_and_is_no_contradiction() -> None:
-    found = told(LANE, LANE, LaneRecord(seq=2, units=2, amount=100))
+    found = compared(LANE, LANE, LaneRecord(seq=2, units=2, amount=100))
     assert (kinds(found), found.agree) == ([("unclaimed", 3, 5)], True)
     assert "100 fen" in found.findings[0].sentence
 
@@ -143,9 +143,11 @@ def test_a_lane_only_one_side_knows_is_a_gap_over_all_of_it() -> None:
 
 
 def test_a_side_that_cannot_be_asked_is_named_and_the_rest_is_compared() -> None:
-    found = told(None, LANE)
+    found = compared(None, LANE)
     assert ([finding.kind for finding in found.findings], found.agree) == (["unreachable"], False)
-    assert told(LANE, None, dataclasses.replace(PAID, amount=999)).findings[-1].kind == "conflict"
+    assert (
+        compared(LANE, None, dataclasses.replace(PAID, amount=999)).findings[-1].kind == "conflict"
+    )
 
 
 # --- Over real nodes ------------------------------------------------------------------------------
@@ -179,19 +181,19 @@ def report(market: Market, agreement_id: bytes) -> dict[str, Any]:
 @pytest.fixture
 def changed(market: Market, agreement_id: bytes) -> Iterator[Callable[..., None]]:
     """Changes rows of one side's database, and puts them back."""
-    kept: list[tuple[Any, sa.Table, list[Mapping[str, Any]]]] = []
+    removed: list[tuple[Any, sa.Table, list[Mapping[str, Any]]]] = []
 
     def change(node: Node, table: sa.Table, statement: Any) -> None:
         where = table.c.agreement_id == agreement_id
         with node.context.database.read() as session:
             rows = [dict(row._mapping) for row in session.execute(sa.select(table).where(where))]
-        kept.append((node, table, rows))
+        removed.append((node, table, rows))
         node.context.database.write(
             lambda session: session.execute(statement.where(where)) and None
         )
 
     yield change
-    for node, table, rows in reversed(kept):
+    for node, table, rows in reversed(removed):
 
         def restore(session: Any, table: sa.Table = table, rows: Any = rows) -> None:
             session.execute(sa.delete(table).where(table.c.agreement_id == agreement_id))
@@ -313,13 +315,13 @@ def counters(market: Market, agreement_id: bytes) -> dict[str, Any]:
 
 
 @pytest.fixture
-def telling(market: Market, agreement_id: bytes) -> Iterator[Callable[..., None]]:
+def other_answers(market: Market, agreement_id: bytes) -> Iterator[Callable[..., None]]:
     """Makes nodes answer the supervisor with other counts of one agreement: ``tell({member:
     lanes})``.
     """
     line, get = market.supervisor.peers, market.supervisor.peers.get
 
-    def tell(lies: Mapping[str, Any], *, of: bytes = agreement_id) -> None:
+    def answer_with(lies: Mapping[str, Any], *, of: bytes = agreement_id) -> None:
         async def asked(member: str, path: str) -> Any:
             if member in lies and of.hex() in path:
                 return copy.deepcopy({"lanes": lies[member]})
@@ -327,7 +329,7 @@ def telling(market: Market, agreement_id: bytes) -> Iterator[Callable[..., None]
 
         line.get = asked
 
-    yield tell
+    yield answer_with
     del line.get
 
 
@@ -384,11 +386,11 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("side", ["department", "bank"])
 def test_a_lying_node_is_a_finding_of_its_agreement_and_the_report_stands(
-    market: Market, agreement_id: bytes, telling: Any, lie: str, side: str
+    market: Market, agreement_id: bytes, other_answers: Any, lie: str, side: str
 ) -> None:
     lanes = counters(market, agreement_id)
     LIES[lie](lanes)
-    telling({getattr(market, side).member: lanes})
+    other_answers({getattr(market, side).member: lanes})
     found = report(market, agreement_id)
     assert "conflict" in found["kinds"]
     assert ("provider" if side == "department" else "buyer") in found["part"]["findings"][0][
@@ -403,9 +405,9 @@ def test_a_lying_node_is_a_finding_of_its_agreement_and_the_report_stands(
 
 @pytest.mark.parametrize("lanes", [None, 5, "lanes", [], [{}]])
 def test_an_answer_without_lanes_is_a_finding_of_its_agreement(
-    market: Market, agreement_id: bytes, telling: Any, lanes: Any
+    market: Market, agreement_id: bytes, other_answers: Any, lanes: Any
 ) -> None:
-    telling({market.department.member: lanes})
+    other_answers({market.department.member: lanes})
     assert report(market, agreement_id)["kinds"][0] == "unreachable"
 
 
@@ -440,9 +442,9 @@ def test_whatever_a_node_answers_is_read_without_an_error(
 
 @pytest.mark.parametrize("events", ["taken", "not taken yet"])
 def test_lanes_that_both_sides_leave_out_are_held_against_what_the_chain_paid(
-    market: Market, agreement_id: bytes, telling: Any, events: str
+    market: Market, agreement_id: bytes, other_answers: Any, events: str
 ) -> None:
-    telling({market.department.member: {}, market.bank.member: {}})
+    other_answers({market.department.member: {}, market.bank.member: {}})
     if events != "taken":
         forgotten = sa.delete(ClaimedLaneRow).where(ClaimedLaneRow.agreement_id == agreement_id)
         market.supervisor.context.database.write(
@@ -454,11 +456,11 @@ def test_lanes_that_both_sides_leave_out_are_held_against_what_the_chain_paid(
 
 
 def test_a_buyer_that_tells_less_than_the_chain_paid_is_found_while_the_provider_is_away(
-    market: Market, agreement_id: bytes, telling: Any
+    market: Market, agreement_id: bytes, other_answers: Any
 ) -> None:
-    telling({market.department.member: None})
+    other_answers({market.department.member: None})
     assert report(market, agreement_id)["kinds"] == ["unreachable"]
-    telling({market.department.member: None, market.bank.member: {}})
+    other_answers({market.department.member: None, market.bank.member: {}})
     assert report(market, agreement_id)["kinds"] == ["unreachable", "conflict"]
 
 
@@ -477,19 +479,19 @@ def twin_id(market: Market, agreement_id: bytes) -> bytes:
 
 
 def test_counts_under_the_signatures_of_another_agreement_of_the_same_parties_are_a_finding(
-    market: Market, agreement_id: bytes, twin_id: bytes, telling: Any
+    market: Market, agreement_id: bytes, twin_id: bytes, other_answers: Any
 ) -> None:
     lanes = counters(market, agreement_id)
-    telling({market.department.member: lanes, market.bank.member: lanes}, of=twin_id)
+    other_answers({market.department.member: lanes, market.bank.member: lanes}, of=twin_id)
     found = report(market, twin_id)
     assert (found["kinds"], found["part"]["agree"]) == (["conflict", "conflict"], False)
 
 
 def test_counts_under_the_signatures_of_another_lane_are_a_finding(
-    market: Market, twin_id: bytes, telling: Any
+    market: Market, twin_id: bytes, other_answers: Any
 ) -> None:
     lane = counters(market, twin_id)["0"]
-    telling({market.department.member: {"0": lane, "1": lane}}, of=twin_id)
+    other_answers({market.department.member: {"0": lane, "1": lane}}, of=twin_id)
     (finding,) = [
         item for item in report(market, twin_id)["part"]["findings"] if item["kind"] == "conflict"
     ]

@@ -301,7 +301,7 @@ def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(
     market.claim(agreement_id)
     market.anchor()
     assert witnessed(market, node) > size, (
-        "what no witness had seen is said again; the log only grew"
+        "entries that no witness had seen are appended again; the log only grew"
     )
     supervisor = market.supervisor
     trust = dataclasses.replace(

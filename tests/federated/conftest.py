@@ -36,7 +36,7 @@ def _make_job(**parameters: Any) -> Job:
 
 @pytest.fixture
 def make_job() -> MakeJob:
-    """An intersection's specification, ECDH unless said otherwise: small and quick."""
+    """An intersection's specification, ECDH by default: small and quick."""
     return _make_job
 
 

@@ -30,11 +30,11 @@ def scored(seed: int, rows: int) -> ScoredRows:
 @pytest.fixture(scope="module")
 def card() -> Card:
     facts = {"made of": "4 columns of the bank", "purpose": "信易贷"}
-    told = evaluate(scored(1, 900), scored(2, 300))
+    metrics = evaluate(scored(1, 900), scored(2, 300))
     return Card(
         "Scorecard loans",
         facts,
-        told,
+        metrics,
         "points",
         [{"column": "Income", "value": 0.31}],
         ["Not a decision."],
@@ -80,9 +80,9 @@ def test_the_page_says_the_figures_of_the_data(card: Card) -> None:
             assert f"{card.evaluation[name][figure]:.4f}" in text
     for text_part in ("Scorecard loans", "信易贷", "Income", "0.3100", "Not a decision."):
         assert text_part in text
-    told = json.loads(card.files()["card.json"])
-    assert told["evaluation"] == card.evaluation
-    assert told["facts"] == card.facts
+    metrics = json.loads(card.files()["card.json"])
+    assert metrics["evaluation"] == card.evaluation
+    assert metrics["facts"] == card.facts
 
 
 def test_the_same_card_gives_the_same_bytes(card: Card) -> None:

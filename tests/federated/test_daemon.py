@@ -26,22 +26,22 @@ QIAOLIAN = [sys.executable, "-m", "nodes.cli.main"]
 PARTIES = ("bank", "tax")
 
 
-def cli(*words: Any) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: Any) -> subprocess.CompletedProcess[str]:
     """Run a command that needs no process of its own in this one, as starting Python takes longer
     than most commands.
     """
     out, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(errors):
         try:
-            code = main(["federated", *map(str, words)])
+            code = main(["federated", *map(str, arguments)])
         except SystemExit as refusal:  # of the parser of arguments
             code = int(refusal.code or 0)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
 
 
-def start(*words: Any) -> subprocess.Popen[str]:
+def start(*arguments: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*QIAOLIAN, "federated", *map(str, words)],
+        [*QIAOLIAN, "federated", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -102,10 +102,10 @@ def config(homes: dict[str, Path], name: str) -> Path:
 
 def approve(homes: dict[str, Path], spec: Path, names: tuple[str, ...] = PARTIES) -> None:
     for name in names:
-        said = cli(
+        result = cli(
             "approve", spec, "--party", config(homes, name), "--by", "Officer Li", "--uses", 20
         )
-        assert said.returncode == 0, said.stderr
+        assert result.returncode == 0, result.stderr
 
 
 def run_both(homes: dict[str, Path], spec: Path) -> dict[str, subprocess.CompletedProcess[str]]:
@@ -236,10 +236,10 @@ def test_parties_with_other_specifications_do_not_start(
     other.write_text(json.dumps(changed))
     bank = start("run", spec, "--party", config(homes, "bank"))
     tax = start("run", other, "--party", config(homes, "tax"))
-    said = [process.communicate(timeout=60)[1] for process in (bank, tax)]
+    outputs = [process.communicate(timeout=60)[1] for process in (bank, tax)]
     assert bank.returncode
     assert tax.returncode
-    assert all("spec_differs" in output for output in said), said
+    assert all("spec_differs" in output for output in outputs), outputs
     for home in homes.values():
         require_no_output(home)
 
@@ -282,12 +282,12 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         tax.send_signal(how)
-        said = bank.communicate(timeout=120)[1]
+        output = bank.communicate(timeout=120)[1]
     finally:
         tax.kill()
         tax.communicate()
     assert bank.returncode
-    assert ("peer_gone" if how == signal.SIGKILL else "peer_silent") in said
+    assert ("peer_gone" if how == signal.SIGKILL else "peer_silent") in output
     require_no_output(homes["bank"])
     assert not (attempts(homes["tax"])[0] / "output").exists()
     assert "interrupted" in cli("status", "--party", config(homes, "tax")).stdout
@@ -322,15 +322,15 @@ def test_a_wrong_specification_is_refused_before_anything_starts(
     value = json.loads(spec.read_text())
     change(value)
     spec.write_text(json.dumps(value))
-    said = cli("run", spec, "--party", config(homes, "tax"))
-    assert said.returncode not in (0, 1)
-    assert code in said.stderr
-    assert "Traceback" not in said.stderr
+    result = cli("run", spec, "--party", config(homes, "tax"))
+    assert result.returncode not in (0, 1)
+    assert code in result.stderr
+    assert "Traceback" not in result.stderr
     assert attempts(homes["tax"]) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("arguments", "code"),
     [
         (["run", "nowhere.json"], "spec_missing"),
         (["replay", "nowhere"], "attempt_unknown"),
@@ -338,11 +338,11 @@ def test_a_wrong_specification_is_refused_before_anything_starts(
         (["run", os.devnull], "spec_malformed"),
     ],
 )
-def test_what_is_missing_is_named(homes: dict[str, Path], words: list[str], code: str) -> None:
-    said = cli(*words, "--party", config(homes, "tax"))
-    assert said.returncode != 0
-    assert code in said.stderr
-    assert "Traceback" not in said.stderr
+def test_what_is_missing_is_named(homes: dict[str, Path], arguments: list[str], code: str) -> None:
+    result = cli(*arguments, "--party", config(homes, "tax"))
+    assert result.returncode != 0
+    assert code in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_folder_in_use_and_a_missing_configuration_are_named(

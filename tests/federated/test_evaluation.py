@@ -137,16 +137,16 @@ def test_reversed_scores_mirror_the_ranking(rows: list[tuple[int, bool]]) -> Non
 @given(PAIRS)
 def test_groups_hold_every_row_and_every_bad_one(rows: list[tuple[int, bool]]) -> None:
     probability, bad = arrays(rows)
-    told = evaluation.evaluate(scored(probability, bad), scored(probability, bad))
-    assert told["gains"] == sorted(told["gains"])
-    assert told["gains"][-1] == 1
-    assert math.isclose(sum(told["lift"]), evaluation.GROUPS, abs_tol=1e-4)
-    assert sum(group["rows"] for group in told["calibration"]) == len(rows)
-    assert sum(told["distribution"]["bad"]) == bad.sum()
-    assert sum(told["distribution"]["good"]) == (~bad).sum()
-    assert told["stability"] == 0
-    assert told["roc"][0] == [0, 0]
-    assert told["roc"][-1] == [1, 1]
+    metrics = evaluation.evaluate(scored(probability, bad), scored(probability, bad))
+    assert metrics["gains"] == sorted(metrics["gains"])
+    assert metrics["gains"][-1] == 1
+    assert math.isclose(sum(metrics["lift"]), evaluation.GROUPS, abs_tol=1e-4)
+    assert sum(group["rows"] for group in metrics["calibration"]) == len(rows)
+    assert sum(metrics["distribution"]["bad"]) == bad.sum()
+    assert sum(metrics["distribution"]["good"]) == (~bad).sum()
+    assert metrics["stability"] == 0
+    assert metrics["roc"][0] == [0, 0]
+    assert metrics["roc"][-1] == [1, 1]
 
 
 @given(
@@ -159,9 +159,9 @@ def test_stability_is_never_negative(before: list[int], after: list[int]) -> Non
 
 def test_the_headline_is_of_the_test_rows() -> None:
     train, test = sample(1, 400), sample(2, 100)
-    told = evaluation.summary_metrics(evaluation.evaluate(train, test))
-    assert (told["rows"], told["test_rows"]) == (500, 100)
-    assert told["auc"] == round(roc_auc_score(test.bad, test.probability), 6)
+    metrics = evaluation.summary_metrics(evaluation.evaluate(train, test))
+    assert (metrics["rows"], metrics["test_rows"]) == (500, 100)
+    assert metrics["auc"] == round(roc_auc_score(test.bad, test.probability), 6)
 
 
 # --- Refusals -------------------------------------------------------------------------------------

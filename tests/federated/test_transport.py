@@ -1,5 +1,5 @@
-"""TLS between two parties: only the pinned key gets through; a peer that dies, falls silent or lies
-about a length is told apart.
+"""TLS between two parties: only the pinned key is accepted; a peer that dies, one that stops sending
+and one that states a wrong length are reported by different codes.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def test_what_is_no_peer_is_refused_and_nothing_is_written(
 
 def test_a_peer_is_added_once(two: tuple[Path, Path]) -> None:
     config, admission = two
-    words = (
+    arguments = (
         "peer",
         "--config",
         str(config),
@@ -163,8 +163,8 @@ def test_a_peer_is_added_once(two: tuple[Path, Path]) -> None:
         "--url",
         "https://10.0.0.7:8443",
     )
-    assert node(*words).returncode == 0
-    assert node(*words).stderr.startswith("peer_known: ")
+    assert node(*arguments).returncode == 0
+    assert node(*arguments).stderr.startswith("peer_known: ")
 
 
 def test_fresh_tokens_end_the_old_ones(two: tuple[Path, Path]) -> None:
@@ -317,7 +317,7 @@ def started_config(tmp_path: Path, database: str) -> Path:
 
 
 def test_init_prints_the_passphrase_files_and_warns_of_one_beside_its_key(tmp_path: Path) -> None:
-    words = (
+    arguments = (
         "init",
         "--dir",
         str(tmp_path / "n"),
@@ -329,7 +329,7 @@ def test_init_prints_the_passphrase_files_and_warns_of_one_beside_its_key(tmp_pa
         "--admin-key",
         str(tmp_path / "admin.json"),
     )
-    done = node(*words)
+    done = node(*arguments)
     passphrase = (tmp_path / "admin.json.passphrase").read_text().strip()
     assert str(tmp_path / "n" / "passphrase") in done.stdout
     assert "warning[passphrase_beside_key]: The passphrase of admin.json" in done.stderr

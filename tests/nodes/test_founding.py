@@ -85,9 +85,7 @@ def test_the_command_founds_a_network_and_again_changes_nothing(
         arguments += ["--admin-key", str(organisations / f"admin-{index}.json")]
     assert main(arguments) == 0
     assert lacking(anvil, Deployment.load(out), admissions(organisations, 1, 2, 3, 4)) == []
-    assert Deployment.load(out).min_close_window == CloseWindow(86_400, 86_400), (
-        "a day, unless told otherwise"
-    )
+    assert Deployment.load(out).min_close_window == CloseWindow(86_400, 86_400), "a day by default"
     before = out.read_bytes()
     assert main(arguments) == 0
     assert out.read_bytes() == before
@@ -97,7 +95,7 @@ def test_a_founding_that_broke_off_is_taken_up_where_it_stopped(
     anvil: str, organisations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, out = admissions(organisations, 1, 2, 3, 4), tmp_path / "deployment.json"
-    said: list[str] = []
+    lines: list[str] = []
     execute = found.Governance.execute  # type: ignore[attr-defined]
 
     def breaks(self: Any, actions: Sequence[Any]) -> Any:
@@ -106,11 +104,11 @@ def test_a_founding_that_broke_off_is_taken_up_where_it_stopped(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(found.Governance, "execute", breaks)  # type: ignore[attr-defined]
-        found.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
+        found.found(anvil, wanted, keys(organisations, 1, 2), out, say=lines.append)
     assert lacking(anvil, Deployment.load(out), wanted)
-    deployment = found.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
+    deployment = found.found(anvil, wanted, keys(organisations, 1, 2), out, say=lines.append)
     assert lacking(anvil, deployment, wanted) == []
-    assert any("taken as they are" in name for name in said)
+    assert any("taken as they are" in name for name in lines)
 
 
 def test_the_shortest_closing_window_is_what_the_founders_say(

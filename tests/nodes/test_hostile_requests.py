@@ -63,7 +63,7 @@ EXPECTED = {401, 403, 404, 405, 409, 413, 422, 503}
 
 
 class Caller:
-    """Sends to one node whatever it is told, as its own people or as another member's node."""
+    """Sends any request to one node, as a person of its organisation or as another member's node."""
 
     def __init__(self, network: TestNetwork) -> None:
         self.target, bank = network.of("department"), network.of("bank")
@@ -88,10 +88,10 @@ class Caller:
         sent = {"authorization": token, "content-type": "application/json", **headers}
         answer = self.client.raw(method, path, body, sent)
         try:
-            said = json.loads(answer.body)
+            answered = json.loads(answer.body)
         except ValueError:
-            said = {"body": answer.body[:200]}
-        return answer.status, said if isinstance(said, dict) else {"value": said}
+            answered = {"body": answer.body[:200]}
+        return answer.status, answered if isinstance(answered, dict) else {"value": answered}
 
     def operations(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for path, methods in self.described["paths"].items():
@@ -130,11 +130,11 @@ def caller(network: TestNetwork) -> Iterator[Caller]:
     made.client.close()
 
 
-def sound(status: int, said: dict[str, Any]) -> bool:
+def sound(status: int, answered: dict[str, Any]) -> bool:
     """An answer, or a problem that names what is wrong: no failure of the node itself."""
     if status < 300:
         return True
-    return status in EXPECTED and said.get("code") not in (
+    return status in EXPECTED and answered.get("code") not in (
         None,
         "internal_error",
         "database_unavailable",
@@ -158,11 +158,11 @@ def test_every_body_is_described_with_an_example_that_its_endpoint_can_read(call
     for method, path, described in caller.operations():
         body = caller.body(described)
         if body is not None:
-            status, said = caller.send(
+            status, answered = caller.send(
                 method, filled(path), json.dumps(body).encode(), role=caller.role(method, path)
             )
-            if not sound(status, said) or said.get("code") in unread:
-                refused.append((method, path, status, said))
+            if not sound(status, answered) or answered.get("code") in unread:
+                refused.append((method, path, status, answered))
     assert refused == []
 
 
@@ -174,9 +174,9 @@ def test_nothing_in_a_path_or_query_makes_a_node_fail(caller: Caller) -> None:
         for parameter in described.get("parameters", []):
             for text in TEXTS if parameter["in"] in ("path", "query") else ():
                 target = addressed(path, described["parameters"], parameter, text[:3_000])
-                status, said = caller.send(method, target, body, role=role)
-                if not sound(status, said):
-                    failed.append((method, target[:200], status, said))
+                status, answered = caller.send(method, target, body, role=role)
+                if not sound(status, answered):
+                    failed.append((method, target[:200], status, answered))
     assert failed == []
 
 
@@ -205,11 +205,11 @@ def test_nothing_in_a_body_makes_a_node_fail(caller: Caller) -> None:
         role = caller.role(method, path)
         for index in places(body):
             for value in VALUES:
-                status, said = caller.send(
+                status, answered = caller.send(
                     method, filled(path), json.dumps(put(body, index, value)).encode(), role=role
                 )
-                if not sound(status, said):
-                    failed.append((method, path, index, repr(value)[:40], status, said))
+                if not sound(status, answered):
+                    failed.append((method, path, index, repr(value)[:40], status, answered))
     assert failed == []
 
 
@@ -251,10 +251,10 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 )
 def test_no_content_type_switches_the_strictness_off(caller: Caller, kind: str) -> None:
     body = b'{"reason": "a", "reason": "b"}'
-    status, said = caller.send(
+    status, answered = caller.send(
         "POST", f"/v1/assets/{UNKNOWN}/cancel", body, role="clerk", **{"content-type": kind}
     )
-    assert (status, said["code"]) == (422, "json_duplicate_key")
+    assert (status, answered["code"]) == (422, "json_duplicate_key")
 
 
 def test_one_thing_has_one_name(caller: Caller) -> None:
@@ -264,5 +264,5 @@ def test_one_thing_has_one_name(caller: Caller) -> None:
         "0x0x" + "22" * 31,
         UNKNOWN + "/",
     ):
-        status, said = caller.send("GET", f"/v1/grants/{name}", role="clerk")
-        assert said["code"] in ("field_malformed", "path_unknown"), (name, status)
+        status, answered = caller.send("GET", f"/v1/grants/{name}", role="clerk")
+        assert answered["code"] in ("field_malformed", "path_unknown"), (name, status)

@@ -267,9 +267,9 @@ def test_an_ended_certificate_is_named_by_whoever_meets_it_until_it_is_renewed(
         node.client("auditor").get("/healthz")
     assert refused.value.code == "node_certificate_expired"
     assert node.member in refused.value.sentence
-    said = refusal_by(network, node)
-    assert said.startswith("peer_certificate_expired: ")
-    assert node.member in said
+    reported = refusal_by(network, node)
+    assert reported.startswith("peer_certificate_expired: ")
+    assert node.member in reported
     assert (
         main(["node", "certificate", "renew", "--config", str(node.plan.directory / CONFIG_FILE)])
         == 0

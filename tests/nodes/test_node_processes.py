@@ -218,9 +218,9 @@ def test_the_api_process_never_opens_the_transaction_key(department: Organisatio
 
 def test_sigterm_ends_both_processes_cleanly(department: Organisation) -> None:
     api, outbox = department.node.api, department.node.outbox
-    words = department.plan.directory / "outbox.log"
+    log_file = department.plan.directory / "outbox.log"
     assert eventually(
-        lambda: [line for line in words.read_text().splitlines() if '"outbox ' in line][
+        lambda: [line for line in log_file.read_text().splitlines() if '"outbox ' in line][
             -1
         ].endswith('"outbox runs"}')
     )
@@ -233,9 +233,9 @@ def test_what_was_acknowledged_outlives_kill_9(
     network: TestNetwork, department: Organisation
 ) -> None:
     clerk = department.client("clerk")
-    kept = []
+    published = []
     for index in range(3):
-        kept.append(clerk.post("/v1/assets", publication(f"people-kill-{index}"))["assetId"])
+        published.append(clerk.post("/v1/assets", publication(f"people-kill-{index}"))["assetId"])
         department.node.kill()
         department.node.kill_outbox()
         clerk.close()
@@ -245,7 +245,7 @@ def test_what_was_acknowledged_outlives_kill_9(
 
     def seen() -> bool:
         listed = {row["assetId"] for row in auditor.get("/v1/assets?q=people-kill")["assets"]}
-        return listed == set(kept)
+        return listed == set(published)
 
     assert eventually(seen)
 

@@ -123,17 +123,17 @@ def test_a_pin_that_differs_from_the_directory_is_refused(network: TestNetwork, 
 
 @pytest.fixture
 def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """A TLS server with a key of its own; what it was told."""
+    """A TLS server with a key that is not pinned, and the tokens it received."""
     key = ec.generate_private_key(ec.SECP256R1())
     (tmp_path / "c.pem").write_bytes(tls_certificate(key, "impostor"))
     (tmp_path / "k.pem").write_bytes(tls_private_pem(key))
-    told: list[str] = []
+    received: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            told.append(self.headers["authorization"])
+            received.append(self.headers["authorization"])
             self.send_response(200)
             self.send_header("content-length", "2")
             self.end_headers()
@@ -150,7 +150,7 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     )
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    yield f"https://127.0.0.1:{server.server_port}", told
+    yield f"https://127.0.0.1:{server.server_port}", received
     server.shutdown()
     server.server_close()
 
@@ -190,14 +190,14 @@ def test_an_impostor_gets_no_token(
     network: TestNetwork, use: Any, impostor: tuple[str, list[str]]
 ) -> None:
     department = network.of("department").member
-    url, told = impostor
+    url, received = impostor
     error = refusal_of(
         lambda: use(
             lambda peers: peers.get(department, "/v1/peer/ping"), **{department: Peer(url=url)}
         )
     )
     assert error.code == "peer_wrong_certificate"
-    assert told == []
+    assert received == []
 
 
 def test_a_node_killed_between_requests_is_reached_again(network: TestNetwork, use: Any) -> None:

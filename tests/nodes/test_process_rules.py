@@ -44,10 +44,10 @@ def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(
     department: Organisation,
 ) -> None:
     done = second(department.plan.directory, "outbox")
-    said = done.stderr.strip().splitlines()[-1]
+    last_line = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0
-    assert "outbox_running" in said
-    assert f"Process {department.node.outbox.pid} runs" in said
+    assert "outbox_running" in last_line
+    assert f"Process {department.node.outbox.pid} runs" in last_line
 
 
 def test_a_second_node_on_one_database_does_not_start_even_at_another_address(
@@ -62,10 +62,10 @@ def test_a_second_node_on_one_database_does_not_start_even_at_another_address(
     )
     (directory / "second.toml").chmod(0o600)
     done = second(directory, "run", "second.toml")
-    said = done.stderr.strip().splitlines()[-1]
+    last_line = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0
-    assert "node_running" in said
-    assert f"Process {department.node.api.pid} runs" in said
+    assert "node_running" in last_line
+    assert f"Process {department.node.api.pid} runs" in last_line
 
 
 def test_the_lock_of_a_killed_process_blocks_nobody(department: Organisation) -> None:

@@ -93,7 +93,7 @@ LIES = [invented, altered, omitted, silent, garbage]
 def lying(url: str, lie: Lie) -> Callable[[Any], bytes]:
     """A node that forwards to the real one and lies about logs, whichever way it is asked."""
 
-    def told(request: dict[str, Any], result: Any) -> Any:
+    def altered(request: dict[str, Any], result: Any) -> Any:
         if request["method"] == "eth_getLogs" and result:
             by_block: dict[str, list[dict[str, Any]]] = {}
             for log in result:
@@ -111,11 +111,11 @@ def lying(url: str, lie: Lie) -> Callable[[Any], bytes]:
             ]
         return result
 
-    return forwarding(url, told)
+    return forwarding(url, altered)
 
 
-def forwarding(url: str, told: Callable[[dict[str, Any], Any], Any]) -> Callable[[Any], bytes]:
-    """A node that answers as the one at ``url`` does, each result passed through ``told``."""
+def forwarding(url: str, altered: Callable[[dict[str, Any], Any], Any]) -> Callable[[Any], bytes]:
+    """A node that answers as the one at ``url`` does, each result passed through ``altered``."""
     pool = urllib3.PoolManager()
 
     def answer(body: Any) -> bytes:
@@ -125,11 +125,11 @@ def forwarding(url: str, told: Callable[[dict[str, Any], Any], Any]) -> Callable
         )
         requests, answers = (body, true) if isinstance(body, list) else ([body], [true])
         asked = {request["id"]: request for request in requests}
-        said = [
-            {**one, "result": told(asked[one["id"]], one["result"])} if "result" in one else one
+        answers = [
+            {**one, "result": altered(asked[one["id"]], one["result"])} if "result" in one else one
             for one in answers
         ]
-        return json.dumps(said if isinstance(body, list) else said[0]).encode()
+        return json.dumps(answers if isinstance(body, list) else answers[0]).encode()
 
     return answer
 
@@ -144,7 +144,7 @@ def other_block(url: str) -> Callable[[Any], bytes]:
             pool.request("POST", url, body=body, headers={"Content-Type": "application/json"}).data
         )["result"]
 
-    def told(request: dict[str, Any], result: Any) -> Any:
+    def altered(request: dict[str, Any], result: Any) -> Any:
         if request["method"] == "eth_getBlockReceipts":
             return earlier("eth_getBlockReceipts", int(request["params"][0], 16) - 1)
         if request["method"] == "eth_getLogs" and result:
@@ -160,7 +160,7 @@ def other_block(url: str) -> Callable[[Any], bytes]:
             ]
         return result
 
-    return forwarding(url, told)
+    return forwarding(url, altered)
 
 
 @pytest.fixture

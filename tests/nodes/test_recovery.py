@@ -37,21 +37,23 @@ def copied(source: Path, target: Path) -> None:
 
 def recovered(organisation: Any) -> tuple[int, str, str]:
     """What ``qiaolian node recover`` ends with and says."""
-    return said_by("node", "recover", "--config", str(organisation.plan.directory / "node.toml"))
+    return run_command(
+        "node", "recover", "--config", str(organisation.plan.directory / "node.toml")
+    )
 
 
-def said_by(*words: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "nodes.cli.main", *words]
+def run_command(*arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "nodes.cli.main", *arguments]
     made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return made.returncode, made.stdout, made.stderr
 
 
 def witnessed(network: TestNetwork, organisation: Any, least: int) -> bool:
     """Whether the supervisor has cosigned a head of at least so many entries."""
-    told = organisation.client("auditor").get("/v1/log")
+    report = organisation.client("auditor").get("/v1/log")
     return bool(
-        network.of("supervisor").member in (told.get("cosignatures") or "")
-        and told["size"] >= least
+        network.of("supervisor").member in (report.get("cosignatures") or "")
+        and report["size"] >= least
     )
 
 
@@ -95,20 +97,20 @@ def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_
     last = put_back(network, trade, organisation, tmp_path)
     organisation.node.start()
     assert eventually(lambda: set(down(organisation)) & {"log_behind_chain", "log_behind_witness"})
-    code, _, said = recovered(organisation)
+    code, _, printed = recovered(organisation)
     assert code == 2
-    assert "error[node_running]" in said
+    assert "error[node_running]" in printed
     organisation.node.stop()
 
-    code, said, errors = recovered(organisation)
-    assert code == 0, (said, errors)
-    assert "3 positions were shown" in said
+    code, printed, errors = recovered(organisation)
+    assert code == 0, (printed, errors)
+    assert "3 positions were shown" in printed
     organisation.node.start()
     organisation.node.wait_ready(organisation.client(None))
     assert called(network, trade) == [last + 1]
     supervisor, auditor = network.of("supervisor").client("auditor"), organisation.client("auditor")
-    told = supervisor.get(f"/v1/agreements/{trade['agreement']}/reconciliation")
-    assert told["agree"], told["findings"]
+    report = supervisor.get(f"/v1/agreements/{trade['agreement']}/reconciliation")
+    assert report["agree"], report["findings"]
     assert supervisor.get("/v1/log/forks")["forks"] == []
     after = auditor.get("/v1/log")["size"]
     assert eventually(lambda: witnessed(network, organisation, after)), (
@@ -124,10 +126,10 @@ def test_an_agreement_stays_held_until_its_other_party_answers(
     last = put_back(network, trade, bank, tmp_path)
     department.node.stop()
     try:
-        code, said, errors = recovered(bank)
+        code, printed, errors = recovered(bank)
         assert code == 2, errors
-        assert f"{trade['agreement']} is not recovered (peer_unreachable)" in said
-        assert "lacked" in said, "the log is back all the same"
+        assert f"{trade['agreement']} is not recovered (peer_unreachable)" in printed
+        assert "lacked" in printed, "the log is back all the same"
     finally:
         department.node.start()
         department.node.wait_ready(department.client(None))
@@ -142,19 +144,19 @@ def test_an_agreement_stays_held_until_its_other_party_answers(
     )
     assert (
         "held: peer_unreachable"
-        in said_by("agreement", "list", "--node", str(bank.plan.directory))[1]
+        in run_command("agreement", "list", "--node", str(bank.plan.directory))[1]
     )
-    told = (
+    report = (
         network.of("supervisor")
         .client("auditor")
         .get(f"/v1/agreements/{trade['agreement']}/reconciliation")
     )
-    assert [finding["kind"] for finding in told["findings"]][:1] == ["gap"], (
+    assert [finding["kind"] for finding in report["findings"]][:1] == ["gap"], (
         "what is missing is reported, not hidden"
     )
     bank.node.stop()
-    code, said, errors = recovered(bank)
-    assert code == 0, (said, errors)
+    code, printed, errors = recovered(bank)
+    assert code == 0, (printed, errors)
     bank.node.start()
     bank.node.wait_ready(bank.client(None))
     assert called(network, trade) == [last + 1]
@@ -164,8 +166,8 @@ def test_an_agreement_stays_held_until_its_other_party_answers(
 def recovered_twice_changes_nothing(organisation: Any) -> bool:
     organisation.node.stop()
     try:
-        code, said, _ = recovered(organisation)
-        return code == 0 and "lacks nothing" in said and "positions" not in said
+        code, printed, _ = recovered(organisation)
+        return code == 0 and "lacks nothing" in printed and "positions" not in printed
     finally:
         organisation.node.start()
         organisation.node.wait_ready(organisation.client(None))

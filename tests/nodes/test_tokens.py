@@ -276,24 +276,24 @@ def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_
     tmp_path: Path,
 ) -> None:
     path, nonces = tmp_path / "nonces", [bytes([index]) * 16 for index in range(5)]
-    kept = NonceLog(path, clock=lambda: 100.0, booted_at=0.0)
+    log = NonceLog(path, clock=lambda: 100.0, booted_at=0.0)
 
     def use(log: NonceLog, index: int) -> bool:
         return log.use(nonces[index], 150, issued_at=100, now=100)
 
-    assert use(kept, 0)
-    assert use(kept, 1)
+    assert use(log, 0)
+    assert use(log, 1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
     try:
         for _ in range(2):
             with pytest.raises(Unavailable) as full:
-                use(kept, 2)
+                use(log, 2)
             assert full.value.code == "disk_unavailable"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert use(kept, 3)
-    kept.close()
+    assert use(log, 3)
+    log.close()
     again = NonceLog(path, clock=lambda: 101.0, booted_at=0.0)
     assert [use(again, index) for index in (0, 1, 3)] == [False] * 3
     assert use(again, 2), "what was refused was not used"
@@ -301,19 +301,21 @@ def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_
 
 def test_a_full_disk_during_pruning_is_reported_and_recovers(tmp_path: Path) -> None:
     now = [100.0]
-    kept = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0.0)
-    assert all(kept.use(bytes([index]) * 16, 10_000, issued_at=100, now=100) for index in range(3))
+    nonces = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0.0)
+    assert all(
+        nonces.use(bytes([index]) * 16, 10_000, issued_at=100, now=100) for index in range(3)
+    )
     now[0] = 1_000.0
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
     try:
         for _ in range(2):
             with pytest.raises(Unavailable):
-                kept.use(b"n" * 16, 10_000, issued_at=1_000, now=1_000)
+                nonces.use(b"n" * 16, 10_000, issued_at=1_000, now=1_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert kept.use(b"n" * 16, 10_000, issued_at=1_000, now=1_000)
-    assert not kept.use(b"\0" * 16, 10_000, issued_at=1_000, now=1_000)
+    assert nonces.use(b"n" * 16, 10_000, issued_at=1_000, now=1_000)
+    assert not nonces.use(b"\0" * 16, 10_000, issued_at=1_000, now=1_000)
 
 
 def test_a_torn_nonce_file_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def environment() -> dict[str, str]:
 
 
 def run(command: list[str], *, cwd: Path) -> str:
-    """Standard output; the whole of what was said when it fails."""
+    """Standard output; both outputs if the command fails."""
     done = subprocess.run(
         command,
         cwd=cwd,

@@ -104,10 +104,14 @@ def test_what_could_not_be_served_is_not_published(
     name = f"broken-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, make, name)
-    told = refused.value
-    assert (told.code, told.context.get("column"), told.context.get("line")) == (code, column, line)
+    error = refused.value
+    assert (error.code, error.context.get("column"), error.context.get("line")) == (
+        code,
+        column,
+        line,
+    )
     assert left_behind(network, name) == 0
-    assert column is None or column in told.sentence
+    assert column is None or column in error.sentence
 
 
 @pytest.mark.parametrize(

@@ -432,8 +432,8 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
 
     tax.done(f"repair/{dispute_id.hex()}")
     assert answered()
-    (told,) = disputes_seen(network, subject, asset_id)
-    assert (told["answered"], told["upheld"], told["before"], told["after"]) == (
+    (reported,) = disputes_seen(network, subject, asset_id)
+    assert (reported["answered"], reported["upheld"], reported["before"], reported["after"]) == (
         True,
         True,
         {"Seniority": 9},
@@ -441,5 +441,5 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
     )
     receipt = SignedReceipt(example(UsageReceipt), b"", example(Agreement), b"")
     part = DeliveredPart(tax.member, asset_id, {"Seniority": 9}, receipt)
-    dispute = ReportedDispute.from_json(told)
+    dispute = ReportedDispute.from_json(reported)
     assert combine(subject.code, [part], [dispute]) != combine(subject.code, [part], [])

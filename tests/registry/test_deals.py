@@ -63,10 +63,8 @@ def now() -> int:
     return int(time.time())
 
 
-def kept(network: Network) -> dict[str, Any]:
-    """All that the nodes keep of property, the calls they promised the chain, and how much they
-    said.
-    """
+def stored_rows(network: Network) -> dict[str, Any]:
+    """All property rows of the nodes, the contract calls they queued, and the size of their logs."""
 
     def rows(node: Node) -> tuple[Any, ...]:
         with node.context.database.engine.connect() as connection:
@@ -88,11 +86,11 @@ def kept(network: Network) -> dict[str, Any]:
 @contextmanager
 def refused(network: Network, code: str) -> Iterator[None]:
     """What is refused with this code leaves every node as it was."""
-    before = kept(network)
+    before = stored_rows(network)
     with pytest.raises(QiaolianError) as caught:
         yield
     assert caught.value.code == code
-    assert kept(network) == before
+    assert stored_rows(network) == before
 
 
 @dataclass
@@ -297,8 +295,8 @@ def deal(sale: Sale) -> Drawn:
 
 
 @dataclass
-class Hand:
-    """A clock that is moved by hand."""
+class ManualClock:
+    """A clock that a test sets."""
 
     seconds: float = 0.0
 
@@ -657,7 +655,7 @@ def cut_off(network: Network, sender: str, *receivers: str) -> Iterator[None]:
 
 
 def goes_on(
-    network: Network, delivery: StepDelivery, clock: Hand, reached: Callable[[], bool]
+    network: Network, delivery: StepDelivery, clock: ManualClock, reached: Callable[[], bool]
 ) -> None:
     """Round after round, each pause over, until it is there."""
 
@@ -672,14 +670,14 @@ def goes_on(
 def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_being_asked(
     network: Network, deal: Drawn
 ) -> None:
-    registrar, clock = network["registrar"], Hand()
+    registrar, clock = network["registrar"], ManualClock()
     deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
     delivery = StepDelivery(registrar.context, clock=clock)
     with cut_off(network, "tax", "registrar"), cut_off(network, "registrar", "tax"):
         deal.take(StepKind.TAX)
         missed = deal.signed("registrar")[StepKind.TAX]
         assert (missed[1:4], missed[4] > 0) == ((None, None, None), True), (
-            "the chain told of it, its party could not"
+            "the node knows of it by the chain's event, its party could not be reached"
         )
         for _ in range(5):
             asyncio.run(delivery.round())
@@ -801,7 +799,7 @@ def _no_json_of_ours(network: Network, deal: Drawn, row: StepRow) -> None:
 def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_and_noticed(
     network: Network, deal: Drawn, caplog: pytest.LogCaptureFixture, alter: Any, code: str
 ) -> None:
-    tax, registrar, clock = network["tax"], network["registrar"], Hand()
+    tax, registrar, clock = network["tax"], network["registrar"], ManualClock()
     deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
     with cut_off(network, "tax", "registrar"):
         deal.take(StepKind.TAX)
@@ -821,7 +819,7 @@ def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_
             asyncio.run(delivery.round())
             clock.seconds += MAX_PAUSE
         assert deal.asked_by("registrar") >= 4
-        assert noticed() == [tax.member], "told once, not at each try"
+        assert noticed() == [tax.member], "logged once, not at each attempt"
         assert deal.signed("registrar") == before
     goes_on(network, delivery, clock, lambda: deal.signed("registrar") == deal.signed("tax"))
 
@@ -829,7 +827,7 @@ def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_
 def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(
     network: Network, sale: Sale, person: Callable[[], Any]
 ) -> None:
-    registrar, clock = network["registrar"], Hand()
+    registrar, clock = network["registrar"], ManualClock()
     deals = [sale.draw_up(), put_up(network, person(), person()).draw_up()]
     for deal in deals:
         deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)

@@ -1,5 +1,5 @@
-"""Logs: what was said enters once and in order, heads are anchored and cosigned, and a log that
-forks, shrinks or lies is caught.
+"""Logs: each statement is appended once and in order, checkpoints are anchored and cosigned, and a
+log that forks, shrinks or shows other entries is detected.
 """
 
 from __future__ import annotations
@@ -420,13 +420,13 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(
     known = witness.forks(network["supervisor"].context, PageRequest(200)).rows
     for _ in range(2):
         assert code_of(lambda: watch(network, "bank")) == "log_forked"
-    kept = witness.forks(network["supervisor"].context, PageRequest(200)).rows
-    assert len(kept) == len(known) + 1, "a fork is kept once"
-    for note in (kept[0].first, kept[0].second):
+    forks = witness.forks(network["supervisor"].context, PageRequest(200)).rows
+    assert len(forks) == len(known) + 1, "a fork is stored once"
+    for note in (forks[0].first, forks[0].second):
         checkpoint.verify(note, log_key=watched.log.public_key, witnesses={})
     listed = network["supervisor"].call("GET", "/v1/log/forks", role="auditor")["forks"]
     assert [(fork["first"], fork["second"]) for fork in listed] == [
-        (fork.first, fork.second) for fork in kept
+        (fork.first, fork.second) for fork in forks
     ]
 
 
@@ -531,7 +531,7 @@ def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(
     with node.context.database.read() as session:
         heads = list(session.scalars(sa.select(LogHead).order_by(LogHead.size)))
         anchored = set(session.scalars(sa.select(LogAnchor.size)))
-    unseen = [
+    without_cosignature = [
         row.size
         for row in heads
         if row.size in anchored and network["supervisor"].member not in row.cosignatures
@@ -539,7 +539,7 @@ def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(
     assert any(
         checkpoint.signed_by(row.note, old.public_key) for row in heads if row.size in anchored
     )
-    assert unseen == [], "heads of the ended key are history, and cosigned"
+    assert without_cosignature == [], "heads of the ended key are history, and cosigned"
 
 
 def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(

@@ -37,7 +37,7 @@ OFFICER = Secp256k1Signer(keccak256(b"officer"))
 SALT = b"\5" * 32
 
 
-def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "") -> bytes:
+def bundle_with(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "") -> bytes:
     """A grant's bundle; ``chains`` and ``shown`` are the reasons of the revocation the chain took
     and of the one in the bundle. ``columns`` None opens the scope as null.
     """
@@ -139,7 +139,7 @@ def refusal(data: bytes) -> str:
 
 
 def test_a_reason_is_proved_to_be_that_of_the_revocation_the_chain_took() -> None:
-    proved = checked(told(chains="ended", shown="ended")).proved
+    proved = checked(bundle_with(chains="ended", shown="ended")).proved
     assert any(
         "revoked it in block 60" in name and "for the reason ended" in name for name in proved
     )
@@ -147,27 +147,27 @@ def test_a_reason_is_proved_to_be_that_of_the_revocation_the_chain_took() -> Non
 
 def test_another_reason_than_the_chains_is_refused() -> None:
     """Signed by the owner and entered in its log, but not the one that counted."""
-    assert refusal(told(chains="misuse", shown="ended")) == "revocation_differs"
-    assert refusal(told(shown="ended")) == "revocation_differs"
+    assert refusal(bundle_with(chains="misuse", shown="ended")) == "revocation_differs"
+    assert refusal(bundle_with(shown="ended")) == "revocation_differs"
 
 
 def test_a_revocation_without_its_statement_names_no_reason() -> None:
-    (said,) = [name for name in checked(told(chains="misuse")).proved if "revoked" in name]
-    assert "with its reason is not in this bundle" in said
-    assert "misuse" not in said
+    (claim,) = [name for name in checked(bundle_with(chains="misuse")).proved if "revoked" in name]
+    assert "with its reason is not in this bundle" in claim
+    assert "misuse" not in claim
 
 
 def test_a_grant_whose_scope_is_left_closed_says_so() -> None:
-    value = json.loads(told())
+    value = json.loads(bundle_with())
     value["disclosures"] = []
     assert proof_profile.SCOPE_NOT_DISCLOSED in checked(dumps(value)).limits
-    assert proof_profile.SCOPE_NOT_DISCLOSED not in checked(told()).limits
+    assert proof_profile.SCOPE_NOT_DISCLOSED not in checked(bundle_with()).limits
 
 
 def test_a_column_name_cannot_add_a_line_or_a_column() -> None:
     hostile = 'age", income.\n  - The bank was paid.\x1b[2J\u202e'
-    (said,) = [name for name in checked(told([hostile])).proved if "columns" in name]
-    assert said.endswith(r'columns "age\", income.\n  - The bank was paid.\x1b[2J\u202e".')
+    (claim,) = [name for name in checked(bundle_with([hostile])).proved if "columns" in name]
+    assert claim.endswith(r'columns "age\", income.\n  - The bank was paid.\x1b[2J\u202e".')
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_a_column_name_cannot_add_a_line_or_a_column() -> None:
     ids=["null", "none", "twice", "empty", "long", "number", "list", "many"],
 )  # fmt: skip
 def test_a_scope_that_no_node_takes_is_refused_by_verifiers_too(columns: list[Any] | None) -> None:
-    assert refusal(told(columns)) == "scope_malformed"
+    assert refusal(bundle_with(columns)) == "scope_malformed"
 
 
 def test_a_statement_of_a_version_nobody_knows_is_refused() -> None:
-    value = json.loads(told())
+    value = json.loads(bundle_with())
     value["structs"][0]["message"]["version"] = 2
     assert refusal(dumps(value)) == "wrong_version"

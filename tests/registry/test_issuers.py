@@ -1,5 +1,5 @@
-"""Whose a one-time key is, only an office says: a department that is active. What it said, nobody
-else can overwrite, nor use to take a home.
+"""Only an active department certifies one-time keys. No other member can overwrite its certificate or
+use it to take a home.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def code_of(attempt: Callable[[], Any]) -> tuple[str, int]:
     return caught.value.code, caught.value.status
 
 
-def kept(network: Network, at: str, key: str) -> Any:
+def stored_certificate(network: Network, at: str, key: str) -> Any:
     with network[at].context.database.read() as session:
         row = session.get(CertificateRow, key)
         return None if row is None else (row.identity, row.certificate, row.signature)
@@ -78,7 +78,7 @@ def test_a_member_that_is_no_department_certifies_nobody(
         "issuer_not_department",
         403,
     )
-    assert kept(network, name, subject.address) is None
+    assert stored_certificate(network, name, subject.address) is None
     assert (
         network["tax"].call("POST", "/v1/certificates", body, role="clerk")["certificate"]["issuer"]
         == network["tax"].member
@@ -115,7 +115,7 @@ def test_a_bank_gets_no_record_by_a_consent_that_another_member_made_up_for_it(
 def test_another_certificate_of_a_certified_key_is_not_taken(network: Network, person: Any) -> None:
     subject = person()
     network.certify("tax", subject, "dispute")
-    mine = kept(network, "tax", subject.address)
+    mine = stored_certificate(network, "tax", subject.address)
     thief = replace(person(), key=subject.key)
     for purpose in certificates.PURPOSES:
         for other in (thief, subject):
@@ -128,7 +128,7 @@ def test_another_certificate_of_a_certified_key_is_not_taken(network: Network, p
     assert code_of(
         lambda: show(network, "tax", thief, network.vouch("registrar", thief, "dispute"))
     ) == ("key_certified", 409)
-    assert kept(network, "tax", subject.address) == mine
+    assert stored_certificate(network, "tax", subject.address) == mine
 
 
 def test_a_shown_certificate_may_be_shown_again_and_is_certified_no_second_time(
@@ -138,7 +138,7 @@ def test_a_shown_certificate_may_be_shown_again_and_is_certified_no_second_time(
     certified = network.certify("registrar", subject, "dispute")
     for _ in range(2):
         assert show(network, "tax", subject, certified) == {"stored": True}
-    assert kept(network, "tax", subject.address)[1] == certified[0].to_json()
+    assert stored_certificate(network, "tax", subject.address)[1] == certified[0].to_json()
     assert code_of(lambda: network.certify("tax", subject, "dispute")) == ("key_certified", 409)
 
 
@@ -150,7 +150,7 @@ def test_a_certificate_by_a_member_that_is_no_department_is_not_taken(
     assert code_of(
         lambda: show(network, "tax", subject, network.vouch(name, subject, "dispute"))
     ) == ("issuer_not_department", 403)
-    assert kept(network, "tax", subject.address) is None
+    assert stored_certificate(network, "tax", subject.address) is None
 
 
 def test_a_certificate_of_a_suspended_office_is_not_taken(network: Network, person: Any) -> None:
@@ -275,7 +275,7 @@ def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_d
 
     registrar = network["registrar"]
     deal.take(*(step for step in StepKind if step < StepKind.REGISTER))
-    own = kept(network, "registrar", certificate.key)
+    own = stored_certificate(network, "registrar", certificate.key)
     registrar.context.database.write(overwrite)
     assert code_of(lambda: deal.sign(StepKind.REGISTER)) == ("subject_key_unknown", 404)
     registrar.context.database.write(

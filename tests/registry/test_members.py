@@ -82,10 +82,10 @@ def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: 
     network.sync()
     found = network["bank"].call("GET", f"/v1/members/{wanted['member']}", role="clerk")
     assert (found["status"], found["roles"], len(found["keys"])) == ("active", ["bank"], 1)
-    kept = network["operator"].call(
+    stored = network["operator"].call(
         "GET", f"/v1/governance/proposals/{proposal['proposalId']}", role="administrator"
     )
-    assert kept["executedAt"] == found["admittedAt"]
+    assert stored["executedAt"] == found["admittedAt"]
 
 
 def test_one_organisation_approving_twice_changes_nothing(network: Network) -> None:

@@ -206,8 +206,8 @@ def test_a_bundle_shows_the_revocation_that_its_proof_shows(
     assert ended(node, grants.revoke(node.context, grant_id, revocation, signature)) == "done"
     assert not grants.find(node.context, grant_id).revoked_at
     node.anchor()
-    said = json.loads(grant_export.bundle(node.context, grant_id))
-    assert [one["type"] for one in said["statements"]] == ["GrantDecision", "GrantRevocation"]
+    bundle = json.loads(grant_export.bundle(node.context, grant_id))
+    assert [one["type"] for one in bundle["statements"]] == ["GrantDecision", "GrantRevocation"]
 
 
 # --- Credit ---------------------------------------------------------------------------------------

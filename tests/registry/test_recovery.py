@@ -244,7 +244,7 @@ def test_a_head_that_this_log_did_not_sign_ends_the_search(
 ) -> None:
     node = network[LOG]
     head = Checkpoint(evidence_log.origin(node.context), 10**6, secrets.token_bytes(32))
-    told = {
+    answers = {
         "signer": ({"note": checkpoint.sign(head, network["tax"].log)}, "checkpoint_signature"),
         "origin": (
             {
@@ -257,7 +257,7 @@ def test_a_head_that_this_log_did_not_sign_ends_the_search(
         "nonsense": ({"note": "nonsense"}, "checkpoint_malformed"),
         "nothing": ([], "checkpoint_malformed"),
     }
-    answer, code = told[wrong]
+    answer, code = answers[wrong]
     answering(monkeypatch, lost, "/v1/peer/log/seen", lambda _: answer)
     assert code_of(lambda: search(lost)) == code
 

@@ -15,7 +15,7 @@ from chain.ethereum.ledger import Ledger
 from nodes import provision
 from nodes.provision import OrganisationPlan
 from registry.uscc import with_check_character
-from tests.scripts.town import PEOPLE, Town, admin_key, patiently
+from tests.scripts.town import PEOPLE, Town, admin_key, retried
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,6 @@ def admitted(town: Town) -> dict[str, Any]:
     town.at(
         "supervisor", "member", "approve", proposal, "--key", admin_key(town, "supervisor"), "--yes"
     )
-    patiently("member", "show", town["bank"], *town.node("operator"))
+    retried("member", "show", town["bank"], *town.node("operator"))
     provision.start_all([town.organisations["bank"]])
     return {"proposal": proposal, "first": first}

@@ -224,7 +224,7 @@ def test_a_passphrase_left_beside_the_key_goes_when_it_is_changed(
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("arguments", "code"),
     [
         (["show", "none.json"], "key_missing"),
         (["passphrase", "none.json", "--passphrase-file", "none"], "key_passphrase_missing"),
@@ -238,11 +238,11 @@ def test_a_key_command_names_the_missing_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    words: list[str],
+    arguments: list[str],
     code: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["key", *words]) == 2
+    assert cli.main(["key", *arguments]) == 2
     assert f"error[{code}]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -305,8 +305,8 @@ def test_the_text_of_another_nodes_error_is_escaped(
 
     monkeypatch.setattr(cli, "parse", lambda _given: argparse.Namespace(run=refused))
     assert cli.main([]) == 2
-    said = capsys.readouterr().err
-    assert said == r"error[other\x1b[2J]: Refused.\nVALID: a trade story\u202e \x9b2J" + "\n"
+    printed = capsys.readouterr().err
+    assert printed == r"error[other\x1b[2J]: Refused.\nVALID: a trade story\u202e \x9b2J" + "\n"
 
 
 def test_answers_are_lines_with_what_is_inside_indented() -> None:
@@ -324,10 +324,10 @@ def test_answers_are_lines_with_what_is_inside_indented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fen", "told"), [("0", "0.00 yuan"), (5, "0.05 yuan"), ("123456", "1,234.56 yuan")]
+    ("fen", "shown"), [("0", "0.00 yuan"), (5, "0.05 yuan"), ("123456", "1,234.56 yuan")]
 )
-def test_amounts_in_fen_are_shown_in_yuan(fen: str | int, told: str) -> None:
-    assert output.yuan(fen) == told
+def test_amounts_in_fen_are_shown_in_yuan(fen: str | int, shown: str) -> None:
+    assert output.yuan(fen) == shown
 
 
 # --- Files of subjects ----------------------------------------------------------------------------

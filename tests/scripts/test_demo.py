@@ -77,7 +77,7 @@ def left_behind(out: Path) -> list[str]:
 
 @dataclass
 class Finished:
-    """A finished run, and what its measurements said of a breach that they were shown on the way."""
+    """A finished run, and what its measurements report of breaches that are made during it."""
 
     out: Path
     report: dict[str, Any]
@@ -171,15 +171,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_the_demo_holds_from_end_to_end(finished: Finished) -> None:
-    said = finished.report
-    assert said["broken"] == []
-    assert (said["validators"], said["members"]) == (4, 9)
-    assert said["trade"]["calls"] == CALLS
-    assert said["trade"]["withdrawn_fen"] > 0
-    assert said["property"]["registered"] == DEALS
-    assert 0 < said["seconds"] < DEADLINE
-    assert said["peak_memory_mb"] > 500
-    assert [step["number"] for step in said["steps"]] == list(range(1, 10))
+    report = finished.report
+    assert report["broken"] == []
+    assert (report["validators"], report["members"]) == (4, 9)
+    assert report["trade"]["calls"] == CALLS
+    assert report["trade"]["withdrawn_fen"] > 0
+    assert report["property"]["registered"] == DEALS
+    assert 0 < report["seconds"] < DEADLINE
+    assert report["peak_memory_mb"] > 500
+    assert [step["number"] for step in report["steps"]] == list(range(1, 10))
 
 
 def test_every_step_shows_a_proof_or_a_figure(finished: Finished) -> None:

@@ -166,9 +166,9 @@ def test_the_report_names_each_promise_that_was_broken(
         elif job.protocol == "scoring":
             scores.write_text(scores.read_text().replace("92440703MD", "92440703MX", 1))
         elif job.protocol == "intersection":
-            kept = Path(receipts["tax"]["folder"]) / "received"
-            data = kept.read_bytes()
-            kept.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+            received = Path(receipts["tax"]["folder"]) / "received"
+            data = received.read_bytes()
+            received.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         return receipts
 
     def swapped(columns: Any, bad: Any, test: Any, plan: Any) -> Any:

@@ -25,12 +25,12 @@ from nodes.tokens import TokenIssuer
 from tests.scripts.town import (
     Town,
     admin_key,
-    done,
     eventually,
     grant_people,
-    patiently,
+    output_of,
     publish_people,
-    said,
+    retried,
+    run_command,
 )
 
 CALL = ("--subject", "A1", "--columns", "age,area", "--purpose", "statistics")
@@ -63,7 +63,7 @@ def published(town: Town, admitted: dict[str, Any]) -> str:
             "--reference",
             f"2026-11/{number}",
         )
-    patiently("asset", "show", asset, *town.node("bank"), "--json")
+    retried("asset", "show", asset, *town.node("bank"), "--json")
     return asset
 
 
@@ -84,7 +84,7 @@ def agreement(town: Town, asset: str) -> str:
         "--offer",
         seen,
     )
-    made = patiently(*order, *town.node("bank"), "--json")
+    made = retried(*order, *town.node("bank"), "--json")
     eventually(
         lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open"
     )
@@ -92,9 +92,7 @@ def agreement(town: Town, asset: str) -> str:
 
 
 def called(town: Town, agreement_id: str) -> dict[str, Any]:
-    made = patiently(
-        "call", "one", "--agreement", agreement_id, *CALL, *town.node("bank"), "--json"
-    )
+    made = retried("call", "one", "--agreement", agreement_id, *CALL, *town.node("bank"), "--json")
     assert (made["outcome"], made["amount"]) == ("served", 50)
     return dict(made)
 
@@ -143,7 +141,7 @@ def registered(town: Town, name: str, purpose: str) -> str:
     assert again == waits, "one key and one proposal, however often it is run"
     proposal = proposal_for(town, name, following["fingerprint"])
     for governor in ("operator", "supervisor"):
-        patiently(
+        retried(
             "member",
             "approve",
             proposal,
@@ -196,13 +194,13 @@ def finished(town: Town, name: str, purpose: str) -> dict[str, Any]:
 
 def agree(town: Town, agreement_id: str) -> None:
     auditor = town.organisations["supervisor"].client("auditor")
-    told = eventually(
+    reported = eventually(
         lambda: (
             (found := auditor.get(f"/v1/agreements/{agreement_id}/reconciliation"))["agree"]
             and found
         )
     )
-    assert {finding["kind"] for finding in told["findings"]} <= {"unclaimed"}
+    assert {finding["kind"] for finding in reported["findings"]} <= {"unclaimed"}
 
 
 def pinned(town: Town, name: str, agreement_id: str) -> dict[str, Any]:
@@ -246,7 +244,7 @@ def test_a_trade_goes_on_across_the_replacement_of_statement_keys_and_verifies(
         finished(town, name, "statement")
 
     trust = tmp_path / "trust.json"
-    done(
+    output_of(
         "trust",
         "make",
         *town.node("operator"),
@@ -256,10 +254,12 @@ def test_a_trade_goes_on_across_the_replacement_of_statement_keys_and_verifies(
         str(trust),
         "--json",
     )
-    for number, told in enumerate((before, after)):
+    for number, reported in enumerate((before, after)):
         bundle = tmp_path / f"{number}.json"
-        patiently("agreement", "lane-bundle", told, "--out", str(bundle), *town.node("department"))
-        assert done("verify", str(bundle), "--trust", str(trust), "--json")["valid"]
+        retried(
+            "agreement", "lane-bundle", reported, "--out", str(bundle), *town.node("department")
+        )
+        assert output_of("verify", str(bundle), "--trust", str(trust), "--json")["valid"]
 
 
 def test_a_log_under_another_key_is_one_log_to_its_witness(town: Town, published: str) -> None:
@@ -388,16 +388,16 @@ def test_a_persons_key_is_replaced_by_two_proposals(
     town: Town, admitted: dict[str, Any], tmp_path: Path
 ) -> None:
     old, following = town.organisations["agency"].plan.officer_key, tmp_path / "officer-next.json"
-    words = ("key", "replace", str(old), "--next", str(following), "--purpose", "approval")
+    arguments = ("key", "replace", str(old), "--next", str(following), "--purpose", "approval")
     shared = ("--share-with", town["operator"], "--share-with", town["supervisor"])
     proposals = []
-    while not (state := town.at("agency", *words, *shared))["done"]:
+    while not (state := town.at("agency", *arguments, *shared))["done"]:
         proposals.append(state["proposal"])
-        assert town.at("agency", *words, *shared)["proposal"] == state["proposal"], (
+        assert town.at("agency", *arguments, *shared)["proposal"] == state["proposal"], (
             "run again, it makes no second proposal"
         )
         for governor in ("operator", "supervisor"):
-            patiently(
+            retried(
                 "member",
                 "approve",
                 state["proposal"],
@@ -409,7 +409,7 @@ def test_a_persons_key_is_replaced_by_two_proposals(
                 "--json",
             )
         eventually(
-            lambda told=state: town.at("agency", "member", "proposal", told["proposal"])[
+            lambda reported=state: town.at("agency", "member", "proposal", reported["proposal"])[
                 "executedAt"
             ]
         )
@@ -425,9 +425,9 @@ def test_a_stolen_statement_key_is_ended_at_once_and_what_pins_it_is_refused_unb
 ) -> None:
     traded = agreement(town, published)
     served = called(town, traded)
-    refused = said("node", "key", "end", "statement", *town.node("department"))
+    refused = run_command("node", "key", "end", "statement", *town.node("department"))
     assert (refused.code, refused.err.partition(":")[0]) == (2, "error[key_in_use]")
-    done(
+    output_of(
         "node",
         "key",
         "end",
@@ -453,7 +453,9 @@ def test_a_stolen_statement_key_is_ended_at_once_and_what_pins_it_is_refused_unb
 
 def refusal(town: Town, agreement_id: str) -> str:
     """The code with which a call is refused."""
-    answer = said("call", "one", "--agreement", agreement_id, *CALL, *town.node("bank"), "--json")
+    answer = run_command(
+        "call", "one", "--agreement", agreement_id, *CALL, *town.node("bank"), "--json"
+    )
     assert answer.code != 0, answer.out
     return answer.err.splitlines()[-1].removeprefix("error[").partition("]")[0]
 
@@ -465,7 +467,7 @@ def test_a_node_without_the_key_that_an_agreement_pins_signs_and_bills_nothing_a
     first = called(town, traded)
     for name in ("department", "bank"):
         directory = town.organisations[name].plan.directory / "keys"
-        kept = (directory / "statement.key.json").read_bytes()
+        statement_key = (directory / "statement.key.json").read_bytes()
         config = load(town.organisations[name].plan.directory / CONFIG_FILE)
         store = KeyStore(directory, config.passphrase())
         hidden = {path: path.read_bytes() for path in directory.glob("statement.*.key.json")}
@@ -473,10 +475,12 @@ def test_a_node_without_the_key_that_an_agreement_pins_signs_and_bills_nothing_a
             path.unlink()
         store.add("statement", Algorithm.SECP256K1, new_private_key())
         restart(town, name)
-        answer = said("call", "one", "--agreement", traded, *CALL, *town.node("bank"), "--json")
+        answer = run_command(
+            "call", "one", "--agreement", traded, *CALL, *town.node("bank"), "--json"
+        )
         assert answer.code != 0
         assert "pinned_key_not_held" in answer.err, answer.err
-        for path, content in {directory / "statement.key.json": kept, **hidden}.items():
+        for path, content in {directory / "statement.key.json": statement_key, **hidden}.items():
             path.write_bytes(content)
         restart(town, name)
         called(town, traded)

@@ -22,16 +22,16 @@ from chain.keys.files import create_person_key
 from nodes import provision
 from tests.scripts.town import (
     PEOPLE,
-    Said,
+    CommandResult,
     Town,
     admin_key,
-    done,
     eventually,
     grant_people,
     officer_key,
-    patiently,
+    output_of,
     publish_people,
-    said,
+    retried,
+    run_command,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_two_administrators_admit_a_member_with_their_own_keys(
     table = eventually(
         lambda: [
             line
-            for line in done("member", "list", *town.node("supervisor")).splitlines()
+            for line in output_of("member", "list", *town.node("supervisor")).splitlines()
             if town["bank"] in line
         ]
     )
@@ -61,7 +61,7 @@ def test_two_administrators_admit_a_member_with_their_own_keys(
 
 def test_an_officers_key_approves_no_admission(town: Town, admitted: dict[str, Any]) -> None:
     proposal = town.at("operator", "member", "propose-lift", "--member", town["bank"])["proposalId"]
-    refused = said(
+    refused = run_command(
         "member",
         "approve",
         proposal,
@@ -83,7 +83,7 @@ def test_an_officers_key_approves_no_admission(town: Town, admitted: dict[str, A
 def published(town: Town, admitted: dict[str, Any]) -> str:
     credit = ("--category", "credit", "--purpose", "credit-assessment")
     asset_id = publish_people(town, *credit)
-    patiently("asset", "show", asset_id, *town.node("bank"), "--json")
+    retried("asset", "show", asset_id, *town.node("bank"), "--json")
     return asset_id
 
 
@@ -104,7 +104,7 @@ def test_a_clerk_sees_how_far_a_publication_is(
         "age=keep",
         *("--purpose", "statistics"),
     )
-    answer = said(
+    answer = run_command(
         "asset",
         "publish",
         "--name",
@@ -130,7 +130,7 @@ def test_a_clerk_sees_how_far_a_publication_is(
     }
     assert (own[published]["state"], own[published]["rows"]) == ("published", rows)
     assert "People too" in [item["titleEn"] for item in own.values()]
-    again = said(
+    again = run_command(
         "asset",
         "publish",
         "--name",
@@ -170,7 +170,7 @@ def agreed(town: Town, published: str, granted: str) -> str:
     )
     assert paid["outcome"]["state"] == "done"
     offer = ("offer", "show", published, "--provider", town["department"])
-    assert "price: 0.50 yuan a call" in done(*offer, *town.node("bank"))
+    assert "price: 0.50 yuan a call" in output_of(*offer, *town.node("bank"))
     seen = town.at("bank", *offer)["offerHash"]
     order = (
         "agreement",
@@ -184,14 +184,14 @@ def agreed(town: Town, published: str, granted: str) -> str:
     )
     # What nobody is shown must be named, and what is named must be what is offered.
     assert code_of(*order, "--yes", *town.node("bank")) == (2, "offer_not_named")
-    shown = said(*order, *town.node("bank"))
+    shown = run_command(*order, *town.node("bank"))
     assert "locked at once, owed at most: 20.00 yuan" in shown.err
     assert "error[confirmation_missing]: " in shown.err
     assert code_of(*order, "--yes", "--offer", "0x" + "11" * 32, *town.node("bank")) == (
         2,
         "offer_changed",
     )
-    made = patiently(*order, "--yes", "--offer", seen, *town.node("bank"), "--json")
+    made = retried(*order, "--yes", "--offer", seen, *town.node("bank"), "--json")
     assert made["state"] == "open"
     eventually(
         lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open"
@@ -208,7 +208,7 @@ def consents(town: Town, admitted: dict[str, Any]) -> dict[str, str]:
     for code in ("A1", "B2"):
         certificate = certified(town, "department", code, "consent")
         consent = town.path(f"{code}.consent.json")
-        done(
+        output_of(
             *(
                 "subject",
                 "consent",
@@ -221,13 +221,13 @@ def consents(town: Town, admitted: dict[str, Any]) -> dict[str, str]:
             ),
             *("--deployment", str(town.deployment), "--out", str(consent), "--yes", "--json"),
         )
-        registered = done("subject", "register", str(consent), *town.stranger("operator"), "--json")
-        assert registered["recordedAt"]
-        held = patiently(
-            "subject", "deliver-consent", str(consent), *town.stranger("bank"), "--json"
+        registered = output_of(
+            "subject", "register", str(consent), *town.stranger("operator"), "--json"
         )
+        assert registered["recordedAt"]
+        held = retried("subject", "deliver-consent", str(consent), *town.stranger("bank"), "--json")
         eventually(
-            lambda file=consent: done(
+            lambda file=consent: output_of(
                 "subject", "status", str(file), *town.stranger("department"), "--json"
             )["recordedAt"]
         )
@@ -242,8 +242,8 @@ def key_of(town: Town, code: str, purpose: str) -> Path:
 def certified(town: Town, office: str, code: str, purpose: str) -> Path:
     """A subject's fresh key, certified at an office's counter; the certificate's file."""
     key, certificate = key_of(town, code, purpose), town.path(f"{code}.{purpose}.certificate.json")
-    done("subject", "key", "--key", str(key), "--code", code, "--purpose", purpose, "--json")
-    done(
+    output_of("subject", "key", "--key", str(key), "--code", code, "--purpose", purpose, "--json")
+    output_of(
         "credit",
         "certify",
         f"{key}.request.json",
@@ -277,8 +277,10 @@ def called(town: Town, agreed: str, consents: dict[str, str]) -> dict[str, Any]:
         consents["A1"],
         *ASKED,
     )
-    told = town.at("bank", "call", "file", str(rows), "--agreement", agreed, *ASKED, "--batch", "2")
-    return {"one": one, "told": told, "rows": rows}
+    summary = town.at(
+        "bank", "call", "file", str(rows), "--agreement", agreed, *ASKED, "--batch", "2"
+    )
+    return {"one": one, "summary": summary, "rows": rows}
 
 
 def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(
@@ -296,9 +298,9 @@ def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(
     call = ("call", "one", "--agreement", agreed, "--subject", "C3", *ASKED)
     assert (
         "repeat with --idempotency-key mine-1:"
-        in said(*call, "--idempotency-key", "mine-1", *at).err
+        in run_command(*call, "--idempotency-key", "mine-1", *at).err
     )
-    words = (
+    arguments = (
         "grant",
         "request",
         "--asset",
@@ -311,7 +313,7 @@ def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(
         "1",
     )
     first, second = (
-        town.at("bank", *words, "--idempotency-key", "mine-2")["grantId"] for _ in range(2)
+        town.at("bank", *arguments, "--idempotency-key", "mine-2")["grantId"] for _ in range(2)
     )
     assert first == second
 
@@ -334,7 +336,7 @@ def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(
     )
     source.write_text(PEOPLE.replace("B2,42", "B2,43"), encoding="utf-8")
     try:
-        refused = said(
+        refused = run_command(
             "call",
             "one",
             "--agreement",
@@ -353,12 +355,12 @@ def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(
         ) == (2, True, True)
         (incident,) = town.at("department", "asset", "incidents")["incidents"]
         assert (incident["kind"], incident["row"], incident["calls"]) == ("record_differs", 2, 1)
-        unseen = said(*republish)
-        assert (unseen.code, unseen.err.splitlines()[-1].partition(":")[0]) == (
+        unconfirmed = run_command(*republish)
+        assert (unconfirmed.code, unconfirmed.err.splitlines()[-1].partition(":")[0]) == (
             2,
             "error[confirmation_missing]",
         )
-        made = said(*republish, "--yes", "--json")
+        made = run_command(*republish, "--yes", "--json")
         assert (made.json["assetVersion"], made.json["outcome"]["state"]) == (2, "done")
         assert "changed" in made.err
     finally:
@@ -366,19 +368,19 @@ def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(
 
 
 def test_a_file_of_subjects_is_called_row_by_row(called: dict[str, Any]) -> None:
-    told = called["told"]
-    assert (told["rows"], told["outcomes"], told["reasons"]) == (
+    summary = called["summary"]
+    assert (summary["rows"], summary["outcomes"], summary["reasons"]) == (
         3,
         {"served": 2, "refused": 1},
         {"consent_missing": 1},
     )
-    assert told["amountFen"] == 100
+    assert summary["amountFen"] == 100
 
 
 def test_a_file_that_was_stopped_goes_on_and_is_billed_once(
     town: Town, agreed: str, called: dict[str, Any]
 ) -> None:
-    results = Path(called["told"]["file"])
+    results = Path(called["summary"]["file"])
     assert results.stat().st_mode & 0o077 == 0
     before = town.at("bank", "agreement", "show", agreed)
     whole = results.read_text(encoding="utf-8")
@@ -401,7 +403,7 @@ def test_a_file_goes_on_after_the_own_node_was_down(
     town: Town, agreed: str, consents: dict[str, str], called: dict[str, Any]
 ) -> None:
     bank = town.organisations["bank"]
-    words = (
+    arguments = (
         "call",
         "file",
         str(called["rows"]),
@@ -413,10 +415,13 @@ def test_a_file_goes_on_after_the_own_node_was_down(
         *town.node("bank"),
     )
     bank.node.kill()
-    assert code_of(*words) == (4, "node_unreachable")
+    assert code_of(*arguments) == (4, "node_unreachable")
     provision.start_all([bank])
     # Under the same keys these are the calls that were made before: answered again, billed once.
-    assert json.loads(said(*words, "--json").out)["outcomes"] == {"served": 2, "refused": 1}
+    assert json.loads(run_command(*arguments, "--json").out)["outcomes"] == {
+        "served": 2,
+        "refused": 1,
+    }
 
 
 def test_a_row_without_a_subject_is_named_before_any_call_is_made(
@@ -424,7 +429,9 @@ def test_a_row_without_a_subject_is_named_before_any_call_is_made(
 ) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"subject": "A1"}\n{"subject": ""}\n', encoding="utf-8")
-    refused = said("call", "file", str(rows), "--agreement", agreed, *ASKED, *town.node("bank"))
+    refused = run_command(
+        "call", "file", str(rows), "--agreement", agreed, *ASKED, *town.node("bank")
+    )
     assert (refused.code, refused.err) == (
         2,
         "error[row_malformed]: Row 2 of rows.jsonl has no subject. Columns are subject and, where needed, consent.\n",
@@ -442,7 +449,7 @@ def reported(
     """A report, the trader's dispute with the printout of the counter, the department's repair, and
     a report after it.
     """
-    words = (
+    arguments = (
         "credit",
         "report",
         "--subject",
@@ -452,12 +459,12 @@ def reported(
         "--part",
         f"{agreed}=age,area",
     )
-    first = town.at("bank", *words)
+    first = town.at("bank", *arguments)
     assert first["outcome"]["state"] == "done"
     printout = town.path("A1.record.json")
     town.at("department", "credit", "record", published, "--code", "A1", "--out", str(printout))
     certificate = certified(town, "department", "A1", "dispute")
-    disputed = done(
+    disputed = output_of(
         *("subject", "dispute", str(printout), "--column", "age", "--says", "born later"),
         *(
             "--key",
@@ -476,7 +483,7 @@ def reported(
     answer = ("credit", "answer", disputed["disputeId"], "--record", str(repaired))
     answered = town.at("department", *answer)
     assert answered["outcome"]["state"] == "done"
-    return {"first": first, "dispute": disputed["disputeId"], "second": town.at("bank", *words)}
+    return {"first": first, "dispute": disputed["disputeId"], "second": town.at("bank", *arguments)}
 
 
 def test_a_disputed_record_is_repaired_and_the_next_report_shows_both(
@@ -501,15 +508,15 @@ def test_a_withdrawn_consent_stops_calls(
         "--deployment",
         str(town.deployment),
     )
-    assert done(*back, *town.stranger("operator"), "--yes", "--json")["withdrawnAt"]
+    assert output_of(*back, *town.stranger("operator"), "--yes", "--json")["withdrawnAt"]
     # The gateway's own view of the chain must have it before a call is tried, or the call would be
     # served and billed.
     eventually(
-        lambda: done("subject", "status", str(consent), *town.stranger("department"), "--json")[
-            "withdrawnAt"
-        ]
+        lambda: output_of(
+            "subject", "status", str(consent), *town.stranger("department"), "--json"
+        )["withdrawnAt"]
     )
-    refused = said(
+    refused = run_command(
         "call",
         "one",
         "--agreement",
@@ -531,7 +538,7 @@ def test_a_withdrawn_consent_stops_calls(
 def settled(town: Town, agreed: str, reported: dict[str, Any]) -> str:
     """Acknowledgement, and a cooperative closing."""
     town.at("bank", "agreement", "acknowledge", agreed)
-    closed = patiently("agreement", "close", agreed, *town.node("bank"), "--json")
+    closed = retried("agreement", "close", agreed, *town.node("bank"), "--json")
     assert closed["way"] in ("cooperative", "closed")
     return agreed
 
@@ -554,7 +561,7 @@ def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, set
     for name in ("bank", "department"):
         shown = eventually(lambda name=name: final(town, name, settled))
         assert (shown["units"], shown["amount"]) == (5, "250")
-    account = done("money", "account", *town.node("bank"))
+    account = output_of("money", "account", *town.node("bank"))
     assert "deposited = withdrawn + free + locked: holds" in account
     assert "97.50 yuan" in account
 
@@ -602,7 +609,7 @@ def test_earnings_are_ordered_out_once(town: Town, settled: str) -> None:
 
 
 def test_the_supervisor_reconciles_and_finds_nothing(town: Town, settled: str) -> None:
-    assert said("reconcile", *town.node("supervisor")).code == 0
+    assert run_command("reconcile", *town.node("supervisor")).code == 0
     assert town.at("department", "reconcile", settled)["agree"] is True
 
 
@@ -612,7 +619,7 @@ def trust(town: Town) -> Path:
     configuration has them.
     """
     path = town.path("trust.json")
-    done(
+    output_of(
         "trust",
         "make",
         *town.node("operator"),
@@ -626,7 +633,7 @@ def trust(town: Town) -> Path:
 
 
 def test_a_trust_file_asks_to_be_compared_by_another_way(town: Town, trust: Path) -> None:
-    shown = done("trust", "show", str(trust))
+    shown = output_of("trust", "show", str(trust))
     assert town["supervisor"] in shown
     assert (
         "compare the genesis, the validators and the witnesses' keys with what the organisations concerned tell you by another way"
@@ -644,12 +651,12 @@ def test_a_bundle_of_each_proof_profile_is_written_and_verified(
         "grant": ("department", "grant", "bundle", granted),
         "credit": ("bank", "credit", "bundle", reported["second"]["queryId"]),
     }
-    at, *words = commands[story]
+    at, *arguments = commands[story]
     for name in ("department", "bank"):
         town.at(name, "log", "anchor")
     bundle = town.path(f"{story}.json")
-    patiently(*words, "--out", str(bundle), *town.node(at))
-    verified = done("verify", str(bundle), "--trust", str(trust), "--json")
+    retried(*arguments, "--out", str(bundle), *town.node(at))
+    verified = output_of("verify", str(bundle), "--trust", str(trust), "--json")
     assert (verified["valid"], verified["story"]) == (True, story)
 
 
@@ -725,7 +732,7 @@ def registered(town: Town, admitted: dict[str, Any]) -> dict[str, Any]:
     )
     for code in ("P-1", "P-2"):
         key = str(key_of(town, code, "deal"))
-        done(
+        output_of(
             "deal",
             "sign",
             str(deal),
@@ -745,15 +752,15 @@ def registered(town: Town, admitted: dict[str, Any]) -> dict[str, Any]:
         ("department", "register", "--certificate-number", "粤(2026)江门市不动产权第0000001号"),
     )
     taken = [
-        patiently("deal", "step", drawn["dealId"], *words, *town.node(at), "--json")
-        for at, *words in steps
+        retried("deal", "step", drawn["dealId"], *arguments, *town.node(at), "--json")
+        for at, *arguments in steps
     ]
     return {"deal": drawn["dealId"], "taken": taken}
 
 
 def test_a_home_is_sold_from_draft_to_registration(town: Town, registered: dict[str, Any]) -> None:
     assert all(item["outcome"]["state"] == "done" for item in registered["taken"])
-    shown = patiently("deal", "show", registered["deal"], *town.node("department"), "--json")
+    shown = retried("deal", "show", registered["deal"], *town.node("department"), "--json")
     assert [step["step"] for step in shown["steps"]] == [
         "seller",
         "buyer",
@@ -790,7 +797,7 @@ def test_a_unit_is_held_and_released_by_an_order(town: Town, registered: dict[st
     )
     # Another node sees the hold a moment later.
     end_hold = ("unit", "end-hold", town["department"], held[0]["unit"], *town.node("agency"))
-    assert eventually(lambda: "has not ended yet" in said(*end_hold).err)
+    assert eventually(lambda: "has not ended yet" in run_command(*end_hold).err)
     assert town.at("department", "unit", "lift", *order)["outcome"]["state"] == "done"
 
 
@@ -802,7 +809,7 @@ def test_a_price_changed_in_the_agents_file_is_not_signed(
     changed = tmp_path / "deal.json"
     changed.write_text(json.dumps(drawn), encoding="utf-8")
     key = str(key_of(town, "P-1", "deal"))
-    refused = said(
+    refused = run_command(
         "deal",
         "sign",
         str(changed),
@@ -820,7 +827,7 @@ def test_a_price_changed_in_the_agents_file_is_not_signed(
 
 
 def test_health_reports_each_part_of_a_node(town: Town, admitted: dict[str, Any]) -> None:
-    up = done("health", *town.stranger("bank"))
+    up = output_of("health", *town.stranger("bank"))
     assert {line.split()[0]: line.split()[1] for line in up.splitlines()[1:]}.items() >= {
         "database": "ok",
         "chain": "ok",
@@ -835,7 +842,7 @@ def test_health_reports_each_part_of_a_node(town: Town, admitted: dict[str, Any]
 @pytest.fixture(scope="module")
 def asked(town: Town, published: str) -> str:
     """A grant asked for and not decided."""
-    words = (
+    arguments = (
         "grant",
         "request",
         "--asset",
@@ -847,7 +854,7 @@ def asked(town: Town, published: str) -> str:
         "--uses",
         "9",
     )
-    return str(town.at("bank", *words)["grantId"])
+    return str(town.at("bank", *arguments)["grantId"])
 
 
 BASE_ONLY = """
@@ -859,12 +866,12 @@ sys.exit(99 if {"pydantic", "fastapi", "sqlalchemy", "eth_abi", "urllib3", "http
 """The command as it runs where only the base package is installed."""
 
 
-def at_terminal(words: Sequence[str], typed: str) -> Said:
+def at_terminal(arguments: Sequence[str], typed: str) -> CommandResult:
     """Run a command with somebody at the terminal who types one line."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, (typed + "\n").encode())
-        command = [sys.executable, "-c", BASE_ONLY, *words]
+        command = [sys.executable, "-c", BASE_ONLY, *arguments]
         ran = subprocess.run(
             command,
             stdin=theirs,
@@ -877,7 +884,7 @@ def at_terminal(words: Sequence[str], typed: str) -> Said:
     finally:
         os.close(ours)
         os.close(theirs)
-    return Said(ran.returncode, ran.stdout, ran.stderr)
+    return CommandResult(ran.returncode, ran.stdout, ran.stderr)
 
 
 def refusal(town: Town, asked: str) -> tuple[str, ...]:
@@ -890,7 +897,7 @@ def refusal(town: Town, asked: str) -> tuple[str, ...]:
             "officer"
         ]
     )
-    words = (
+    arguments = (
         "grant",
         "refuse",
         asked,
@@ -901,7 +908,7 @@ def refusal(town: Town, asked: str) -> tuple[str, ...]:
         "--json",
     )
     return (
-        *words,
+        *arguments,
         *town.stranger("department"),
         "--token-file",
         str(token),
@@ -911,7 +918,7 @@ def refusal(town: Town, asked: str) -> tuple[str, ...]:
 
 
 def test_nothing_is_signed_without_confirmation(town: Town, asked: str) -> None:
-    nobody = said(*refusal(town, asked))
+    nobody = run_command(*refusal(town, asked))
     assert nobody.err.splitlines()[-1].startswith("error[confirmation_missing]: ")
     no = at_terminal(refusal(town, asked), "no")
     assert (no.code, no.err.endswith("error[not_signed]: Nothing was signed.\n")) == (2, True)
@@ -937,8 +944,8 @@ def test_what_is_signed_is_shown_first(town: Town, asked: str) -> None:
 # --- Bad input ------------------------------------------------------------------------------------
 
 
-def code_of(*words: str) -> tuple[int, str]:
-    refused = said(*words)
+def code_of(*arguments: str) -> tuple[int, str]:
+    refused = run_command(*arguments)
     last = refused.err.strip().splitlines()[-1]
     assert "Traceback" not in refused.err
     return refused.code, last.partition("]")[0].removeprefix("error[")
@@ -973,7 +980,7 @@ def test_keys_that_cannot_sign_are_refused_each_with_its_code(
 def test_an_officer_is_shown_what_the_grant_is_about_and_who_gets_it_before_signing(
     town: Town, asked: str
 ) -> None:
-    shown = said(
+    shown = run_command(
         "grant",
         "approve",
         asked,
@@ -1008,23 +1015,25 @@ def test_unknown_ids_are_refused_each_with_its_code(town: Town, admitted: dict[s
         ("member", "show"): "member_unknown",
         ("member", "proposal"): "proposal_unknown",
     }
-    found = {words: code_of(*words, unknown, *town.node("operator")) for words in expected}
-    assert found == {words: (2, code) for words, code in expected.items()}
+    found = {
+        arguments: code_of(*arguments, unknown, *town.node("operator")) for arguments in expected
+    }
+    assert found == {arguments: (2, code) for arguments, code in expected.items()}
     assert code_of("grant", "show", "not-hex", *town.node("operator")) == (2, "field_malformed")
 
 
 def test_who_has_no_token_or_the_wrong_one_is_refused(
     town: Town, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("grant", "list", *town.stranger("department"))
-    assert code_of(*words) == (2, "token_missing")
+    arguments = ("grant", "list", *town.stranger("department"))
+    assert code_of(*arguments) == (2, "token_missing")
     monkeypatch.setenv("QIAOLIAN_TOKEN", "ql_unknown")
-    assert code_of(*words) == (2, "access_token_unknown")
+    assert code_of(*arguments) == (2, "access_token_unknown")
     handout = json.loads(
         (town.organisations["department"].plan.directory / "handout.json").read_text()
     )
     monkeypatch.setenv("QIAOLIAN_TOKEN", handout["clerk"])
-    assert said(*words).code == 0
+    assert run_command(*arguments).code == 0
     approve = (
         "grant",
         "approve",
@@ -1037,8 +1046,8 @@ def test_who_has_no_token_or_the_wrong_one_is_refused(
     assert code_of(*approve) == (2, "role_missing")
     clerk = tmp_path / "token"
     clerk.write_text(handout["officer"] + "\n")
-    assert said(*words, "--token-file", str(clerk)).code == 0
-    assert code_of(*words, "--token-file", str(tmp_path / "none")) == (
+    assert run_command(*arguments, "--token-file", str(clerk)).code == 0
+    assert code_of(*arguments, "--token-file", str(tmp_path / "none")) == (
         2,
         "token_file_unreadable",
     )
@@ -1080,7 +1089,7 @@ def test_a_node_that_is_down_or_not_trusted_is_reported(
 def test_a_subjects_certificate_for_another_purpose_signs_nothing(
     town: Town, consents: dict[str, str], reported: dict[str, Any], tmp_path: Path
 ) -> None:
-    words = (
+    arguments = (
         "subject",
         "consent",
         "--key",
@@ -1091,7 +1100,9 @@ def test_a_subjects_certificate_for_another_purpose_signs_nothing(
         str(town.deployment),
     )
     other = str(town.path("A1.dispute.certificate.json"))
-    assert code_of(*words, "--certified", other, "--out", str(tmp_path / "c.json"), "--yes") == (
+    assert code_of(
+        *arguments, "--certified", other, "--out", str(tmp_path / "c.json"), "--yes"
+    ) == (
         2,
         "certificate_mismatch",
     )
@@ -1121,9 +1132,9 @@ def test_a_contract_call_refused_by_the_chain_is_reported_with_the_chains_code(
 # --- After a loss ---------------------------------------------------------------------------------
 
 
-def carried_out(town: Town, *words: str) -> None:
+def carried_out(town: Town, *arguments: str) -> None:
     """A change of the directory proposed at the operator's and approved by two administrators."""
-    proposal = town.at("operator", "member", *words, "--share-with", town["supervisor"])[
+    proposal = town.at("operator", "member", *arguments, "--share-with", town["supervisor"])[
         "proposalId"
     ]
     for name in ("operator", "supervisor"):
@@ -1135,9 +1146,9 @@ def test_a_lost_officers_key_is_ended_and_another_signs(
     town: Town, published: str, asked: str
 ) -> None:
     new = town.path("new-officer.json")
-    done("key", "make", str(new), "--purpose", "approval", "--json")
-    lost = done("key", "show", officer_key(town, "department"), "--json")["address"]
-    words = (
+    output_of("key", "make", str(new), "--purpose", "approval", "--json")
+    lost = output_of("key", "show", officer_key(town, "department"), "--json")["address"]
+    arguments = (
         "grant",
         "request",
         "--asset",
@@ -1149,7 +1160,7 @@ def test_a_lost_officers_key_is_ended_and_another_signs(
         "--uses",
         "1",
     )
-    grant = town.at("bank", *words)["grantId"]
+    grant = town.at("bank", *arguments)["grantId"]
     approve = ("grant", "approve", grant, *town.node("department"), "--yes", "--key")
     assert code_of(*approve, str(new)) == (2, "wrong_signer")
     carried_out(
@@ -1163,6 +1174,6 @@ def test_a_lost_officers_key_is_ended_and_another_signs(
     carried_out(
         town, "propose-add-key", "--member", town["department"], "--public", f"{new}.public.json"
     )
-    eventually(lambda: said(*approve, str(new)).code == 0)
+    eventually(lambda: run_command(*approve, str(new)).code == 0)
     assert code_of(*approve, officer_key(town, "department")) == (2, "wrong_signer")
     assert eventually(lambda: town.at("department", "grant", "show", grant)["state"] == "approved")

@@ -77,10 +77,10 @@ def test_a_recorded_bundle_holds_without_network_database_or_node(
 
 def test_the_verifier_prints_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(RECORDED / "trade.json"), "--trust", str(TRUST)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("VALID: a trade story, proved up to block")
-    assert "the call was claimed" in said
-    assert "cannot prove that nobody looked earlier" in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("VALID: a trade story, proved up to block")
+    assert "the call was claimed" in printed
+    assert "cannot prove that nobody looked earlier" in printed
 
 
 def exit_code(tmp_path: Path, data: bytes, trust: bytes | None = None) -> int:
@@ -186,9 +186,9 @@ def test_json_output_has_the_failure_on_one_line_with_its_code(
         ("property", _disclosure, 16),
     ):
         assert exit_code(tmp_path, edited(story, change)) == code
-        said = capsys.readouterr()
-        answer = json.loads(said.out)
-        assert (set(answer), answer["valid"], answer["exit"], said.err) == (
+        printed = capsys.readouterr()
+        answer = json.loads(printed.out)
+        assert (set(answer), answer["valid"], answer["exit"], printed.err) == (
             {"valid", "code", "sentence", "exit"},
             False,
             code,
@@ -382,10 +382,10 @@ def poisoned(data: bytes) -> Iterator[bytes]:
         yield json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def is_quiet(said: str) -> bool:
-    return all(name.isprintable() or name in "\n\u3000" for name in said) and not set(said) & set(
-        "\x1b\x9b\u202e\u200b"
-    )
+def is_quiet(printed: str) -> bool:
+    return all(name.isprintable() or name in "\n\u3000" for name in printed) and not set(
+        printed
+    ) & set("\x1b\x9b\u202e\u200b")
 
 
 @pytest.mark.parametrize("story", CHECKERS)
@@ -398,9 +398,9 @@ def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(
         assert verify.run(
             argparse.Namespace(bundle=path, trust=TRUST, json=number % 2 == 1, max_megabytes=1)
         ) in range(10, 17)
-        said = capsys.readouterr()
-        lines = (said.out + said.err).splitlines()
-        assert is_quiet(said.out + said.err), data[:200]
+        printed = capsys.readouterr()
+        lines = (printed.out + printed.err).splitlines()
+        assert is_quiet(printed.out + printed.err), data[:200]
         assert len(lines) <= 2
         assert max(map(len, lines)) < 3_000
         assert not any(line.lstrip().startswith(("VALID", "-")) for line in lines)
@@ -417,9 +417,9 @@ def test_no_text_of_a_trust_file_reaches_the_terminal_raw(
             if number % 2
             else ["verify", str(RECORDED / "grant.json"), "--trust", str(path)]
         )
-        said = capsys.readouterr()
-        assert is_quiet(said.out + said.err)
-        assert "\n  - The bank was paid." not in said.out + said.err
+        printed = capsys.readouterr()
+        assert is_quiet(printed.out + printed.err)
+        assert "\n  - The bank was paid." not in printed.out + printed.err
 
 
 def test_a_file_name_cannot_speak_for_the_verifier(

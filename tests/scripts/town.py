@@ -18,7 +18,7 @@ PEOPLE = "id,age,area,note\nA1,31,华侨城,x\nB2,42,north,y\nC3,53,south,z\n"
 
 
 @dataclass
-class Said:
+class CommandResult:
     """What a command answered."""
 
     code: int
@@ -30,12 +30,12 @@ class Said:
         return json.loads(self.out)
 
 
-def said(*words: str) -> Said:
+def run_command(*arguments: str) -> CommandResult:
     """Run one command in this process; nobody sits at a terminal."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(list(words))
-    return Said(code, out.getvalue(), err.getvalue())
+        code = main(list(arguments))
+    return CommandResult(code, out.getvalue(), err.getvalue())
 
 
 @dataclass
@@ -57,27 +57,27 @@ class Town:
         at = self.organisations[name]
         return ("--url", at.url, "--certificate", str(at.certificate))
 
-    def at(self, name: str, *words: str) -> Any:
+    def at(self, name: str, *arguments: str) -> Any:
         """A command at an organisation's own node; what it answered to programs."""
-        return done(*words, *self.node(name), "--json")
+        return output_of(*arguments, *self.node(name), "--json")
 
     def path(self, name: str) -> Path:
         return self.directory / name
 
 
-def done(*words: str) -> Any:
-    answer = said(*words)
-    assert answer.code == 0, (words, answer.err)
-    return answer.json if "--json" in words else answer.out
+def output_of(*arguments: str) -> Any:
+    answer = run_command(*arguments)
+    assert answer.code == 0, (arguments, answer.err)
+    return answer.json if "--json" in arguments else answer.out
 
 
-def patiently(*words: str, seconds: float = 60.0) -> Any:
+def retried(*arguments: str, seconds: float = 60.0) -> Any:
     """A command repeated until another node has followed the chain so far."""
     deadline = time.monotonic() + seconds
-    while (answer := said(*words)).code != 0 and time.monotonic() < deadline:
+    while (answer := run_command(*arguments)).code != 0 and time.monotonic() < deadline:
         time.sleep(0.3)
-    assert answer.code == 0, (words, answer.err)
-    return answer.json if "--json" in words else answer.out
+    assert answer.code == 0, (arguments, answer.err)
+    return answer.json if "--json" in arguments else answer.out
 
 
 def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:

@@ -95,7 +95,9 @@ def refusal(code: str, exit_code: int) -> Answer:
 def require_same(first: Answer, second: Answer) -> None:
     """Fail unless the second verifier's answer is the first's."""
     compared = {name: value for name, value in second.items() if name != "sentence"}
-    assert compared == first, f"The verifiers differ; the second said {second.get('sentence')!r}."
+    assert compared == first, (
+        f"The verifiers differ; the second reports {second.get('sentence')!r}."
+    )
 
 
 def second_answer(bundle: bytes, trust: bytes, *, max_bytes: int = MAX_BYTES) -> Answer:

@@ -3,7 +3,7 @@ tests/data/kcn/record.py one|four``, and with ``receipts`` three of its blocks w
 receipts: contracts deployed, transactions of every Ethereum type that succeed and fail, and nothing;
 of the last block also the transactions.
 
-``round.json`` is a header as ``kaia_getBlockByNumber`` told it of a block whose first proposer was
+``round.json`` is a header as ``kaia_getBlockByNumber`` returned it for a block whose first proposer was
 late; no command makes a proposer late.
 """
 
@@ -37,7 +37,7 @@ def main(kind: str) -> None:
     from registry.uscc import with_check_character
 
     names = {"four": ["operator", "supervisor", "bank", "department"]}.get(kind, ["operator"])
-    members = [with_check_character(each[:17]) for each in MEMBERS]
+    members = [with_check_character(member[:17]) for member in MEMBERS]
     with tempfile.TemporaryDirectory() as directory:
         network = Network.create(Path(directory) / "network", names)
         try:
@@ -62,7 +62,7 @@ def main(kind: str) -> None:
             base = artifact("MemberDirectory").storage["members"]
             known = mapping_slot(members[0].encode(), base)
             absent = mapping_slot(b"nobody", base)
-            slots = ["0x" + each.hex() for each in (known, absent)]
+            slots = ["0x" + key.hex() for key in (known, absent)]
             record = {
                 "chainId": network.chain_id,
                 "genesisHash": network.genesis_hash,
@@ -116,12 +116,12 @@ def _receipts(network: Network, rpc: Rpc, deployment: Deployment) -> dict[str, A
 
 
 def _block(rpc: Rpc, height: int) -> dict[str, Any]:
-    kept = ("status", "txError", "gasUsed", "logsBloom", "logs", "typeInt")
+    fields = ("status", "txError", "gasUsed", "logsBloom", "logs", "typeInt")
     receipts = rpc.call("kaia_getBlockReceipts", hex(height))
     return {
         "header": rpc.call("kaia_getBlockByNumber", hex(height), False),
         "receipts": [
-            {name: receipt[name] for name in kept if name in receipt} for receipt in receipts
+            {name: receipt[name] for name in fields if name in receipt} for receipt in receipts
         ],
     }
 

@@ -353,8 +353,8 @@ def test_the_process_has_no_secrets_of_its_parent(
         while not shown:
             for process_folder in Path("/proc").glob("[0-9]*"):
                 try:
-                    words = (process_folder / "cmdline").read_bytes().split(b"\0")
-                    if child.__file__.encode() in words and b"-I" in words:
+                    arguments = (process_folder / "cmdline").read_bytes().split(b"\0")
+                    if child.__file__.encode() in arguments and b"-I" in arguments:
                         shown.update(
                             environment=(process_folder / "environ").read_bytes(),
                             open={

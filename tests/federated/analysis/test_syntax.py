@@ -348,7 +348,7 @@ def test_any_text_is_read_or_refused_with_a_code(text: str) -> None:
 
 @given(st.data())
 def test_a_sound_analysis_with_a_piece_replaced_is_read_or_refused(data: st.DataObject) -> None:
-    words = [
+    tokens = [
         "SELECT",
         "Home",
         ",",
@@ -380,5 +380,5 @@ def test_a_sound_analysis_with_a_piece_replaced_is_read_or_refused(data: st.Data
         "Home",
     ]
     for _ in range(data.draw(st.integers(1, 3))):
-        words[data.draw(st.integers(0, len(words) - 1))] = data.draw(PIECES)
-    assert verdict(" ".join(words)) in CODES
+        tokens[data.draw(st.integers(0, len(tokens) - 1))] = data.draw(PIECES)
+    assert verdict(" ".join(tokens)) in CODES

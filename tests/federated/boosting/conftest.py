@@ -107,7 +107,7 @@ def tables() -> MakeTables:
 
 @pytest.fixture(scope="session")
 def make_job() -> MakeJob:
-    """A specification between these parties: three small trees unless said otherwise."""
+    """A specification between these parties: three small trees by default."""
 
     def make(names: Iterable[str] = COLUMNS, **parameters: Any) -> Job:
         parties = {

@@ -133,8 +133,8 @@ def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(
     for party, end in ends.items():
         records = end["folder"] / "records"
         lines = records.read_text().splitlines()
-        said = json.loads(lines[-1])
-        lines[-1] = json.dumps([said[0], ("0" if said[1][0] != "0" else "1") + said[1][1:]])
+        entry = json.loads(lines[-1])
+        lines[-1] = json.dumps([entry[0], ("0" if entry[1][0] != "0" else "1") + entry[1][1:]])
         records.write_text("\n".join(lines) + "\n")
         with pytest.raises(QiaolianError, check=lambda error: error.code == "replay_mismatch"):
             again(homes[party], end["folder"])

@@ -1,5 +1,5 @@
-"""What the label party could find out from sums, tried: with every sum told it finds single rows,
-with the least it finds none.
+"""What the label party can infer from sums: with every sum revealed it finds single rows; with the
+sums that the protocol reveals it finds none.
 """
 
 from __future__ import annotations

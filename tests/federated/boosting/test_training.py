@@ -68,10 +68,10 @@ def nested(
         node = nodes[index]
         if node.party is None:
             return node.rows, node.weight
-        said = cuts[node.party].describe(splits[node.party][node.split])
+        described = cuts[node.party].describe(splits[node.party][node.split])
         return (
-            said["column"],
-            said["code"],
+            described["column"],
+            described["code"],
             node.rows,
             tree(nodes, node.left),
             tree(nodes, node.right),

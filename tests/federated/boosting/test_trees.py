@@ -86,10 +86,10 @@ def ours(nodes: list[TreeNode], splits: list[int], cuts: SplitCandidates, index:
     node = nodes[index]
     if node.split is None or node.left is None or node.right is None:
         return node.weight
-    said = cuts.describe(splits[node.split])
+    described = cuts.describe(splits[node.split])
     return (
-        int(said["column"][1:]),
-        said["code"],
+        int(described["column"][1:]),
+        described["code"],
         ours(nodes, splits, cuts, node.left),
         ours(nodes, splits, cuts, node.right),
     )
@@ -145,17 +145,17 @@ def test_missing_values_and_texts_are_those_of_xgboost_too() -> None:
     columns, bad = table(1500, 3, 2)
     source = np.random.default_rng(5)
     columns["c1"][source.random(1500) < 0.2] = np.nan
-    words = np.array(["owner", "rent", "parents", None], object)[
+    categories = np.array(["owner", "rent", "parents", None], object)[
         source.choice(4, 1500, p=[0.4, 0.3, 0.2, 0.1])
     ]
-    bad = bad ^ (words == "rent") & (source.random(1500) < 0.4)
-    cuts = SplitCandidates.of({**columns, "c3": words}, 1500, max_bins=16, min_rows=20)
+    bad = bad ^ (categories == "rent") & (source.random(1500) < 0.4)
+    cuts = SplitCandidates.of({**columns, "c3": categories}, 1500, max_bins=16, min_rows=20)
     text = cuts.bins[3]
     assert text.names == ["owner", "parents", "rent", "missing"]
     numbers = [bins.codes(columns[bins.column]) for bins in cuts.bins[:3]]
-    codes = np.stack([*numbers, *(text.codes(words) != code for code in range(4))], axis=1).astype(
-        np.float64
-    )
+    codes = np.stack(
+        [*numbers, *(text.codes(categories) != code for code in range(4))], axis=1
+    ).astype(np.float64)
     rule = TreeParameters(min_rows=1)
     booster = plain(codes, bad, rule, 4)
     grown, splits, scores = boosted(cuts, bad, 1500, rule, 4)

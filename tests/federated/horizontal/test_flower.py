@@ -354,12 +354,12 @@ def test_an_unsound_order_starts_nothing(
     code: str,
 ) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    words = [
+    command_line = [
         word
         for member in given
         for word in ("--rows", member if "=" in member else f"{member}={rows[member]}")
     ]
-    words += [
+    command_line += [
         word for member in given for word in ("--gate", f"{member.partition('=')[0]}={tmp_path}")
     ]
     assert (
@@ -370,7 +370,7 @@ def test_an_unsound_order_starts_nothing(
                 str(tmp_path / "plan.json"),
                 "--out",
                 str(tmp_path / "out"),
-                *words,
+                *command_line,
             ]
         )
         != 0

@@ -220,9 +220,11 @@ def written_after_the_fact(tables: Mapping[str, Table]) -> dict[str, Table]:
     for place, (party, name) in enumerate(
         (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
     ):
-        told = [
+        statuses = [
             bad.get(person, False) != (int(person[-3:]) % 10 == place)
             for person in tables[party].ids.tolist()
         ]
-        made = altered(made, party, name, lambda _column, told=told: np.array(told, np.float64))
+        made = altered(
+            made, party, name, lambda _column, statuses=statuses: np.array(statuses, np.float64)
+        )
     return made

@@ -355,19 +355,19 @@ def test_the_parts_score_other_rows(trained: Watched, tmp_path: Any) -> None:
             "parameters": given,
         }
     )
-    scored = Run(job, others, settings=homes, protocol=SCORING).outcomes()["bank"]
-    told = {
+    result = Run(job, others, settings=homes, protocol=SCORING).outcomes()["bank"]
+    scored = {
         row["id"].encode(): int(row["score"])
-        for row in csv.DictReader(io.StringIO(scored.files["scores.csv"].decode()))
+        for row in csv.DictReader(io.StringIO(result.files["scores.csv"].decode()))
     }
-    assert set(told) == common_ids({name: others[name] for name in owners})
-    expected = dict.fromkeys(told, 0)
+    assert set(scored) == common_ids({name: others[name] for name in owners})
+    expected = dict.fromkeys(scored, 0)
     for name in owners:
         points = part_of(trained.outcomes, name).points_of(others[name].columns, len(others[name]))
         for person, own in zip(others[name].ids.tolist(), points.tolist(), strict=True):
             if person in expected:
                 expected[person] += own
-    assert told == expected
+    assert scored == expected
 
 
 def digest(data: bytes) -> str:

@@ -140,13 +140,13 @@ def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], c
 
 
 def test_weights_of_evidence_by_hand() -> None:
-    told = WeightsOfEvidence.of(BinLayout(2, (100, 200)), [40, 20], min_cases=10)
+    evidence = WeightsOfEvidence.of(BinLayout(2, (100, 200)), [40, 20], min_cases=10)
     first = math.log((40.5 / 61) / (60.5 / 241))
     second = math.log((20.5 / 61) / (180.5 / 241))
-    assert told.woe == pytest.approx((first, second))
-    assert told.rounded().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
+    assert evidence.woe == pytest.approx((first, second))
+    assert evidence.rounded().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
     assert math.isclose(
-        told.information_value,
+        evidence.information_value,
         (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second,
     )
 
@@ -155,9 +155,9 @@ def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_l
     None
 ):
     # In order: 30 of 100, 2 of 50, 30 of 60; then, in none, 3 of 40.
-    told = WeightsOfEvidence.of(BinLayout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
+    evidence = WeightsOfEvidence.of(BinLayout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
     joined = WeightsOfEvidence.of(BinLayout(2, (100, 150)), [30, 35], min_cases=10)
-    assert told.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
+    assert evidence.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
     assert (
         WeightsOfEvidence.of(BinLayout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0]
         == WeightsOfEvidence.of(BinLayout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
@@ -176,16 +176,16 @@ def test_distinguished_bins_have_enough_bad_and_good_rows(
     cells: list[tuple[int, int]], ordered: int, least: int
 ) -> None:
     rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
-    told = WeightsOfEvidence.of(BinLayout(min(ordered, len(rows)), rows), bad, min_cases=least)
-    for weight in set(told.woe) if len(set(told.woe)) > 1 else ():
-        inside = [index for index, woe in enumerate(told.woe) if woe == weight]
+    evidence = WeightsOfEvidence.of(BinLayout(min(ordered, len(rows)), rows), bad, min_cases=least)
+    for weight in set(evidence.woe) if len(set(evidence.woe)) > 1 else ():
+        inside = [index for index, woe in enumerate(evidence.woe) if woe == weight]
         bads = sum(bad[index] for index in inside)
         assert min(bads, sum(rows[index] for index in inside) - bads) >= least
-    assert all(float(woe / STEP).is_integer() for woe in told.rounded().woe)
+    assert all(float(woe / STEP).is_integer() for woe in evidence.rounded().woe)
 
 
 def test_one_row_more_or_less_rarely_changes_the_rounded_weights() -> None:
-    # The difference of two nearly equal bins would be a row's label, were counts told.
+    # The difference of two nearly equal bins would be a row's label, if counts were revealed.
     layout = BinLayout(2, (300, 700))
     changed = [
         WeightsOfEvidence.of(layout, [bad, 150], min_cases=10).rounded().woe

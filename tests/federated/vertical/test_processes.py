@@ -31,9 +31,7 @@ pytestmark = pytest.mark.system
 TABLES = people()
 OTHERS = people(seed=23, count=120)
 AUC = 0.777
-"""Of this training: the rows to test with are told by a column, so nothing but the last bits
-depends on the draw.
-"""
+"""AUC of this training. A column names the test rows, so only the last bits depend on the seed."""
 NAMES = ("tax", "estate", "bank", "dealer")
 
 
@@ -71,9 +69,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
     sources: dict[str, Any] = {"dealer": {}}
     for name in ("tax", "estate", "bank"):
         columns = ("income", "debt") if name == "bank" else DEPARTMENTS[name]
-        told = ("status", "late") if name == "bank" else ()
+        rows = ("status", "late") if name == "bank" else ()
         sources[name] = {
-            "rows": arrow(TABLES[name], (*columns, *told)),
+            "rows": arrow(TABLES[name], (*columns, *rows)),
             "asked": arrow(OTHERS[name], columns),
         }
     with Parties.make(tmp_path_factory.mktemp("city"), sources) as made:
@@ -104,17 +102,17 @@ def test_daemons_train_a_scorecard_and_score_by_it(
     assert receipts["bank"]["metrics"]["auc"] == pytest.approx(AUC, abs=0.01)
     assert {receipts[name]["attempt"] for name in NAMES} == {receipts["bank"]["attempt"]}
     with (answers["bank"]["folder"] / "output" / "scores.csv").open() as file:
-        told = list(csv.DictReader(file))
-    assert len(told) == answers["bank"]["metrics"]["scored"] == answers["tax"]["metrics"]["scored"]
-    assert len(told) == len(
+        rows = list(csv.DictReader(file))
+    assert len(rows) == answers["bank"]["metrics"]["scored"] == answers["tax"]["metrics"]["scored"]
+    assert len(rows) == len(
         set.intersection(*(set(OTHERS[name].ids.tolist()) for name in ("tax", "estate", "bank")))
     )
 
 
 def test_a_partys_folder_holds_only_its_own_part(receipts: dict[str, Any]) -> None:
     for name in ("tax", "estate"):
-        kept = {path.name for path in (receipts[name]["folder"] / "output").iterdir()}
-        assert kept == {"model.json", "points.csv"}
+        files = {path.name for path in (receipts[name]["folder"] / "output").iterdir()}
+        assert files == {"model.json", "points.csv"}
         model = json.loads((receipts[name]["folder"] / "output" / "model.json").read_bytes())
         assert {column["column"] for column in model["columns"]} == set(DEPARTMENTS[name])
     assert list((receipts["dealer"]["folder"] / "output").iterdir()) == []

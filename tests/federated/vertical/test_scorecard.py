@@ -74,11 +74,11 @@ def test_the_bank_learns_the_sum_of_all_parties_points_for_every_common_row(
     job, outcomes = trained
     owners = [*job.with_role("features"), "bank"]
     points = [points_of(name, part_of(outcomes, name)) for name in owners]
-    told = scores(outcomes["bank"])
-    assert set(told) == common_ids({name: TABLES[name] for name in owners})
+    scored = scores(outcomes["bank"])
+    assert set(scored) == common_ids({name: TABLES[name] for name in owners})
     assert all(
         int(row["score"]) == sum(party_points[person] for party_points in points)
-        for person, row in told.items()
+        for person, row in scored.items()
     )
 
 
@@ -86,10 +86,10 @@ def test_the_model_ranks_as_one_trained_on_all_rows_in_one_place(
     trained: tuple[Job, Outcomes],
 ) -> None:
     job, outcomes = trained
-    told = scores(outcomes["bank"])
-    evidence = pooled_evidence(job, outcomes, list(told))
-    bad = np.array([row["bad"] == "1" for row in told.values()])
-    test = np.array([row["part"] == "test" for row in told.values()])
+    scored = scores(outcomes["bank"])
+    evidence = pooled_evidence(job, outcomes, list(scored))
+    bad = np.array([row["bad"] == "1" for row in scored.values()])
+    test = np.array([row["part"] == "test" for row in scored.values()])
     plain = LogisticRegression(C=1e6, max_iter=1000).fit(evidence[~test], bad[~test])
     expected = roc_auc_score(bad[test], plain.decision_function(evidence[test]))
     assert abs(outcomes["bank"].metrics["auc"] - expected) < 0.01
@@ -146,9 +146,12 @@ def test_each_party_keeps_its_own_columns_and_no_other_partys(
 
 def test_the_card_is_of_the_rows_that_were_scored(trained: tuple[Job, Outcomes]) -> None:
     _, outcomes = trained
-    told, card = scores(outcomes["bank"]).values(), json.loads(outcomes["bank"].files["card.json"])
-    test = [row for row in told if row["part"] == "test"]
-    assert card["evaluation"]["test"]["rows"] == len(test) == round(0.2 * len(told))
+    scored, card = (
+        scores(outcomes["bank"]).values(),
+        json.loads(outcomes["bank"].files["card.json"]),
+    )
+    test = [row for row in scored if row["part"] == "test"]
+    assert card["evaluation"]["test"]["rows"] == len(test) == round(0.2 * len(scored))
     assert card["evaluation"]["test"]["bad"] == sum(row["bad"] == "1" for row in test)
     auc = roc_auc_score([row["bad"] == "1" for row in test], [-int(row["score"]) for row in test])
     assert abs(card["evaluation"]["test"]["auc"] - auc) < 1e-6
@@ -272,11 +275,11 @@ def test_bins_label_columns_and_points_are_uniform_on_the_wire() -> None:
 def test_with_one_department_the_bank_learns_its_points_and_with_two_only_their_sum() -> None:
     # The leak that the protocol's page names: a single department has nobody to hide behind.
     single = Run(scorecard_of(1), TABLES).outcomes()
-    told, own, theirs = (
+    scored, own, theirs = (
         scores(single["bank"]),
         *(points_of(name, part_of(single, name)) for name in ("bank", "tax")),
     )
-    assert all(int(row["score"]) - own[person] == theirs[person] for person, row in told.items())
+    assert all(int(row["score"]) - own[person] == theirs[person] for person, row in scored.items())
 
     watch = Recorder()
     double = Run(scorecard_of(2), TABLES, watch={"bank": watch}).outcomes()

@@ -109,9 +109,9 @@ def test_every_common_row_gets_the_sum_of_all_parties_points(
     homes: Homes, trained: dict[str, JobResult], batch: int
 ) -> None:
     outcomes = run_of(scoring_of(homes, batch=batch), homes).outcomes()
-    told = scores(outcomes["bank"])
-    assert set(told) == common_ids(OTHERS)
-    expected = dict.fromkeys(told, 0)
+    scored = scores(outcomes["bank"])
+    assert set(scored) == common_ids(OTHERS)
+    expected = dict.fromkeys(scored, 0)
     for name in PARTIES:
         part, table = ScorecardPart.from_bytes(trained[name].files["model.json"]), OTHERS[name]
         for person, points in zip(
@@ -119,9 +119,9 @@ def test_every_common_row_gets_the_sum_of_all_parties_points(
         ):
             if person in expected:
                 expected[person] += points
-    assert {person: int(row["score"]) for person, row in told.items()} == expected
-    assert outcomes["bank"].metrics["requests"] == -(-len(told) // batch)
-    assert all(outcomes[name].metrics["scored"] == len(told) for name in DEPARTMENTS)
+    assert {person: int(row["score"]) for person, row in scored.items()} == expected
+    assert outcomes["bank"].metrics["requests"] == -(-len(scored) // batch)
+    assert all(outcomes[name].metrics["scored"] == len(scored) for name in DEPARTMENTS)
 
 
 def test_the_chance_beside_a_score_is_that_of_the_scale(homes: Homes) -> None:

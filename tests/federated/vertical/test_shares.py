@@ -279,9 +279,9 @@ def bound(columns: NDArray[np.float64], parties: int, seed: int = 0) -> float:
             randomness, shared_column_masks(streams, BlockShape(rows, {"bank": width})), "bank"
         )
 
-    *others, told = played(parties, play, deal_all, seed)
+    *others, opened = played(parties, play, deal_all, seed)
     assert others == [None] * (parties - 1)
-    return float(told)
+    return float(opened)
 
 
 @settings(deadline=None, max_examples=40)
@@ -299,8 +299,8 @@ def test_the_bound_is_above_the_largest_eigenvalue_and_not_far(
     columns = np.column_stack([mixed, np.ones(rows)]) * (numbers.random(rows) < 0.8)[:, None]
     columns[0, -1] = 1.0
     largest = float(np.linalg.eigvalsh(columns.T @ columns)[-1])
-    told = bound(columns, parties, seed)
-    assert largest * (1 - 1e-3) <= told <= 1.1 * (width + 1) ** 0.25 * largest
+    opened = bound(columns, parties, seed)
+    assert largest * (1 - 1e-3) <= opened <= 1.1 * (width + 1) ** 0.25 * largest
 
 
 def test_rows_of_which_all_but_one_are_zero_have_a_bound() -> None:
@@ -398,11 +398,11 @@ def counted(
             communicator, randomness, parts[index], bad if communicator.is_label else None, groups
         )
 
-    *others, told = played(
+    *others, opened = played(
         parties, play, lambda randomness, _: deal_score_histogram(randomness, len(score)), seed
     )
     assert others == [None] * (parties - 1)
-    return np.asarray(told)
+    return np.asarray(opened)
 
 
 @settings(deadline=None, max_examples=25)
@@ -412,10 +412,10 @@ def test_every_score_is_counted_in_its_bucket_or_the_next(
 ) -> None:
     numbers, score = np.random.default_rng(seed), np.array(values)
     bad, group = numbers.random(len(score)) < 0.5, numbers.random(len(score)) < 0.5
-    told = counted(score, bad, np.stack([group, ~group]), parties, seed)
+    opened = counted(score, bad, np.stack([group, ~group]), parties, seed)
     for index, inside in enumerate((group, ~group)):
         for outcome in (False, True):
-            seen = np.repeat(log_odds(), told[index, int(outcome)])
+            seen = np.repeat(log_odds(), opened[index, int(outcome)])
             real = np.sort(score[inside & (bad == outcome)])
             assert len(seen) == len(real)
             assert (np.abs(seen - real) <= 1 / BUCKETS_PER_UNIT + 1e-6).all()  # both are in order
@@ -423,33 +423,35 @@ def test_every_score_is_counted_in_its_bucket_or_the_next(
 
 def test_scores_of_more_rows_than_16_bits_count_hold() -> None:
     rows = 66_000
-    told = counted(np.full(rows, 2.0), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
-    assert told[0, 0, BUCKETS // 2 + 2 * BUCKETS_PER_UNIT] == rows == told.sum()
+    opened = counted(np.full(rows, 2.0), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
+    assert opened[0, 0, BUCKETS // 2 + 2 * BUCKETS_PER_UNIT] == rows == opened.sum()
 
 
 @pytest.mark.parametrize("parties", [2, 3])
 def test_scores_of_rows_that_are_nobodys_fall_into_the_bucket_of_0_exactly(parties: int) -> None:
     rows = 5000
-    told = counted(np.zeros(rows), np.arange(rows) < 1700, np.ones((1, rows), np.bool_), parties)
-    assert told[0, :, BUCKETS // 2].tolist() == [3300, 1700]
-    assert told.sum() == rows
+    opened = counted(np.zeros(rows), np.arange(rows) < 1700, np.ones((1, rows), np.bool_), parties)
+    assert opened[0, :, BUCKETS // 2].tolist() == [3300, 1700]
+    assert opened.sum() == rows
 
 
 def test_a_score_between_two_buckets_is_counted_in_the_nearer_more_often() -> None:
     rows = 20_000
-    told = counted(
+    opened = counted(
         np.full(rows, 1 / (4 * BUCKETS_PER_UNIT)),
         np.zeros(rows, np.bool_),
         np.ones((1, rows), np.bool_),
         2,
     )
-    assert told[0, 0, BUCKETS // 2 : BUCKETS // 2 + 2].sum() == rows
-    assert abs(told[0, 0, BUCKETS // 2 + 1] / rows - 0.25) < 5 * math.sqrt(0.25 * 0.75 / rows)
+    assert opened[0, 0, BUCKETS // 2 : BUCKETS // 2 + 2].sum() == rows
+    assert abs(opened[0, 0, BUCKETS // 2 + 1] / rows - 0.25) < 5 * math.sqrt(0.25 * 0.75 / rows)
 
 
 def test_scores_beyond_all_buckets_change_sides_and_so_are_found() -> None:
-    told = counted(np.array([17.0, 1.0, -1.0]), np.zeros(3, np.bool_), np.ones((1, 3), np.bool_), 2)
-    assert told[0].sum(axis=1).tolist() == [2, 1]
+    opened = counted(
+        np.array([17.0, 1.0, -1.0]), np.zeros(3, np.bool_), np.ones((1, 3), np.bool_), 2
+    )
+    assert opened[0].sum(axis=1).tolist() == [2, 1]
 
 
 @settings(deadline=None, max_examples=20)
