@@ -25,10 +25,9 @@ from federated.errors import BadInput
 from federated.job import ReadReport, Table
 from federated.numbers import DEFAULT_MISSING, NUMBER_LIKE, digit_pattern, parse_number
 from registry.encodings import AUTO, ENCODINGS, broken_line, detected
+from registry.identifiers import CODE_PATTERN
 
 _ID_BYTES = 64
-_CODE = "^(?:[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}|[0-9]{17}X)$"
-"""A unified social credit code or a citizen's number, in upper case."""
 _PARQUET = "parquet"
 
 
@@ -201,7 +200,7 @@ def _common_form(texts: pa.StringArray) -> pa.StringArray:
     upper = pc.utf8_upper(trimmed)
     if upper.equals(trimmed):
         return trimmed
-    return pc.if_else(pc.match_substring_regex(upper, _CODE), upper, trimmed)
+    return pc.if_else(pc.match_substring_regex(upper, CODE_PATTERN), upper, trimmed)
 
 
 def _fixed_width(texts: pa.StringArray, width: int) -> NDArray[np.bytes_]:
