@@ -98,7 +98,7 @@ class Document:
 def pdf_bytes(document: Document) -> bytes:
     """The file; ``pdf_font_missing``."""
     page = _Page(document)
-    page.write()
+    page.set_document()
     return bytes(page.output())
 
 
@@ -159,7 +159,7 @@ class _Page(FPDF):
         self.cell(0, 5, self._moment, align="L", new_x=XPos.LMARGIN)
         self.cell(0, 5, f"{self.page_no()} / {{nb}}", align="R")
 
-    def write(self, *_: object, **__: object) -> None:
+    def set_document(self) -> None:
         """Set the whole document."""
         self.add_page()
         self._style(16, bold=True)
