@@ -28,6 +28,7 @@ from chain.keys.files import (
     tls_fingerprint,
     write_private,
 )
+from chain.keys.keystore import RANDOM
 from chain.keys.passphrase import read_passphrase
 from chain.statements.members import Algorithm, KeyPurpose, Role
 from nodes import access
@@ -202,7 +203,7 @@ def _create_node(plan: NodePlan, home: Path) -> list[KeyEntry]:
     """Everything of a node but its admission file, in a new directory; its own keys' entries."""
     home.mkdir(mode=0o700)
     (home / "data").mkdir()
-    entries = _node_keys(home, plan.member, _node_passphrase(plan, home))
+    entries = _node_keys(_key_store(plan, home), plan.member)
     write_private(
         home / "keys" / PUBLIC_FILE, _json({"keys": [entry.to_json() for entry in entries]})
     )
@@ -314,18 +315,19 @@ def read_public(keys_dir: Path, part: str) -> dict[str, KeyEntry]:
     return dict(zip(names, entries, strict=True))
 
 
-def _node_passphrase(plan: NodePlan, home: Path) -> str:
-    """The key store's passphrase: what the plan's file holds, else a new one that is
-    written there.
+def _key_store(plan: NodePlan, home: Path) -> KeyStore:
+    """An empty key store under the passphrase that the plan's file holds, else under a random one
+    that is written there.
     """
     file = plan.passphrase_file or home / "passphrase"
-    if not file.exists():
-        write_private(file, secrets.token_urlsafe(32).encode() + b"\n")
-    return read_passphrase(file)
+    if file.exists():
+        return KeyStore(home / "keys", read_passphrase(file))
+    passphrase = secrets.token_urlsafe(32)
+    write_private(file, passphrase.encode() + b"\n")
+    return KeyStore(home / "keys", passphrase, cost=RANDOM)
 
 
-def _node_keys(directory: Path, member: str, passphrase: str) -> list[KeyEntry]:
-    store = KeyStore(directory / "keys", passphrase)
+def _node_keys(store: KeyStore, member: str) -> list[KeyEntry]:
     entries: list[KeyEntry] = []
     for purpose, (key, algorithm) in NODE_KEYS.items():
         store.create(key, algorithm)
@@ -336,7 +338,7 @@ def _node_keys(directory: Path, member: str, passphrase: str) -> list[KeyEntry]:
         else:
             private = store.p256(key)
             # The code, not the name: a certificate's names are limited to 64 bytes.
-            write_private(directory / "keys" / CERTIFICATE_FILE, tls_certificate(private, member))
+            write_private(store.directory / CERTIFICATE_FILE, tls_certificate(private, member))
             fingerprint = tls_fingerprint(private.public_key())
         entries.append(KeyEntry(fingerprint, purpose, algorithm))
     return entries

@@ -12,6 +12,7 @@ the person's own passphrase, in a Web3 Secret Storage file that any wallet opens
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import hashlib
 import ipaddress
@@ -38,7 +39,10 @@ from chain.ethereum.eip712 import Domain, Statement
 from chain.keys import keystore
 from chain.statements.members import Algorithm
 
-_SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+NODE = keystore.ScryptCost(2**14)
+"""For the passphrase that an operator chose for a node's keys: its processes open them at every
+start. One that ``node init`` made takes ``keystore.RANDOM``.
+"""
 _MAX_SCRYPT = {"n": 2**20, "r": 32, "p": 16}
 """A file that asks for more was not written here, and would stop the node for minutes."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -105,9 +109,12 @@ class Ed25519Signer:
 class KeyStore:
     """A directory of encrypted key files, ``NAME.key.json``."""
 
-    def __init__(self, directory: Path, passphrase: str) -> None:
+    def __init__(
+        self, directory: Path, passphrase: str, *, cost: keystore.ScryptCost = NODE
+    ) -> None:
         self.directory = directory
         self._passphrase = passphrase.encode()
+        self._cost = cost
 
     def names(self) -> list[str]:
         """The names of the keys held."""
@@ -130,7 +137,9 @@ class KeyStore:
 
     def add(self, name: str, algorithm: Algorithm, private_key: bytes) -> None:
         """Encrypt and store a 32-byte private key."""
-        write_private(self._path(name), seal_key(algorithm, private_key, self._passphrase))
+        write_private(
+            self._path(name), seal_key(algorithm, private_key, self._passphrase, self._cost)
+        )
 
     def secp256k1(self, name: str) -> Secp256k1Signer:
         """The signer of a stored secp256k1 key."""
@@ -214,15 +223,21 @@ class KeyStore:
         return open_key(path.read_bytes(), algorithm, self._passphrase, name=name)
 
 
-def seal_key(algorithm: Algorithm, private_key: bytes, passphrase: bytes) -> bytes:
+def seal_key(
+    algorithm: Algorithm,
+    private_key: bytes,
+    passphrase: bytes,
+    cost: keystore.ScryptCost = NODE,
+) -> bytes:
     """A key file's bytes."""
     salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    parameters = dataclasses.asdict(cost)
     body = {
         "format": "qiaolian-key/1",
         "algorithm": int(algorithm),
-        "kdf": {"name": "scrypt", "salt": salt.hex(), **_SCRYPT},
+        "kdf": {"name": "scrypt", "salt": salt.hex(), **parameters},
         "nonce": nonce.hex(),
-        "ciphertext": AESGCM(_derive(passphrase, salt, _SCRYPT))
+        "ciphertext": AESGCM(_derive(passphrase, salt, parameters))
         .encrypt(nonce, private_key, bytes([algorithm]))
         .hex(),
     }

@@ -43,6 +43,10 @@ VERSION = "1.41.0"
 _ROOT = Path(federated.__file__).resolve().parent.parent
 _START = 60.0
 _COMMAND = 60.0
+_LOOK = 30.0
+"""Seconds between two questions whether a run has failed: each is a command of Flower, which takes
+seconds of a core.
+"""
 _END = 5.0
 
 _APP = f"""[project]
@@ -372,7 +376,7 @@ class FlowerDeployment:
             )
         if time.monotonic() < self._next_look:
             return False
-        self._next_look = time.monotonic() + 10.0
+        self._next_look = time.monotonic() + _LOOK
         runs = self._flwr("ls", "local")["runs"]
         return any(
             listed["run-id"] == run and str(listed["status"]).startswith("finished")
@@ -381,7 +385,7 @@ class FlowerDeployment:
 
     def _wait_for(self, holds: Callable[[], bool], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout
-        self._next_look = time.monotonic() + 10.0
+        self._next_look = time.monotonic() + _LOOK
         while not holds():
             if time.monotonic() > deadline:
                 raise Unavailable(

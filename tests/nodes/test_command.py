@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ from chain.core.errors import QiaolianError, Unauthorised
 from chain.core.loopback import free_ports
 from chain.keys.files import KeyStore, open_person_key
 from chain.keys.passphrase import passphrase_warnings
+from nodes.__main__ import main
 from nodes.access import LocalAccess
 from nodes.cli import node as command
 from nodes.config import NodeConfig, load
@@ -27,9 +31,22 @@ MEMBER, OTHER = with_check_character("11440700MB2N0D001"), with_check_character(
 
 
 def node(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nodes", *arguments]
+    """An action in this process, as starting Python takes longer than most of them."""
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """An action in a process of its own."""
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+        [sys.executable, "-m", "nodes", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -79,7 +96,7 @@ def test_init_asks_for_the_trusted_validators(tmp_path: Path) -> None:
 def test_a_missing_deployment_is_one_sentence(tmp_path: Path) -> None:
     init(tmp_path / "n", "--unsealed-test", *port())
     for action in ("run", "outbox"):
-        done = node(action, "--config", str(tmp_path / "n" / "node.toml"))
+        done = process(action, "--config", str(tmp_path / "n" / "node.toml"))
         assert done.returncode != 0
         assert done.stderr.strip().splitlines()[-1].startswith("deployment_missing: "), done.stderr
         assert "Traceback" not in done.stderr
@@ -91,11 +108,19 @@ def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.startswith("config_missing: ")
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> tuple[Path, Path]:
-    """A node's configuration, and another node's admission file."""
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directories of two nodes, for copies."""
+    made = tmp_path_factory.mktemp("two")
     for name, member in (("n", MEMBER), ("m", OTHER)):
-        init(tmp_path / name, "--unsealed-test", member=member)
+        assert init(made / name, "--unsealed-test", member=member).returncode == 0
+    return made
+
+
+@pytest.fixture
+def two(laid_out: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A node's configuration, and another node's admission file."""
+    shutil.copytree(laid_out, tmp_path, dirs_exist_ok=True)
     return tmp_path / "n" / "node.toml", tmp_path / "m" / "admission.json"
 
 

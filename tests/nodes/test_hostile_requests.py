@@ -5,9 +5,10 @@ code, and the node has not failed.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -57,6 +58,8 @@ VALUES: tuple[Any, ...] = (
     {"": None},
     *TEXTS,
 )
+IN_TURN = pytest.mark.parametrize("of", [6, pytest.param(1, marks=pytest.mark.long)])
+"""Each place gets every sixth value, the next place those after it; or each place gets all."""
 LOCAL = ("system", "clerk", "officer", "auditor", "administrator")
 UNKNOWN = "0x" + "22" * 32
 EXPECTED = {401, 403, 404, 405, 409, 413, 422, 503}
@@ -166,13 +169,22 @@ def test_every_body_is_described_with_an_example_that_its_endpoint_can_read(call
     assert refused == []
 
 
-def test_nothing_in_a_path_or_query_makes_a_node_fail(caller: Caller) -> None:
+def in_turn(values: Sequence[Any], turn: int, of: int) -> Sequence[Any]:
+    """The values of this turn; ``of`` turns have them all."""
+    return values[turn % of :: of]
+
+
+@IN_TURN
+def test_nothing_in_a_path_or_query_makes_a_node_fail(caller: Caller, of: int) -> None:
     failed = []
+    turns = itertools.count()
     for method, path, described in caller.operations():
         role = caller.role(method, path)
         body = json.dumps(caller.body(described) or {}).encode() if method == "POST" else b""
         for parameter in described.get("parameters", []):
-            for text in TEXTS if parameter["in"] in ("path", "query") else ():
+            if parameter["in"] not in ("path", "query"):
+                continue
+            for text in in_turn(TEXTS, next(turns), of):
                 target = addressed(path, described["parameters"], parameter, text[:3_000])
                 status, answered = caller.send(method, target, body, role=role)
                 if not sound(status, answered):
@@ -196,15 +208,17 @@ def addressed(
     return "?".join(filter(None, (path, "&".join(query))))
 
 
-def test_nothing_in_a_body_makes_a_node_fail(caller: Caller) -> None:
+@IN_TURN
+def test_nothing_in_a_body_makes_a_node_fail(caller: Caller, of: int) -> None:
     failed = []
+    turns = itertools.count()
     for method, path, described in caller.operations():
         body = caller.body(described)
         if body is None:
             continue
         role = caller.role(method, path)
         for index in places(body):
-            for value in VALUES:
+            for value in in_turn(VALUES, next(turns), of):
                 status, answered = caller.send(
                     method, filled(path), json.dumps(put(body, index, value)).encode(), role=role
                 )

@@ -4,10 +4,13 @@ the command goes on.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,46 +29,51 @@ from nodes.initialise import (
 from nodes.keyring import Keyring
 from tests.nodes.conftest import member_id
 
-KILLED = """
-import os, pathlib, signal, sys
-from chain.statements.members import KeyPurpose
-from nodes.config import load
-from nodes.keyring import Keyring
 
-config, purpose, steps = load(pathlib.Path(sys.argv[1])), KeyPurpose(int(sys.argv[2])), int(sys.argv[3])
-
-def dies(change):
-    def changed(*given, **more):
-        global steps
-        if steps == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        steps -= 1
-        return change(*given, **more)
-    return changed
-
-pathlib.Path.replace, os.link = dies(pathlib.Path.replace), dies(os.link)
-ring = Keyring(config)
-ring.make_next(purpose)
-ring.put_in_use(purpose)
-"""
-"""Replaces a key, and is killed at the change of a file's name with that number."""
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A node's directory, for copies."""
+    directory = tmp_path_factory.mktemp("laid-out") / "node"
+    initialise(
+        NodePlan(directory=directory, member=member_id(7), name="office", roles=("department",))
+    )
+    return directory
 
 
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
-    initialise(
-        NodePlan(
-            directory=tmp_path / "node", member=member_id(7), name="office", roles=("department",)
-        )
-    )
+def config_file(laid_out: Path, tmp_path: Path) -> Path:
+    shutil.copytree(laid_out, tmp_path / "node")
     return tmp_path / "node" / CONFIG_FILE
 
 
 def killed_after(config_file: Path, purpose: KeyPurpose, steps: int) -> bool:
-    command = [sys.executable, "-c", KILLED, str(config_file), str(int(purpose)), str(steps)]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert made.returncode in (0, -signal.SIGKILL), made.stderr
-    return made.returncode != 0
+    """Replace a key in a process that is killed at the change of a file's name with that number;
+    whether it came so far.
+    """
+    process = multiprocessing.get_context("fork").Process(
+        target=_replace, args=(config_file, purpose, steps)
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def _replace(config_file: Path, purpose: KeyPurpose, steps: int) -> None:
+    left = iter(range(steps))
+
+    def dies(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(*given: Any, **more: Any) -> Any:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(*given, **more)
+
+        return changed
+
+    Path.replace, os.link = dies(Path.replace), dies(os.link)
+    ring = Keyring(load(config_file))
+    ring.make_next(purpose)
+    ring.put_in_use(purpose)
 
 
 @pytest.mark.parametrize("purpose", [KeyPurpose.STATEMENT, KeyPurpose.TLS])

@@ -472,6 +472,19 @@ def test_a_port_in_use_is_one_sentence(department: Organisation) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def laid_out(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a node that never ran, for copies."""
+    wanted = provision.OrganisationPlan(member_of(61), "laid out", ("department",))
+    (made,) = provision.create_organisations(
+        tmp_path_factory.mktemp("laid-out"),
+        [wanted],
+        rpc=[network.chain.url],
+        deployment=Path(network.organisations[0].plan.deployment),
+    )
+    return made.plan.directory
+
+
 @pytest.mark.parametrize(
     ("file", "content", "code"),
     [
@@ -482,16 +495,12 @@ def test_a_port_in_use_is_one_sentence(department: Organisation) -> None:
     ],
 )
 def test_a_broken_file_of_the_node_is_one_sentence(
-    department: Organisation, file: str, content: str, code: str
+    laid_out: Path, tmp_path: Path, file: str, content: str, code: str
 ) -> None:
-    path = department.plan.directory / file
-    department.node.stop()
-    before = path.read_bytes()
-    path.write_text(content)
-    try:
-        done = node_command(department.plan.directory)
-    finally:
-        path.write_bytes(before)
+    directory = tmp_path / "node"
+    shutil.copytree(laid_out, directory)
+    (directory / file).write_text(content)
+    done = node_command(directory)
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1].startswith(code)
     assert "Traceback" not in done.stderr

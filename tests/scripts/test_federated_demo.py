@@ -191,6 +191,8 @@ def test_the_report_names_each_promise_that_was_broken(
     monkeypatch.setattr(run, "POLICY", run.POLICY.replace("min_rows = 10", "min_rows = 5"))
     monkeypatch.setattr(run, "FORBIDDEN", run.PERMITTED)
     monkeypatch.setattr(run, "CHANGED_BIT", 0)
+    monkeypatch.setattr(run, "TREES", {"trees": 1, "max_depth": 1})
+    monkeypatch.setattr(run, "BATCH", 1_000)
     demo = FederatedDemo(tmp_path / "out")
     (tmp_path / "out").mkdir()
     found = demo.run()

@@ -209,7 +209,11 @@ def pinned(town: Town, name: str, agreement_id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "names",
-    [("department",), ("bank",), ("department", "bank")],
+    [
+        pytest.param(("department",), marks=pytest.mark.long),
+        pytest.param(("bank",), marks=pytest.mark.long),
+        ("department", "bank"),
+    ],
     ids=lambda names: "-and-".join(names),
 )
 def test_a_trade_goes_on_across_the_replacement_of_statement_keys_and_verifies(
