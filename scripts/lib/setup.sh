@@ -11,6 +11,9 @@ OLDEST_PYTHON="3, 11"
 OLDEST_GO_MINOR=24
 OLDEST_NODE=18
 
+# Programs and tests start many Python processes; without stored bytecode each compiles every module anew, a third of its start.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '  %s\n' "$*"; }
 
 fail() {
@@ -204,28 +207,40 @@ install_from_registry() {
 }
 
 # What running needs: packages, the project, the engine, the console's scripts.
-setup_runtime() {
-  prepare_folders
+install_runtime() {
   require_compiler
   install_pins "$VENV" runtime "installing packages into $VENV"
   install_project
   ensure_go
   build_engine
   install_node_packages nodes/console/static "the console's scripts"
-  release_folders
 }
 
-# What the tests need beside that.
-setup_tests() {
-  setup_runtime
-  prepare_folders
-  install_pins "$VENV" test "installing the tests' packages into $VENV"
-  install_pins .venv-slither slither "installing slither into .venv-slither"
-  install_pins .venv-flower flower "installing Flower into .venv-flower"
-  ensure_node
+# What the tests have in environments of their own.
+install_test_tools() {
   install_node_packages contracts "the contracts' compilers"
   install_node_packages tests/console "what the console is checked with"
   install_node_packages chain/bundle/browser "the browser verifier's compiler and libraries"
+  install_pins .venv-slither slither "installing slither into .venv-slither"
+  install_pins .venv-flower flower "installing Flower into .venv-flower"
+}
+
+setup_runtime() {
+  prepare_folders
+  install_runtime
+  release_folders
+}
+
+# What running and the tests need. Installing takes one core, so that two installations run side by side.
+setup_tests() {
+  local tools
+  prepare_folders
+  require_compiler
+  ensure_node
+  install_test_tools & tools=$!
+  install_runtime
+  install_pins "$VENV" test "installing the tests' packages into $VENV"
+  wait "$tools" || exit 1
   install_real_parts
   release_folders
 }

@@ -4,6 +4,8 @@ final block stays.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -33,6 +35,7 @@ from chain.ethereum import rlp
 from chain.ethereum.finality import KaiaIbft
 from chain.ethereum.headers import from_rpc, require_final
 from chain.ethereum.rpc import Rpc, RpcRefused
+from nodes.cli.main import main
 from nodes.config import Chain
 
 pytestmark = pytest.mark.system
@@ -77,18 +80,38 @@ def node_key(directory: Path, index: int = 1) -> bytes:
 # --- The command ----------------------------------------------------------------------------------
 
 
+def in_process(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in this process, with the widest umask as in one of its own."""
+    out, errors, umask = io.StringIO(), io.StringIO(), os.umask(0)
+    try:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(errors),
+        ):
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = main(words)
+    finally:
+        os.umask(umask)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
+
+
 @dataclass
 class Command:
-    """``qiaolian network`` on a directory of its own."""
+    """``qiaolian network`` on a directory of its own, in this process or as one of its own."""
 
     directory: Path
+    apart: bool = False
 
     def __call__(
         self, action: str, *options: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        return run(
-            [str(QIAOLIAN), "network", action, "--dir", str(self.directory), *options],
-            **environment,
+        words = ["network", action, "--dir", str(self.directory), *options]
+        return (
+            run([str(QIAOLIAN), *words], **environment)
+            if self.apart
+            else in_process(words, **environment)
         )
 
     def up(self, *options: str) -> str:
@@ -136,7 +159,9 @@ def command(tmp_path: Path) -> Iterator[Command]:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """A network that ``up`` made, for tests that leave it running."""
     for made in _command(tmp_path_factory.mktemp("running") / "network"):
+        made.apart = True
         made.up("--validators", "1")
+        made.apart = False
         yield made
 
 
@@ -158,6 +183,7 @@ def test_up_makes_a_network_of_one_validator_that_makes_blocks(running: Command)
 
 
 def test_up_status_down_up_destroy(command: Command) -> None:
+    command.apart = True
     command.up("--validators", "1")
     pid = command.pid()
     assert pid is not None

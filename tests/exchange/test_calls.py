@@ -400,7 +400,7 @@ def test_a_retry_after_revocation_voids_the_receipt(market: Market) -> None:
 
 
 def test_a_request_with_a_salt_of_another_length_is_no_request(
-    market: Any, agreement_id: bytes
+    market: Market, agreement_id: bytes
 ) -> None:
     """HMAC pads a salt with zeros: the longer ones would open the same commitment."""
     market.call(agreement_id)

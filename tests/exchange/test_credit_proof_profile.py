@@ -431,7 +431,7 @@ def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(
     claimed(market, reported["consent"], reported["parts"][:1], "issuer_not_department", [made])
 
 
-def dispute_and_certificate(market: Any, dispute_id: bytes) -> list[dict[str, Any]]:
+def dispute_and_certificate(market: Market, dispute_id: bytes) -> list[dict[str, Any]]:
     """What shows a dispute in a bundle: its certificate and itself."""
     with market.department.context.database.read() as session:
         row = session.get_one(DisputeRow, dispute_id)
@@ -463,7 +463,7 @@ def edited_disputes(bundle: bytes, instead: Sequence[dict[str, Any]]) -> bytes:
 
 
 def test_a_dispute_left_out_or_put_in_another_s_place_differs_from_what_the_query_was_made_with(
-    market: Any, subject: Subject, reported: dict[str, Any]
+    market: Market, subject: Subject, reported: dict[str, Any]
 ) -> None:
     """The query commits to its disputes: a bank shows none fewer, none of later, and none of
     another person.

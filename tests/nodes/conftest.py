@@ -20,6 +20,7 @@ from chain.ethereum.deployment import CloseWindow, Deployment
 from chain.ethereum.ledger import Ledger
 from chain.statements.grants import GrantDecision, Operation
 from nodes import provision
+from nodes.client import NodeClient
 from nodes.governance import Governance
 from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
@@ -137,7 +138,7 @@ def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
         time.sleep(0.02)
 
 
-def done(client: Any, operation: str) -> None:
+def done(client: NodeClient, operation: str) -> None:
     answer = client.get(f"/v1/operations/{operation}?wait=20")
     assert answer["state"] == "done", answer
 

@@ -29,8 +29,9 @@ from chain.statements.members import Algorithm, KeyPurpose
 from nodes.cli import main as cli
 from nodes.client import NodeClient
 from nodes.config import Peer
+from nodes.provision import Organisation
 from tests.nodes.conftest import TestNetwork, eventually
-from tests.nodes.test_peers import refusal_of, use
+from tests.nodes.test_peers import WithPeers, refusal_of, use
 from tests.support.real_parts import REAL_PARTS, real_part
 
 __all__ = ["use"]
@@ -71,7 +72,7 @@ class Front:
     def certificate(self) -> Path:
         return self.directory / "front.crt.pem"
 
-    def client(self, organisation: Any, role: str) -> NodeClient:
+    def client(self, organisation: Organisation, role: str) -> NodeClient:
         return NodeClient(self.url, certificate=self.certificate, token=organisation.token(role))
 
 
@@ -129,7 +130,7 @@ def pages(keys: Path, status: int, content_type: str) -> Iterator[Front]:
         thread.join()
 
 
-def peers_refusal(use: Any, front: Front, member: str, *, body: int = 2) -> QiaolianError:
+def peers_refusal(use: WithPeers, front: Front, member: str, *, body: int = 2) -> QiaolianError:
     """What the bank's node makes of the answer to a request to a member whose node is behind a
     proxy, once the proxy's key is known.
     """
@@ -153,7 +154,7 @@ def peers_refusal(use: Any, front: Front, member: str, *, body: int = 2) -> Qiao
 
 @pytest.mark.parametrize(("status", "content_type", "code"), PAGES)
 def test_a_page_between_nodes_is_laid_on_the_proxy(
-    network: TestNetwork, use: Any, keys: Path, status: int, content_type: str, code: str
+    network: TestNetwork, use: WithPeers, keys: Path, status: int, content_type: str, code: str
 ) -> None:
     member = network.of("department").member
     with pages(keys, status, content_type) as front:
@@ -241,7 +242,7 @@ def front(keys: Path, tmp_path: Path) -> Callable[..., Any]:
     """The page's reverse proxy before a node; some of its lines may be changed."""
 
     @contextmanager
-    def made(organisation: Any, *, upstream: int = 0, **changes: str) -> Iterator[Front]:
+    def made(organisation: Organisation, *, upstream: int = 0, **changes: str) -> Iterator[Front]:
         (port,) = free_ports(1)
         ours = {
             "listen 443": f"listen 127.0.0.1:{port}",
@@ -256,7 +257,7 @@ def front(keys: Path, tmp_path: Path) -> Callable[..., Any]:
 
 
 def test_nginx_passes_tls_between_nodes_through_by_name(
-    network: TestNetwork, use: Any, tmp_path: Path
+    network: TestNetwork, use: WithPeers, tmp_path: Path
 ) -> None:
     department, bank = network.of("department"), network.of("bank").member
     (port,) = free_ports(1)
@@ -331,7 +332,7 @@ def test_nginx_that_takes_smaller_bodies_is_named(network: TestNetwork, front: A
 
 
 def test_nginx_between_nodes_that_takes_smaller_bodies_is_named(
-    network: TestNetwork, use: Any, front: Any
+    network: TestNetwork, use: WithPeers, front: Any
 ) -> None:
     department = network.of("department")
     with front(department, **{"client_max_body_size 10m;": "", "/v1/peer/": "/v2/"}) as before:
@@ -340,7 +341,7 @@ def test_nginx_between_nodes_that_takes_smaller_bodies_is_named(
     assert error.refused_by == RefusedBy(Refuser.PROXY, department.member, before.address)
 
 
-def test_nginx_without_its_node_is_named(network: TestNetwork, use: Any, front: Any) -> None:
+def test_nginx_without_its_node_is_named(network: TestNetwork, use: WithPeers, front: Any) -> None:
     department = network.of("department")
     (nobody,) = free_ports(1)
     with front(department, upstream=nobody, **{"/v1/peer/": "/v2/"}) as before:
@@ -359,7 +360,7 @@ def test_nginx_without_its_node_is_named(network: TestNetwork, use: Any, front: 
 
 
 def test_nginx_that_waits_less_than_its_node_takes_is_named(
-    network: TestNetwork, use: Any, front: Any
+    network: TestNetwork, use: WithPeers, front: Any
 ) -> None:
     department = network.of("department")
     with socket.create_server(("127.0.0.1", 0)) as silent:

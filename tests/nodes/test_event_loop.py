@@ -21,6 +21,7 @@ import chain.statements.examples
 from chain.keys.files import KeyStore
 from chain.statements.grants import GrantDecision, GrantRevocation
 from nodes import config
+from nodes.client import NodeClient
 from nodes.provision import Organisation
 from nodes.tokens import TokenIssuer
 from tests.nodes.blocking import blocking_calls
@@ -117,7 +118,7 @@ def stopped(*pids: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def asked_while(client: Any, waiting: list[Any]) -> list[float]:
+def asked_while(client: NodeClient, waiting: list[Any]) -> list[float]:
     """Seconds that each of a series of /healthz took while the work went on."""
     took: list[float] = []
     while len(took) < 20:
@@ -178,7 +179,7 @@ def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(
     observer.close()
 
 
-def bearer(organisation: Any, role: str) -> str:
+def bearer(organisation: Organisation, role: str) -> str:
     return f"Bearer {organisation.token(role)}"
 
 
@@ -222,10 +223,10 @@ def test_a_check_that_does_not_answer_is_down_and_is_not_started_twice(
     observer.close()
 
 
-def codes_of(client: Any) -> dict[str, str]:
+def codes_of(client: NodeClient) -> dict[str, str]:
     answer = json.loads(client.raw("GET", "/readyz", b"", {}).body)
     return {part["name"]: part["code"] for part in answer["dependencies"] if not part["up"]}
 
 
-def down_of(client: Any) -> list[str]:
+def down_of(client: NodeClient) -> list[str]:
     return list(codes_of(client))

@@ -8,6 +8,7 @@ import contextlib
 import json
 import resource
 import secrets
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ from chain.core.crypto import keccak256
 from chain.core.errors import QiaolianError
 from chain.statements.members import Approval
 from nodes import provision
+from nodes.client import NodeClient
 from nodes.provision import Organisation
 from registry.uscc import with_check_character
 from tests.nodes.conftest import TestNetwork, eventually
@@ -46,7 +48,7 @@ def publication(name: str, source: str = "people") -> dict[str, Any]:
 
 
 @pytest.fixture
-def department(network: TestNetwork) -> Iterator[Any]:
+def department(network: TestNetwork) -> Iterator[Organisation]:
     found = network.of("department")
     yield found
     found.node.start()
@@ -85,7 +87,7 @@ def certificate() -> dict[str, Any]:
     }
 
 
-def approve_at(network: TestNetwork, organisation: Any) -> None:
+def approve_at(network: TestNetwork, organisation: Organisation) -> None:
     """Hand in a governor's approval of a proposal, which any node takes and logs."""
     client = organisation.client("administrator")
     arguments = {"member": network.of("bank").member, "reason": "test"}
@@ -104,7 +106,7 @@ def approve_at(network: TestNetwork, organisation: Any) -> None:
     )
 
 
-def anchored(network: TestNetwork, organisation: Any) -> int:
+def anchored(network: TestNetwork, organisation: Organisation) -> int:
     """Entries of the organisation's log that the chain anchors; asked again where a new block
     overtook the question.
     """
@@ -271,7 +273,7 @@ def test_a_full_disk_has_its_own_code_and_leaves_nothing_half_done(
     assert clerk.post("/v1/assets", publication("people-full"))["assetId"]
 
 
-def down_of(client: Any) -> list[str]:
+def down_of(client: NodeClient) -> list[str]:
     answer = json.loads(client.raw("GET", "/readyz", b"", {}).body)
     return [dependency["name"] for dependency in answer["dependencies"] if not dependency["up"]]
 
@@ -332,7 +334,7 @@ def test_a_chain_node_of_another_chain_is_refused_and_nothing_is_signed(
         lost.node.stop()
 
 
-def codes_of(client: Any) -> dict[str, str]:
+def codes_of(client: NodeClient) -> dict[str, str]:
     """What is down, with its code; nothing before the chain was tried."""
     down = {
         dependency["name"]: dependency["code"]
@@ -375,7 +377,7 @@ def test_broken_json_is_refused_by_code(department: Organisation, body: bytes, c
 
 
 def raw_post(
-    organisation: Any, body: bytes, headers: dict[str, str] | None = None
+    organisation: Organisation, body: bytes, headers: dict[str, str] | None = None
 ) -> tuple[int, Any]:
     token = json.loads((organisation.plan.directory / "handout.json").read_text())["clerk"]
     sent = {

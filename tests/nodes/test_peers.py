@@ -25,9 +25,12 @@ from nodes.peers import HttpPeers
 from nodes.tokens import TokenIssuer
 from tests.nodes.conftest import TestNetwork, eventually
 
+WithPeers = Callable[..., Any]
+"""Runs a coroutine with the bank's peers; its result."""
+
 
 @pytest.fixture
-def use(network: TestNetwork) -> Iterator[Callable[..., Any]]:
+def use(network: TestNetwork) -> Iterator[WithPeers]:
     """Runs a coroutine with the bank's peers, some of whose addresses may be changed."""
     bank = network.of("bank")
     read = config.load(bank.plan.directory / "node.toml")
@@ -61,7 +64,7 @@ def refusal_of(action: Callable[[], Any]) -> QiaolianError:
 
 
 def test_many_requests_at_once_share_connections_and_all_come_back(
-    network: TestNetwork, use: Any
+    network: TestNetwork, use: WithPeers
 ) -> None:
     department = network.of("department").member
 
@@ -74,7 +77,7 @@ def test_many_requests_at_once_share_connections_and_all_come_back(
 
 
 def test_a_peers_refusal_comes_back_as_our_own_error_by_code(
-    network: TestNetwork, use: Any
+    network: TestNetwork, use: WithPeers
 ) -> None:
     department = network.of("department").member
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/assets")))
@@ -87,12 +90,12 @@ def test_a_peers_refusal_comes_back_as_our_own_error_by_code(
     assert (type(error), error.code) == (NotFound, "path_unknown")
 
 
-def test_a_member_without_an_address_is_unknown(use: Any) -> None:
+def test_a_member_without_an_address_is_unknown(use: WithPeers) -> None:
     error = refusal_of(lambda: use(lambda peers: peers.get("91440300MA5F000012", "/v1/peer/ping")))
     assert error.code == "peer_unknown"
 
 
-def test_a_node_that_does_not_run_is_unreachable(network: TestNetwork, use: Any) -> None:
+def test_a_node_that_does_not_run_is_unreachable(network: TestNetwork, use: WithPeers) -> None:
     department = network.of("department").member
     changed = {department: Peer(url="https://127.0.0.1:1")}
     assert (
@@ -104,7 +107,7 @@ def test_a_node_that_does_not_run_is_unreachable(network: TestNetwork, use: Any)
 
 
 def test_another_members_node_at_the_address_is_refused_before_any_request(
-    network: TestNetwork, use: Any
+    network: TestNetwork, use: WithPeers
 ) -> None:
     department, operator = network.of("department").member, network.of("operator")
     changed = {department: Peer(url=operator.url)}
@@ -112,7 +115,9 @@ def test_another_members_node_at_the_address_is_refused_before_any_request(
     assert error.code == "peer_wrong_certificate"
 
 
-def test_a_pin_that_differs_from_the_directory_is_refused(network: TestNetwork, use: Any) -> None:
+def test_a_pin_that_differs_from_the_directory_is_refused(
+    network: TestNetwork, use: WithPeers
+) -> None:
     department = network.of("department")
     changed = {department.member: Peer(url=department.url, tls="0x" + "00" * 32)}
     error = refusal_of(
@@ -156,7 +161,7 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_no_request_is_sent_on_an_open_connection_after_the_peers_key_ended(
-    network: TestNetwork, use: Any, impostor: tuple[str, list[str]], tmp_path: Path
+    network: TestNetwork, use: WithPeers, impostor: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     department = network.of("department").member
     url, _ = impostor
@@ -187,7 +192,7 @@ def test_no_request_is_sent_on_an_open_connection_after_the_peers_key_ended(
 
 
 def test_an_impostor_gets_no_token(
-    network: TestNetwork, use: Any, impostor: tuple[str, list[str]]
+    network: TestNetwork, use: WithPeers, impostor: tuple[str, list[str]]
 ) -> None:
     department = network.of("department").member
     url, received = impostor
@@ -200,7 +205,9 @@ def test_an_impostor_gets_no_token(
     assert received == []
 
 
-def test_a_node_killed_between_requests_is_reached_again(network: TestNetwork, use: Any) -> None:
+def test_a_node_killed_between_requests_is_reached_again(
+    network: TestNetwork, use: WithPeers
+) -> None:
     department = network.of("department")
 
     async def over_a_kill(peers: HttpPeers) -> list[str]:
@@ -220,7 +227,9 @@ def test_a_node_killed_between_requests_is_reached_again(network: TestNetwork, u
     assert use(over_a_kill) == ["", "peer_unreachable", ""]
 
 
-def test_a_suspended_members_own_calls_are_refused_by_code(network: TestNetwork, use: Any) -> None:
+def test_a_suspended_members_own_calls_are_refused_by_code(
+    network: TestNetwork, use: WithPeers
+) -> None:
     bank, department = network.of("bank"), network.of("department").member
 
     def ping() -> Any:

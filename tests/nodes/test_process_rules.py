@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def department(network: TestNetwork) -> Iterator[Any]:
+def department(network: TestNetwork) -> Iterator[Organisation]:
     found = network.of("department")
     yield found
     found.node.start()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from chain.core.errors import QiaolianError
+from nodes.provision import Organisation
 from tests.nodes.conftest import TestNetwork, eventually
 
 
@@ -35,7 +36,7 @@ def copied(source: Path, target: Path) -> None:
         now.backup(copy)
 
 
-def recovered(organisation: Any) -> tuple[int, str, str]:
+def recovered(organisation: Organisation) -> tuple[int, str, str]:
     """What ``qiaolian node recover`` ends with and says."""
     return run_command(
         "node", "recover", "--config", str(organisation.plan.directory / "node.toml")
@@ -48,7 +49,7 @@ def run_command(*arguments: str) -> tuple[int, str, str]:
     return made.returncode, made.stdout, made.stderr
 
 
-def witnessed(network: TestNetwork, organisation: Any, least: int) -> bool:
+def witnessed(network: TestNetwork, organisation: Organisation, least: int) -> bool:
     """Whether the supervisor has cosigned a head of at least so many entries."""
     report = organisation.client("auditor").get("/v1/log")
     return bool(
@@ -57,7 +58,7 @@ def witnessed(network: TestNetwork, organisation: Any, least: int) -> bool:
     )
 
 
-def down(organisation: Any) -> list[str]:
+def down(organisation: Organisation) -> list[str]:
     answer = json.loads(organisation.client(None).raw("GET", "/readyz", b"", {}).body)
     return [
         dependency["code"] for dependency in answer.get("dependencies", ()) if not dependency["up"]
@@ -71,7 +72,9 @@ def called(network: TestNetwork, trade: dict[str, Any], times: int = 1) -> list[
     ]
 
 
-def put_back(network: TestNetwork, trade: dict[str, Any], organisation: Any, folder: Path) -> int:
+def put_back(
+    network: TestNetwork, trade: dict[str, Any], organisation: Organisation, folder: Path
+) -> int:
     """Stop a node and put its database back from before three calls that the supervisor has seen;
     the last of their positions.
     """
@@ -163,7 +166,7 @@ def test_an_agreement_stays_held_until_its_other_party_answers(
     assert bank.client("clerk").get(f"/v1/agreements/{trade['agreement']}")["held"] is None
 
 
-def recovered_twice_changes_nothing(organisation: Any) -> bool:
+def recovered_twice_changes_nothing(organisation: Organisation) -> bool:
     organisation.node.stop()
     try:
         code, printed, _ = recovered(organisation)

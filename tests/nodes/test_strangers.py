@@ -18,7 +18,7 @@ from chain.core.errors import BadInput, Unavailable
 from chain.ethereum.eip712 import Domain
 from nodes import provision
 from nodes.bodies import BodyBudget, BodyLimits
-from nodes.provision import OrganisationPlan
+from nodes.provision import Organisation, OrganisationPlan
 from nodes.rates import MAX_BUCKETS, RateLimited, RateLimiter
 from registry.access import Principal
 from registry.credit import rules
@@ -46,7 +46,9 @@ BODY = 9_900_000
 
 
 @pytest.fixture(scope="module")
-def target(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def target(
+    network: TestNetwork, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Organisation]:
     """A node of its own, without workers that would claim or witness; it need not be admitted to be
     attacked.
     """
@@ -71,39 +73,39 @@ def target(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> It
         made.node.stop()
 
 
-def address(target: Any) -> tuple[str, int]:
+def address(target: Organisation) -> tuple[str, int]:
     return "127.0.0.1", target.plan.port
 
 
-def plain(target: Any) -> socket.socket:
+def plain(target: Organisation) -> socket.socket:
     return socket.create_connection(address(target), timeout=60)
 
 
-def encrypted(target: Any) -> ssl.SSLSocket:
+def encrypted(target: Organisation) -> ssl.SSLSocket:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context.wrap_socket(plain(target))
 
 
-def silent_handshake(target: Any) -> socket.socket:
+def silent_handshake(target: Organisation) -> socket.socket:
     """Connects and never speaks."""
     return plain(target)
 
 
-def half_head(target: Any) -> socket.socket:
+def half_head(target: Organisation) -> socket.socket:
     """Begins a request and never ends its head."""
     made = encrypted(target)
     made.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ")
     return made
 
 
-def no_request(target: Any) -> socket.socket:
+def no_request(target: Organisation) -> socket.socket:
     """Completes the handshake and never asks."""
     return encrypted(target)
 
 
-def line_ends(target: Any) -> socket.socket:
+def line_ends(target: Organisation) -> socket.socket:
     """Asks once, then keeps the connection open with what begins no request."""
     made = encrypted(target)
     made.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -112,7 +114,7 @@ def line_ends(target: Any) -> socket.socket:
     return made
 
 
-def slow_body(target: Any) -> socket.socket:
+def slow_body(target: Organisation) -> socket.socket:
     """Sends a byte of the body that it announced, at a route that reads strangers' bodies."""
     made = encrypted(target)
     made.sendall(b"POST /v1/consents HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
@@ -145,7 +147,7 @@ def ended(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_connection_that_does_not_go_on_is_gone_after_its_deadline(
-    target: Any, kind: Any
+    target: Organisation, kind: Any
 ) -> None:
     connection = kind(target)
     try:
@@ -154,7 +156,7 @@ def test_a_connection_that_does_not_go_on_is_gone_after_its_deadline(
         connection.close()
 
 
-def test_a_client_that_reads_nothing_is_cut_off(target: Any) -> None:
+def test_a_client_that_reads_nothing_is_cut_off(target: Organisation) -> None:
     """The API's description is large; a client that asks for it again and again without reading
     fills every buffer.
     """
@@ -180,7 +182,9 @@ def test_a_client_that_reads_nothing_is_cut_off(target: Any) -> None:
 @pytest.mark.parametrize(
     "path", ["/nothing", "/v1/consents", "/v1/assets", "/v1/peer/calls", "/healthz"]
 )
-def test_a_strangers_large_body_is_refused_before_it_is_sent(target: Any, path: str) -> None:
+def test_a_strangers_large_body_is_refused_before_it_is_sent(
+    target: Organisation, path: str
+) -> None:
     """The answer comes though not one byte of the body was sent: nothing waits for it."""
     with encrypted(target) as connection:
         connection.sendall(
@@ -190,7 +194,7 @@ def test_a_strangers_large_body_is_refused_before_it_is_sent(target: Any, path: 
     assert status in (401, 404, 405, 413)
 
 
-def test_a_chunked_body_of_a_stranger_is_cut_at_the_limit(target: Any) -> None:
+def test_a_chunked_body_of_a_stranger_is_cut_at_the_limit(target: Organisation) -> None:
     with encrypted(target) as connection:
         connection.sendall(
             b"POST /v1/consents HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -201,7 +205,7 @@ def test_a_chunked_body_of_a_stranger_is_cut_at_the_limit(target: Any) -> None:
         assert b" 413 " in connection.recv(65536).split(b"\r\n", 1)[0]
 
 
-def test_a_head_over_its_limit_ends_the_connection(target: Any) -> None:
+def test_a_head_over_its_limit_ends_the_connection(target: Organisation) -> None:
     with encrypted(target) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(
@@ -211,7 +215,7 @@ def test_a_head_over_its_limit_ends_the_connection(target: Any) -> None:
 
 
 def test_one_address_gets_no_more_connections_than_its_limit_and_a_token_is_let_in_all_the_same(
-    target: Any,
+    target: Organisation,
 ) -> None:
     """A connection that has shown a token does not count: members behind one address do not shut
     each other out.
@@ -231,7 +235,7 @@ def test_one_address_gets_no_more_connections_than_its_limit_and_a_token_is_let_
 
 
 def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answers_and_memory_holds(
-    target: Any,
+    target: Organisation,
 ) -> None:
     process = psutil.Process(target.node.api.pid)
     observer = target.client("clerk")
@@ -263,7 +267,7 @@ def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answe
     assert process.memory_info().rss - before < GROWTH_BYTES
 
 
-def post_bodies(target: Any, stop: threading.Event) -> None:
+def post_bodies(target: Organisation, stop: threading.Event) -> None:
     """Large bodies of many values: by strangers to every kind of path, and with a token where the
     size is allowed.
     """

@@ -18,6 +18,8 @@ from chain.ethereum.deployment import Deployment
 from chain.keys.files import KeyStore, Secp256k1Signer
 from chain.statements.members import KeyPurpose
 from nodes import config
+from nodes.client import NodeClient
+from nodes.provision import Organisation
 from nodes.tokens import MAX_LIFETIME_SECONDS, NonceLog, TokenIssuer
 from tests.nodes.conftest import TestNetwork, eventually
 
@@ -25,7 +27,7 @@ PATH = "/v1/peer/ping"
 BODY = b'{"a":1}'
 
 
-def key_of(organisation: Any, name: str = "token") -> Secp256k1Signer:
+def key_of(organisation: Organisation, name: str = "token") -> Secp256k1Signer:
     read = config.load(organisation.plan.directory / "node.toml")
     return KeyStore(organisation.plan.directory / "keys", read.passphrase()).secp256k1(name)
 
@@ -37,19 +39,24 @@ def issuer(network: TestNetwork) -> TokenIssuer:
 
 
 @pytest.fixture
-def target(network: TestNetwork) -> Any:
+def target(network: TestNetwork) -> Organisation:
     return network.of("department")
 
 
 @pytest.fixture
-def client(target: Any) -> Iterator[Any]:
+def client(target: Organisation) -> Iterator[NodeClient]:
     made = target.client(None)
     yield made
     made.close()
 
 
 def send(
-    client: Any, token: str | None, *, body: bytes = BODY, method: str = "POST", path: str = PATH
+    client: NodeClient,
+    token: str | None,
+    *,
+    body: bytes = BODY,
+    method: str = "POST",
+    path: str = PATH,
 ) -> tuple[int, Any]:
     headers = {"content-type": "application/json"}
     if token is not None:
@@ -58,12 +65,12 @@ def send(
     return answer.status, json.loads(answer.body)
 
 
-def refused(client: Any, token: str | None, **changed: Any) -> tuple[int, str]:
+def refused(client: NodeClient, token: str | None, **changed: Any) -> tuple[int, str]:
     status, answer = send(client, token, **changed)
     return status, answer["code"]
 
 
-def claims(issuer: TokenIssuer, target: Any, **changed: Any) -> dict[str, Any]:
+def claims(issuer: TokenIssuer, target: Organisation, **changed: Any) -> dict[str, Any]:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     encoded = token.removeprefix("Qiaolian ").partition(".")[0]
     raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
@@ -71,13 +78,13 @@ def claims(issuer: TokenIssuer, target: Any, **changed: Any) -> dict[str, Any]:
 
 
 def test_a_fresh_token_is_accepted_and_names_its_sender(
-    network: TestNetwork, issuer: TokenIssuer, target: Any, client: Any
+    network: TestNetwork, issuer: TokenIssuer, target: Organisation, client: NodeClient
 ) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert send(client, token) == (200, {"member": network.of("bank").member, "bytes": len(BODY)})
 
 
-def test_no_token_is_refused(client: Any) -> None:
+def test_no_token_is_refused(client: NodeClient) -> None:
     assert refused(client, None) == (401, "token_missing")
 
 
@@ -85,18 +92,20 @@ def test_no_token_is_refused(client: Any) -> None:
     "token",
     ["Qiaolian", "Qiaolian a.b", "Qiaolian e30.AAAA", "Basic eHg6eQ==", "Qiaolian " + "A" * 5000],
 )
-def test_what_is_no_token_is_refused(client: Any, token: str) -> None:
+def test_what_is_no_token_is_refused(client: NodeClient, token: str) -> None:
     assert refused(client, token) == (401, "token_malformed")
 
 
-def test_a_replayed_token_is_refused(issuer: TokenIssuer, target: Any, client: Any) -> None:
+def test_a_replayed_token_is_refused(
+    issuer: TokenIssuer, target: Organisation, client: NodeClient
+) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert send(client, token)[0] == 200
     assert refused(client, token) == (401, "token_replayed")
 
 
 def test_a_replayed_token_is_refused_after_a_kill_of_the_node(
-    issuer: TokenIssuer, target: Any, client: Any
+    issuer: TokenIssuer, target: Organisation, client: NodeClient
 ) -> None:
     token = issuer.issue(
         audience=target.member,
@@ -114,7 +123,7 @@ def test_a_replayed_token_is_refused_after_a_kill_of_the_node(
 
 
 def test_a_token_for_another_member_is_refused(
-    network: TestNetwork, issuer: TokenIssuer, client: Any
+    network: TestNetwork, issuer: TokenIssuer, client: NodeClient
 ) -> None:
     token = issuer.issue(
         audience=network.of("operator").member, method="POST", target=PATH, body=BODY
@@ -126,14 +135,14 @@ def test_a_token_for_another_member_is_refused(
     "changed", [{"body": b'{"a":2}'}, {"path": PATH + "?x=1"}, {"method": "GET", "body": b""}]
 )
 def test_a_token_of_another_request_is_refused(
-    issuer: TokenIssuer, target: Any, client: Any, changed: dict[str, Any]
+    issuer: TokenIssuer, target: Organisation, client: NodeClient, changed: dict[str, Any]
 ) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token, **changed) == (401, "token_wrong_request")
 
 
 def test_an_expired_an_early_and_a_long_lived_token_are_refused(
-    issuer: TokenIssuer, target: Any, client: Any
+    issuer: TokenIssuer, target: Organisation, client: NodeClient
 ) -> None:
     now = int(time.time())
     for times in (
@@ -148,7 +157,7 @@ def test_an_expired_an_early_and_a_long_lived_token_are_refused(
 
 
 def test_a_changed_claim_breaks_the_signature(
-    issuer: TokenIssuer, target: Any, client: Any
+    issuer: TokenIssuer, target: Organisation, client: NodeClient
 ) -> None:
     first, second = (
         issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
@@ -160,12 +169,16 @@ def test_a_changed_claim_breaks_the_signature(
     assert refused(client, mirrored)[1] in ("token_key_unknown", "token_bad_signature")
 
 
-def test_a_signature_that_is_none_is_refused(issuer: TokenIssuer, target: Any, client: Any) -> None:
+def test_a_signature_that_is_none_is_refused(
+    issuer: TokenIssuer, target: Organisation, client: NodeClient
+) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token.partition(".")[0] + "." + "A" * 87) == (401, "token_bad_signature")
 
 
-def test_a_strangers_key_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
+def test_a_strangers_key_is_refused(
+    network: TestNetwork, target: Organisation, client: NodeClient
+) -> None:
     stranger = TokenIssuer(
         member=network.of("bank").member,
         signer=Secp256k1Signer(new_private_key()),
@@ -176,7 +189,7 @@ def test_a_strangers_key_is_refused(network: TestNetwork, target: Any, client: A
 
 
 def test_a_members_own_key_of_another_purpose_is_refused(
-    network: TestNetwork, target: Any, client: Any
+    network: TestNetwork, target: Organisation, client: NodeClient
 ) -> None:
     bank = network.of("bank")
     wrong = TokenIssuer(
@@ -186,7 +199,9 @@ def test_a_members_own_key_of_another_purpose_is_refused(
     assert refused(client, token) == (401, "token_key_unknown")
 
 
-def test_a_member_cannot_speak_for_another(network: TestNetwork, target: Any, client: Any) -> None:
+def test_a_member_cannot_speak_for_another(
+    network: TestNetwork, target: Organisation, client: NodeClient
+) -> None:
     liar = TokenIssuer(
         member=network.of("operator").member,
         signer=key_of(network.of("bank")),
@@ -197,7 +212,7 @@ def test_a_member_cannot_speak_for_another(network: TestNetwork, target: Any, cl
 
 
 def test_a_token_of_another_network_is_refused(
-    network: TestNetwork, target: Any, client: Any
+    network: TestNetwork, target: Organisation, client: NodeClient
 ) -> None:
     bank = network.of("bank")
     here = network.deployment
@@ -209,7 +224,7 @@ def test_a_token_of_another_network_is_refused(
 
 
 def test_a_suspended_member_is_refused_and_heard_again_when_lifted(
-    network: TestNetwork, issuer: TokenIssuer, target: Any, client: Any
+    network: TestNetwork, issuer: TokenIssuer, target: Organisation, client: NodeClient
 ) -> None:
     bank = network.of("bank")
 
@@ -228,7 +243,7 @@ def test_a_suspended_member_is_refused_and_heard_again_when_lifted(
 
 
 def test_an_ended_key_is_refused_at_the_next_block(
-    network: TestNetwork, target: Any, client: Any
+    network: TestNetwork, target: Organisation, client: NodeClient
 ) -> None:
     bank = network.of("bank")
     spare = Secp256k1Signer(new_private_key())
@@ -248,7 +263,7 @@ def test_an_ended_key_is_refused_at_the_next_block(
     assert eventually(code) == "401 token_key_unknown"
 
 
-def test_an_unknown_bearer_token_is_refused(client: Any) -> None:
+def test_an_unknown_bearer_token_is_refused(client: NodeClient) -> None:
     assert refused(client, "Bearer ql_guess") == (401, "access_token_unknown")
 
 

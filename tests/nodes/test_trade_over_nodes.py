@@ -19,6 +19,7 @@ import pytest
 
 from chain.core.errors import QiaolianError
 from chain.statements.grants import GrantRevocation
+from nodes.client import NodeClient
 from nodes.provision import Organisation
 from tests.nodes.conftest import TestNetwork, eventually
 
@@ -30,7 +31,7 @@ def trade(agree: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     return agree("people-trade")
 
 
-def done(client: Any, operation: str) -> None:
+def done(client: NodeClient, operation: str) -> None:
     answer = client.get(f"/v1/operations/{operation}?wait=20")
     assert answer["state"] == "done", answer
 
