@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 def routers() -> Sequence[APIRouter]:
     """The routers of all domains, in the order in which paths are matched: the busiest first."""
     from exchange.agreements import api as agreements
+    from exchange.call_files import api as call_files
     from exchange.closing import api as closing
     from exchange.metering import api as metering
     from exchange.reconciliation import api as reconciliation
     from exchange.reports import api as reports
     from exchange.settlement import api as settlement
+    from exchange.spending import api as spending
     from registry.assets import api as assets
     from registry.assets import publication_api as publications
     from registry.credit import api as credit
@@ -50,6 +52,8 @@ def routers() -> Sequence[APIRouter]:
         closing.router,
         reconciliation.router,
         reports.router,
+        call_files.router,
+        spending.router,
     )
 
 
@@ -57,6 +61,7 @@ def load_tables() -> None:
     """Import every module that declares tables on ``chain.core.database.Base``."""
     import chain.outbox.store  # noqa: F401
     import exchange.agreements.store
+    import exchange.call_files.store
     import exchange.closing.store
     import exchange.metering.recovery_store
     import exchange.metering.store

@@ -4,9 +4,9 @@ by idempotency key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -149,8 +149,19 @@ def find_by_key(database: Database, key: str) -> KnownCall | None:
         row = connection.execute(_BY_KEY, {"key": key}).one_or_none()
     if row is None:
         return None
+    return _known(row)
+
+
+def find_by_keys(database: Database, keys: Collection[str]) -> list[KnownCall]:
+    """The calls under some keys; keys without a call are passed over."""
+    query = sa.select(BUYER).where(BUYER.c.idempotency_key.in_(list(keys)))
+    with database.engine.connect() as connection:
+        return [_known(row) for row in connection.execute(query)]
+
+
+def _known(row: sa.Row[Any]) -> KnownCall:
     return KnownCall(
-        key=key,
+        key=row.idempotency_key,
         agreement_id=row.agreement_id,
         lane=row.lane,
         seq=row.seq,

@@ -97,6 +97,7 @@ class BuyerCallRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("idempotency_key"),
         sa.Index("ix_exchange_buyer_call_asked_at", "asked_at"),
+        sa.Index("ix_exchange_buyer_call_spent", "agreement_id", "lane", "asked_at", "seq"),
     )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -125,6 +126,9 @@ class BuyerCallRow(Base):
     withdrawn_by: Mapped[str | None] = mapped_column(sa.String(8))
     """``caller``, or ``node`` before the lane's next call; only the latter frees the key."""
 
+
+MAX_LANES = 500
+"""Lanes of one query."""
 
 GATEWAY = cast(sa.Table, GatewayCallRow.__table__)
 ANSWERS = cast(sa.Table, StoredAnswerRow.__table__)
@@ -158,6 +162,40 @@ def last_requests(session: Session, agreement_id: bytes) -> list[SignedAcknowled
             lane, request.seq - 1, request.acknowledged_units, request.acknowledged_amount
         )
         found.append(SignedAcknowledgement(acknowledged, request, row.request_signature))
+    return found
+
+
+def totals_before(
+    session: Session, lanes: Sequence[tuple[bytes, int]], at: int
+) -> list[tuple[bytes, int, int]]:
+    """Agreement, units and fen of each used lane by the buyer's last call asked before a time; one
+    index look-up for each lane.
+    """
+    last = BUYER.alias("last")
+    here = (last.c.agreement_id == BUYER.c.agreement_id, last.c.lane == BUYER.c.lane)
+    newest = (
+        sa.select(last.c.seq)
+        .where(*here, last.c.asked_at < at)
+        .order_by(last.c.asked_at.desc(), last.c.seq.desc())
+        .limit(1)
+        .correlate(BUYER)
+        .scalar_subquery()
+    )
+    found: list[tuple[bytes, int, int]] = []
+    for start in range(0, len(lanes), MAX_LANES):
+        first = [(agreement_id, lane, 1) for agreement_id, lane in lanes[start : start + MAX_LANES]]
+        place = sa.tuple_(BUYER.c.agreement_id, BUYER.c.lane, BUYER.c.seq)
+        used = sa.select(BUYER.c.agreement_id, BUYER.c.lane, newest.label("seq"))
+        ends = used.where(place.in_(first)).subquery()
+        query = sa.select(BUYER.c.agreement_id, BUYER.c.units, BUYER.c.amount).join(
+            ends,
+            sa.and_(
+                BUYER.c.agreement_id == ends.c.agreement_id,
+                BUYER.c.lane == ends.c.lane,
+                BUYER.c.seq == ends.c.seq,
+            ),
+        )
+        found += [(row.agreement_id, row.units, row.amount) for row in session.execute(query)]
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
@@ -49,6 +49,131 @@ class ReportAnswer(BaseModel):
     queryId: str
     report: dict[str, Any]
     operation: str
+
+
+class ReportSourceRow(BaseModel):
+    """An agreement that answers about subjects for the purpose; money in fen."""
+
+    agreementId: str
+    department: str
+    assetId: str
+    columns: list[str]
+    price: int
+    left: int = Field(description="Fen below the agreement's cap")
+
+
+class ReportSources(BaseModel):
+    """The open agreements with which a report can be made."""
+
+    sources: list[ReportSourceRow]
+
+
+class LogPlaceAnswer(BaseModel):
+    """Where this node's log has a statement; null until an anchor includes it."""
+
+    digest: str
+    index: int | None
+    anchoredAt: int | None
+
+    @classmethod
+    def of(cls, place: service.LogPlace) -> Self:
+        """As the API shows it."""
+        return cls(
+            digest="0x" + place.digest.hex(), index=place.index, anchoredAt=place.anchored_at
+        )
+
+
+class PartEvidenceAnswer(BaseModel):
+    """What proves one department's part."""
+
+    department: str
+    assetId: str
+    agreementId: str
+    lane: int
+    seq: int
+    receipt: str
+    amount: int
+    viewHeight: int
+    issuedAt: int
+    request: LogPlaceAnswer
+
+    @classmethod
+    def of(cls, part: service.PartEvidence) -> Self:
+        """As the API shows it."""
+        return cls(
+            department=part.department,
+            assetId="0x" + part.asset_id.hex(),
+            agreementId="0x" + part.agreement_id.hex(),
+            lane=part.lane,
+            seq=part.seq,
+            receipt="0x" + part.receipt.hex(),
+            amount=part.amount,
+            viewHeight=part.view_height,
+            issuedAt=part.issued_at,
+            request=LogPlaceAnswer.of(part.request),
+        )
+
+
+class StoredReportAnswer(BaseModel):
+    """A report that this bank made, with what proves it."""
+
+    queryId: str
+    subject: str
+    consent: str
+    issuedAt: int
+    report: dict[str, Any]
+    parts: list[PartEvidenceAnswer]
+    query: LogPlaceAnswer
+    anchoredAt: int | None = Field(description="The block that has the query")
+
+
+@router.get(
+    "/v1/reports/sources",
+    summary="The open agreements with which a report for a purpose can be made",
+    response_model=ReportSources,
+)
+def sources(
+    purpose: Annotated[str, Query(max_length=100)] = "credit-assessment",
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("system", "clerk", "auditor")),
+) -> ReportSources:
+    return ReportSources(
+        sources=[
+            ReportSourceRow(
+                agreementId="0x" + source.agreement_id.hex(),
+                department=source.department,
+                assetId="0x" + source.asset_id.hex(),
+                columns=list(source.columns),
+                price=source.price,
+                left=source.left,
+            )
+            for source in service.sources(context, purpose)
+        ]
+    )
+
+
+@router.get(
+    "/v1/reports/{query_id}",
+    summary="A report that this bank made, with receipts, log positions and blocks",
+    response_model=StoredReportAnswer,
+)
+def show(
+    query_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("system", "clerk", "auditor")),
+) -> StoredReportAnswer:
+    found = service.evidence(context, hex_bytes(query_id))
+    query = found.report.query
+    return StoredReportAnswer(
+        queryId="0x" + found.report.query_id.hex(),
+        subject=found.report.subject,
+        consent="0x" + query.consent.hex(),
+        issuedAt=query.issued_at,
+        report=dict(found.report.report),
+        parts=[PartEvidenceAnswer.of(part) for part in found.parts],
+        query=LogPlaceAnswer.of(found.query),
+        anchoredAt=found.anchored_at,
+    )
 
 
 @router.post(

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.core.errors import BadInput, Forbidden
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ethereum.proved_records import member_record
+from chain.outbox import outcome
 from chain.statements.members import Role
-from chain.statements.trade import UsageReceipt
+from chain.statements.trade import Agreement, UsageReceipt
 from exchange.agreements import service as agreements
-from exchange.agreements.model import AgreementSide
-from exchange.metering import records
+from exchange.agreements.model import AgreementSide, AgreementStage, AgreementView
+from exchange.metering import records, spent
 from exchange.metering import service as metering
 from exchange.metering.model import CallQuery
 from registry.credit import consents, peers, queries
@@ -29,7 +30,11 @@ from registry.credit.model import (
     ReportedDispute,
     SignedReceipt,
 )
+from registry.evidence import inclusion
+from registry.grants import service as grants
 from registry.idempotency import KeyScope, bind
+from registry.list_limits import MAX_ROWS
+from registry.pages import PageRequest
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,135 @@ class ReportPart:
 
     agreement_id: bytes
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSource:
+    """An agreement that answers about subjects for a report's purpose; price in fen."""
+
+    agreement_id: bytes
+    department: str
+    asset_id: bytes
+    columns: tuple[str, ...]
+    """Those that the grant covers."""
+    price: int
+    left: int
+    """Fen below the agreement's cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """Where this node's log has a statement."""
+
+    digest: bytes
+    index: int | None
+    """None until an anchor includes it, within a minute."""
+    anchored_at: int | None
+    """Height of the block that anchors it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartEvidence:
+    """What proves one department's part."""
+
+    department: str
+    asset_id: bytes
+    agreement_id: bytes
+    lane: int
+    seq: int
+    receipt: bytes
+    """The receipt's struct hash."""
+    amount: int
+    view_height: int
+    """The block under which the department's gateway checked consent, grant and agreement."""
+    issued_at: int
+    request: LogPlace
+    """This bank's signed request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportEvidence:
+    """A report with what proves each part and the query as a whole."""
+
+    report: CreditReport
+    parts: Sequence[PartEvidence]
+    query: LogPlace
+    anchored_at: int | None
+    """Height of the block that has the query; None while its call is queued."""
+
+
+def sources(context: Context, purpose: str) -> list[ReportSource]:
+    """The open agreements of this bank with which a report for a purpose can be made, by
+    department.
+    """
+    found, cursor, now = [], "", context.now()
+    while True:
+        page = PageRequest(MAX_ROWS, cursor)
+        shown = agreements.listing(
+            context, page, state=AgreementStage.OPEN.value, side=AgreementSide.BUYER
+        )
+        usable = [view for view in shown.rows if _answers(view.agreement, purpose, now)]
+        used = spent.totals(context, [view.agreement_id for view in usable])
+        found += [_source(context, view, used[view.agreement_id].amount) for view in usable]
+        if shown.next is None:
+            break
+        cursor = shown.next
+    return sorted(found, key=lambda source: (source.department, source.agreement_id))
+
+
+def _answers(agreement: Agreement, purpose: str, now: int) -> bool:
+    return agreement.purpose == purpose and agreement.starts_at <= now <= agreement.ends_at
+
+
+def _source(context: Context, view: AgreementView, used: int) -> ReportSource:
+    terms = view.agreement
+    scope = grants.find(context, terms.grant_id).scope
+    return ReportSource(
+        agreement_id=view.agreement_id,
+        department=terms.provider,
+        asset_id=terms.asset_id,
+        columns=() if scope is None else scope.columns,
+        price=terms.price,
+        left=max(0, terms.cap - used),
+    )
+
+
+def evidence(context: Context, query_id: bytes) -> ReportEvidence:
+    """A report that this bank made, with what proves it; ``query_unknown``."""
+    report = queries.find_report(context, query_id)
+    parts = [_part_evidence(context, signed) for signed in report.receipts or ()]
+    digest = report.query.digest(context.domain(report.query.contract))
+    with context.database.read() as session:
+        sent = outcome(session, report.operation)
+    return ReportEvidence(report, parts, _place(context, digest), sent.height)
+
+
+def _part_evidence(context: Context, signed: SignedReceipt) -> PartEvidence:
+    receipt, agreement = signed.receipt, signed.agreement
+    call = records.call_at(
+        context, AgreementSide.BUYER, receipt.agreement_id, receipt.lane, receipt.seq
+    )
+    digest = b"" if call is None else call.request.digest(context.domain(receipt.contract))
+    return PartEvidence(
+        department=agreement.provider,
+        asset_id=agreement.asset_id,
+        agreement_id=receipt.agreement_id,
+        lane=receipt.lane,
+        seq=receipt.seq,
+        receipt=receipt.struct_hash(),
+        amount=receipt.amount,
+        view_height=receipt.view_height,
+        issued_at=receipt.issued_at,
+        request=_place(context, digest),
+    )
+
+
+def _place(context: Context, digest: bytes) -> LogPlace:
+    try:
+        entry = inclusion.anchored_entry(context, digest)
+    except (Conflict, NotFound):
+        return LogPlace(digest, None, None)
+    return LogPlace(digest, entry.index, entry.anchor.anchored_at)
 
 
 async def make(
@@ -102,7 +236,12 @@ async def _part(
     )
     result = await metering.call(context, part.agreement_id, query, idempotency_key=key)
     if result.content is None:
-        raise Forbidden(result.reason or "refused", "A department refused; nothing is owed for it.")
+        raise Forbidden(
+            result.reason or "refused",
+            "A department refused; nothing is owed for it.",
+            hint="Make the report without this agreement, or mend what it was refused for.",
+            agreementId="0x" + part.agreement_id.hex(),
+        )
     signed = await asyncio.to_thread(agreements.load, context, part.agreement_id)
     agreement = signed.agreement
     search = DisputeSearch(

@@ -27,6 +27,7 @@ from nodes.cli.command_group import (
     Command,
     CommandGroup,
     arg,
+    change,
     filled_path,
     listed,
     read,
@@ -90,6 +91,21 @@ def _file(session: CommandSession, arguments: argparse.Namespace) -> int:
         [done[entry["key"]] for entry in {item["key"]: item for item in wanted}.values()],
         out,
     )
+
+
+def _hand_in(session: CommandSession, arguments: argparse.Namespace) -> None:
+    path: Path = arguments.file
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("file_unreadable", f"{path} cannot be read as UTF-8 text.") from error
+    body = {
+        "name": arguments.name or path.name,
+        "agreementId": arguments.agreement,
+        "columns": listed(arguments.columns),
+        "csv": text,
+    }
+    session.show(session.client.post("/v1/call-files", body))
 
 
 def _summary(session: CommandSession, answers: Sequence[dict[str, Any]], out: Path) -> int:
@@ -236,6 +252,35 @@ LISTED: Columns = {
 }
 
 
+FILE_ID = arg("file_id", metavar="FILE", help="the file's id, as `call files` lists it")
+FILES: Columns = {
+    "file": "fileId",
+    "name": "name",
+    "state": "state",
+    "rows": lambda row: sum(row["rows"].values()),
+    "served": lambda row: row["rows"].get("served", 0),
+    "fen": "amount",
+    "made": lambda row: when(row["madeAt"]),
+}
+FILE_ROWS: Columns = {
+    "line": "line",
+    "subject": "subject",
+    "state": "state",
+    "code": "code",
+    "fen": "amount",
+}
+SPENDING: Columns = {
+    "agreement": "agreementId",
+    "provider": "provider",
+    "spent (fen)": "amount",
+    "cap (fen)": "cap",
+    "cap reached": lambda row: (
+        when(row["forecast"]["capAt"]) if row["forecast"]["capAt"] is not None else ""
+    ),
+    "alarms": lambda row: ",".join(row["alarms"]),
+}
+
+
 GROUP = CommandGroup(
     (
         Command(
@@ -282,6 +327,66 @@ GROUP = CommandGroup(
                 *PAGE,
             ),
             "system",
+        ),
+        Command(
+            "hand-in",
+            "hand a CSV file of subjects to the node: it is checked and priced, nothing is called",
+            _hand_in,
+            (
+                arg("file", type=Path, help="CSV with the columns subject and, perhaps, consent"),
+                AGREEMENT,
+                arg("--columns", required=True, help=COLUMNS_HELP),
+                arg("--name", default="", help="what the file is called (default its name)"),
+            ),
+            "system",
+        ),
+        Command(
+            "files",
+            "list the files handed in, the newest first",
+            read_pages("/v1/call-files", within="files", columns=FILES),
+            PAGE,
+            "system",
+        ),
+        Command(
+            "file-show",
+            "show a file with its progress and the cost of what is left",
+            read("/v1/call-files/{file_id}"),
+            (FILE_ID,),
+            "system",
+        ),
+        Command(
+            "file-start",
+            "start a file that was handed in, or resume a stopped one",
+            change("/v1/call-files/{file_id}/start"),
+            (FILE_ID,),
+            "system",
+        ),
+        Command(
+            "file-stop",
+            "stop a running file; the calls under way still end",
+            change("/v1/call-files/{file_id}/stop"),
+            (FILE_ID,),
+            "system",
+        ),
+        Command(
+            "file-rows",
+            "the rows of a file with their records, receipts and codes",
+            read_pages("/v1/call-files/{file_id}/rows", within="rows", columns=FILE_ROWS),
+            (FILE_ID, *PAGE),
+            "system",
+        ),
+        Command(
+            "file-remove",
+            "delete a file with its subjects; its calls stay",
+            change("/v1/call-files/{file_id}/remove"),
+            (FILE_ID,),
+            "system",
+        ),
+        Command(
+            "spending",
+            "what was spent under each agreement, by month, with alarms near the caps",
+            read_pages("/v1/spending", within="agreements", columns=SPENDING),
+            PAGE,
         ),
         Command(
             "file",

@@ -18,8 +18,10 @@ from nodes.cli.command_group import (
     CommandGroup,
     arg,
     change,
+    filled_path,
     listed,
     pairs,
+    read,
     read_pages,
     save,
 )
@@ -38,6 +40,19 @@ DISPUTES: Columns = {
     "claim": lambda row: ", ".join(f"{name}: {value}" for name, value in row["claim"].items()),
     "asset": "assetId",
 }
+SOURCES: Columns = {
+    "agreement": "agreementId",
+    "department": "department",
+    "columns": lambda row: ",".join(row["columns"]),
+    "price (fen)": "price",
+}
+HELD: Columns = {
+    "consent": "consent",
+    "subject": "subject",
+    "purpose": "purpose",
+    "ends": lambda row: when(row["endsAt"]),
+    "refused for": "refusal",
+}
 IDENTITY = arg(
     "--identity",
     action="append",
@@ -49,6 +64,11 @@ IDENTITY = arg(
 def identity_of(arguments: argparse.Namespace) -> dict[str, str]:
     """Code and whatever else the issuer knows the subject by."""
     return {"code": arguments.code, **pairs(arguments.identity, "A part of an identity")}
+
+
+def _sources(session: CommandSession, arguments: argparse.Namespace) -> None:
+    answer = session.client.get(filled_path("/v1/reports/sources", arguments, ("purpose",)))
+    session.table(answer["sources"], SOURCES, whole=answer)
 
 
 def _report(session: CommandSession, arguments: argparse.Namespace) -> None:
@@ -124,6 +144,24 @@ GROUP = CommandGroup(
                 ),
                 IDEMPOTENCY_OPTIONS,
             ),
+        ),
+        Command(
+            "sources",
+            "as a bank, the open agreements with which a report can be made",
+            _sources,
+            (arg("--purpose", default="credit-assessment", help="as granted, a code"),),
+        ),
+        Command(
+            "show-report",
+            "a report that this bank made, with receipts, log positions and blocks",
+            read("/v1/reports/{query_id}"),
+            (arg("query_id"),),
+        ),
+        Command(
+            "consents",
+            "the consents this bank holds, each with what a call would be refused for now",
+            read_pages("/v1/consents/held", within="consents", columns=HELD, query=("subject",)),
+            (arg("--subject", help="of one subject"), *PAGE),
         ),
         Command(
             "queries",

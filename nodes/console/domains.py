@@ -7,14 +7,18 @@ from nodes.console.acts import pages as acts
 from nodes.console.agreements import pages as agreements
 from nodes.console.approvals import pages as approvals
 from nodes.console.assets import pages as assets
+from nodes.console.call_files import pages as call_files
 from nodes.console.calls import pages as calls
+from nodes.console.consents import pages as consents
 from nodes.console.grants import pages as grants
 from nodes.console.health import pages as health
 from nodes.console.layout import pages as layout
 from nodes.console.members import pages as members
 from nodes.console.operations import pages as operations
 from nodes.console.proofs import pages as proofs
+from nodes.console.reports import pages as reports
 from nodes.console.signing import pages as signing
+from nodes.console.spending import pages as spending
 
 _FOLDERS = (
     layout,
@@ -22,6 +26,10 @@ _FOLDERS = (
     grants,
     agreements,
     calls,
+    call_files,
+    reports,
+    consents,
+    spending,
     members,
     health,
     operations,

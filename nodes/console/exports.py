@@ -31,6 +31,18 @@ def safe_cell(value: Cell) -> str:
     )
 
 
+_DIGITS_KEPT = 15
+"""Digits that a spreadsheet keeps of a number."""
+
+
+def identifier_cell(text: str) -> str:
+    """A text that a spreadsheet shall not read as a number: a long one would lose its last digits,
+    one with a leading zero that zero.
+    """
+    is_number = text.isdecimal() and (len(text) > _DIGITS_KEPT or text.startswith("0"))
+    return "'" + text if is_number and text != "0" else text
+
+
 def csv_text(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """The file's text: RFC 4180, with a byte order mark so that spreadsheets read Chinese."""
     out = io.StringIO()

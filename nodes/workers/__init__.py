@@ -1,5 +1,5 @@
 """Background workers of a node: event projection, expired proposals, delivery of deal steps,
-proposed closings, registrations, claims, checkpoints and anchors, witnessing.
+proposed closings, registrations, files of calls, claims, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; ``nodes.workers.scheduler`` says when. A round that
 fails is reported (once for each new code) and tried again, with longer pauses while it keeps
@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 from chain.context import Context
 from chain.core.errors import QiaolianError
+from chain.statements.members import Role
 from exchange.agreements.proposal_ends import ProposalWorker
+from exchange.call_files.runner import CallFileRunner
 from exchange.closing.worker import ClosingWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
@@ -32,6 +34,9 @@ RESTORE_GUARD_SECONDS = 0.1
 """Until it has come out well the node signs nothing, so a start waits for it."""
 DELIVERY_SECONDS = 1.0
 PROPOSAL_SECONDS = 1.0
+CALL_FILE_SECONDS = 0.2
+CALL_FILE_IDLE_SECONDS = 5.0
+"""A provider that did not answer is asked again."""
 CLAIM_IDLE_SECONDS = 5.0
 """Agreements become due by time alone, and an outbox that stopped changes nothing."""
 
@@ -55,6 +60,18 @@ def node_workers(node: AssembledNode) -> list[Worker]:
                 evidence.round,
                 version=changes,
                 has_work=lambda: evidence.has_work,
+            )
+        )
+    if context.roles & Role.BANK:
+        files = CallFileRunner(context)
+        workers.append(
+            Worker(
+                "call-files",
+                CALL_FILE_SECONDS,
+                files.round,
+                version=changes,
+                has_work=lambda: files.has_work,
+                idle_seconds=CALL_FILE_IDLE_SECONDS,
             )
         )
     if settings.claims:

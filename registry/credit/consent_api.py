@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -18,12 +18,14 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     strict_json,
 )
 from registry.credit import certificates, consents
-from registry.credit.model import ConsentPackage
+from registry.credit.model import ConsentPackage, ReviewedConsent
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
+from registry.pages import ListAnswer, PageRequest
 from registry.schemas import QueuedCall, Statement
 
 router = APIRouter(tags=["credit"])
@@ -83,6 +85,40 @@ class ConsentStatus(BaseModel):
     consent: str
     recordedAt: int | None
     withdrawnAt: int | None
+
+
+class StoredConsentRow(BaseModel):
+    """A consent stored at this bank; heights in blocks, times in Unix seconds."""
+
+    consent: str
+    subject: str
+    purpose: str
+    beginsAt: int
+    endsAt: int
+    recordedAt: int | None
+    withdrawnAt: int | None
+    refusal: str = Field(description="What a call would be refused for now; empty for nothing")
+
+    @classmethod
+    def of(cls, shown: ReviewedConsent) -> Self:
+        """As the API shows it."""
+        stored = shown.stored
+        return cls(
+            consent="0x" + stored.status.consent_id.hex(),
+            subject=stored.package.subject(),
+            purpose=stored.package.consent.purpose,
+            beginsAt=shown.begins_at,
+            endsAt=shown.ends_at,
+            recordedAt=stored.status.recorded_at or None,
+            withdrawnAt=stored.status.withdrawn_at or None,
+            refusal=shown.refusal,
+        )
+
+
+class StoredConsentList(ListAnswer):
+    """A page of consents, by id."""
+
+    consents: list[StoredConsentRow]
 
 
 class CertificateStored(BaseModel):
@@ -158,6 +194,21 @@ async def hold(request: Request, context: Context = Depends(get_context)) -> Con
     package = ConsentPackage.from_json(await strict_json(request))
     commitment = await run_in_threadpool(consents.store_consent, context, package)
     return ConsentName(consent="0x" + commitment.hex())
+
+
+@router.get(
+    "/v1/consents/held",
+    summary="The consents this bank holds, each with what a call would be refused for now",
+    response_model=StoredConsentList,
+)
+def held(
+    subject: Annotated[str, Query(max_length=256)] = "",
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> StoredConsentList:
+    found = consents.reviewed(context, page, subject=subject)
+    return StoredConsentList(consents=list(map(StoredConsentRow.of, found.rows)), next=found.next)
 
 
 @router.get(

@@ -8,6 +8,7 @@ certificate and the proved record itself.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from chain.context import Context
@@ -22,10 +23,23 @@ from chain.statements.credit import (
 )
 from registry.credit import store
 from registry.credit.calls import send_call
-from registry.credit.model import CheckedPackage, ConsentPackage, ConsentStatus, StoredConsent
-from registry.credit.rules import check_package, consent_records, require_certified
+from registry.credit.model import (
+    CheckedPackage,
+    ConsentPackage,
+    ConsentStatus,
+    ReviewedConsent,
+    StoredConsent,
+)
+from registry.credit.rules import (
+    check_package,
+    consent_records,
+    require_certified,
+    review_consent,
+)
 from registry.pages import Page, PageRequest
 
+MAX_SUBJECTS = 500
+"""Subjects of one query."""
 MAX_QUEUED = 2_000
 """Relayed consents that may be queued, besides the node's own calls: a few seconds of blocks."""
 
@@ -106,6 +120,50 @@ def held(context: Context, page: PageRequest) -> Page[StoredConsent]:
         return StoredConsent(row[1], ConsentStatus(row[0], record.recorded_at, record.withdrawn_at))
 
     return found.map(with_status)
+
+
+def reviewed(context: Context, page: PageRequest, *, subject: str = "") -> Page[ReviewedConsent]:
+    """The consents stored at this bank, by id, each with what a call under it would be refused for
+    now; with ``subject`` only its own. ``cursor_malformed``, ``chain_view_stale``.
+    """
+    with context.database.read() as session:
+        found = store.consents_page(session, page, subject=subject)
+    packages = [package for _, package in found.rows]
+    reviews = iter(_reviews(context, packages))
+    return found.map(lambda _row: next(reviews))
+
+
+def review(context: Context, commitment: bytes) -> ReviewedConsent:
+    """One consent stored at this bank; ``consent_unknown``, ``chain_view_stale``."""
+    return _reviews(context, [stored_package(context, commitment)])[0]
+
+
+def _reviews(context: Context, packages: Sequence[ConsentPackage]) -> list[ReviewedConsent]:
+    """Review packages by records that are proved under one block."""
+    if not packages:
+        return []
+    checked = [check_consent(context, package.to_json()) for package in packages]
+    records = context.view.proved([key for one in checked for key in consent_records(one)])
+    return [review_consent(one, records, context.member, now=context.now()) for one in checked]
+
+
+def held_for(context: Context, subjects: Collection[str], purpose: str) -> dict[str, bytes]:
+    """A consent by subject that covers this bank, the purpose and this time, as far as its own text
+    says; of several, the one that ends last. Whether it is withdrawn, the gateway decides.
+    """
+    now, wanted = context.now(), sorted(subjects)
+    found: dict[str, tuple[int, bytes]] = {}
+    with context.database.read() as session:
+        for start in range(0, len(wanted), MAX_SUBJECTS):
+            for consent_id, package in store.consents_of(
+                session, wanted[start : start + MAX_SUBJECTS]
+            ):
+                consent = package.consent
+                covers = consent.not_before <= now <= consent.not_after
+                if covers and (consent.bank, consent.purpose) == (context.member, purpose):
+                    held = (consent.not_after, consent_id)
+                    found[package.subject()] = max(held, found.get(package.subject(), held))
+    return {subject: consent_id for subject, (_, consent_id) in found.items()}
 
 
 def stored_package(context: Context, commitment: bytes) -> ConsentPackage:

@@ -111,6 +111,27 @@ class StoredConsent:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewedConsent:
+    """A consent stored at this bank, and what a call that carries it now would be refused for."""
+
+    stored: StoredConsent
+    refusal: str
+    """A code; empty where a call under it would be served as far as the consent goes."""
+
+    @property
+    def begins_at(self) -> int:
+        """When consent and certificate both begin."""
+        package = self.stored.package
+        return max(package.consent.not_before, package.certificate.not_before)
+
+    @property
+    def ends_at(self) -> int:
+        """When the first of consent and certificate ends."""
+        package = self.stored.package
+        return min(package.consent.not_after, package.certificate.not_after)
+
+
+@dataclass(frozen=True, slots=True)
 class CertifiedIdentity:
     """A subject's certified one-time key, and whose it is."""
 

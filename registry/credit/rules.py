@@ -11,7 +11,7 @@ from typing import Any
 
 from chain.core import schema
 from chain.core.crypto import recover
-from chain.core.errors import BadInput, Forbidden
+from chain.core.errors import BadInput, Forbidden, QiaolianError
 from chain.ethereum.eip712 import Domain
 from chain.ethereum.proved_records import (
     ProvedRecords,
@@ -26,9 +26,12 @@ from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from registry.credit.model import (
     CheckedPackage,
     ConsentPackage,
+    ConsentStatus,
     DeliveredPart,
     ReportedDispute,
+    ReviewedConsent,
     SignedReceipt,
+    StoredConsent,
     dispute_not_shown,
 )
 from registry.issuers import require_issuer
@@ -233,6 +236,30 @@ def require_usable(
     begins = max(consent.not_before, package.certificate.not_before)
     if not begins <= now <= min(consent.not_after, package.certificate.not_after):
         raise Forbidden("consent_expired", "The consent does not cover this time.")
+
+
+def review_consent(
+    checked: CheckedPackage, records: ProvedRecords, bank: str, *, now: int
+) -> ReviewedConsent:
+    """What a call under a consent would be refused for now, by the records that ``consent_records``
+    names, if it is about the consent's own subject and purpose.
+    """
+    package, record = checked.package, records.consent(checked.consent_id)
+    status = ConsentStatus(checked.consent_id, record.recorded_at, record.withdrawn_at)
+    refusal = ""
+    try:
+        require_certified(checked, records)
+        require_usable(
+            package,
+            record,
+            subject=package.subject(),
+            bank=bank,
+            purpose=package.consent.purpose,
+            now=now,
+        )
+    except QiaolianError as error:
+        refusal = error.code
+    return ReviewedConsent(StoredConsent(package, status), refusal)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -131,11 +131,24 @@ def _text(found: Sequence[Any]) -> str | None:
     return str(found[0][0]) if found else None
 
 
-def consents_page(session: Session, page: PageRequest) -> Page[tuple[bytes, ConsentPackage]]:
-    """Stored consents with their ids, by id; ``cursor_malformed``."""
+def consents_page(
+    session: Session, page: PageRequest, *, subject: str = ""
+) -> Page[tuple[bytes, ConsentPackage]]:
+    """Stored consents with their ids, by id; with ``subject`` only that one's;
+    ``cursor_malformed``.
+    """
     query, order = sa.select(StoredConsentRow), (StoredConsentRow.commitment,)
+    if subject:
+        query = query.where(StoredConsentRow.subject == subject)
     found = page_of(session, query, order, page, ascending=True)
     return found.map(lambda row: (row.commitment, ConsentPackage.from_json(row.package)))
+
+
+def consents_of(session: Session, subjects: Collection[str]) -> list[tuple[bytes, ConsentPackage]]:
+    """The stored consents of some subjects, with their ids."""
+    query = sa.select(StoredConsentRow).where(StoredConsentRow.subject.in_(list(subjects)))
+    found = session.scalars(query)
+    return [(row.commitment, ConsentPackage.from_json(row.package)) for row in found]
 
 
 def find_certificate(session: Session, key: str) -> CertifiedIdentity | None:

@@ -64,7 +64,7 @@ RECORDS = {
         "job": "fixed",
         "age": 30 + number,
     }
-    for number in range(40)
+    for number in (*range(40), 90, 105, 118)
 }
 
 

@@ -193,6 +193,119 @@ class CallErrorAnswer(BaseModel):
     error: CallError
 
 
+class CallFileAnswer(BaseModel):
+    """
+    A file of calls; times in Unix seconds, money in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    file_id: Annotated[str, Field(alias="fileId")]
+    name: str
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    columns: list[str]
+    unused_columns: Annotated[list[str], Field(alias="unusedColumns")]
+    state: Annotated[str, Field(description="`ready`, `running`, `stopped`, `done`")]
+    stop_code: Annotated[
+        str, Field(alias="stopCode", description="Why it stopped; empty where a person stopped it")
+    ]
+    waiting_code: Annotated[
+        str,
+        Field(
+            alias="waitingCode",
+            description="Why the provider could not be asked; it is asked again",
+        ),
+    ]
+    made_at: Annotated[int, Field(alias="madeAt")]
+    started_at: Annotated[int | None, Field(alias="startedAt")]
+    ended_at: Annotated[int | None, Field(alias="endedAt")]
+    rows: Annotated[dict[str, int], Field(description="How many rows are in each state")]
+    amount: int
+
+
+class CallFileBody(BaseModel):
+    """
+    A file of subjects, each row one metered call.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: Annotated[str, Field(max_length=100, min_length=1)]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    columns: Annotated[list[str], Field(max_length=256, min_length=1)]
+    csv: Annotated[
+        str,
+        Field(
+            description="CSV with a heading line: `subject` and, where needed, `consent`",
+            max_length=8000000,
+            min_length=1,
+        ),
+    ]
+
+
+class CallFileList(BaseModel):
+    """
+    A page of files.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    files: list[CallFileAnswer]
+
+
+class CallFileRemoved(BaseModel):
+    """
+    The file is deleted with its subjects.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    removed: bool
+
+
+class CallFileRowAnswer(BaseModel):
+    """
+    A row with its record; the receipt is a struct hash in 0x hex.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    line: int
+    subject: str
+    state: Annotated[
+        str, Field(description="`invalid`, `waiting`, `outstanding`, `served`, `refused`, …")
+    ]
+    code: str
+    column: Annotated[str, Field(description="The column of a cell that is not what it must be")]
+    units: int
+    amount: int
+    idempotency_key: Annotated[str, Field(alias="idempotencyKey")]
+    record: dict[str, Any] | None
+    receipt: str
+
+
+class CallFileRows(BaseModel):
+    """
+    A page of rows, in the file's order.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    rows: list[CallFileRowAnswer]
+
+
 class CallRow(BaseModel):
     """
     A stored call without its content; ``askedAt`` in Unix seconds.
@@ -364,6 +477,24 @@ class CopiedEntries(BaseModel):
     )
     size: int
     entries: list[dict[str, Any]]
+
+
+class CostAnswer(BaseModel):
+    """
+    What the rows that are left can cost, in fen, beside what the caps still allow.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    rows: int
+    least: int
+    most: int
+    cap: int
+    cap_left: Annotated[int, Field(alias="capLeft")]
+    units_left: Annotated[int | None, Field(alias="unitsLeft")]
+    calls_left: Annotated[int, Field(alias="callsLeft")]
+    fits: bool
 
 
 class Countersignature(BaseModel):
@@ -582,6 +713,25 @@ class FindingRow(BaseModel):
     to_seq: Annotated[int | None, Field(alias="toSeq")]
 
 
+class ForecastAnswer(BaseModel):
+    """
+    Plain arithmetic: what is left, at the rate of the last days.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    days: Annotated[int, Field(description="Days that the rate was taken from")]
+    spent: Annotated[int, Field(description="Fen spent in these days")]
+    cap_at: Annotated[
+        int | None,
+        Field(
+            alias="capAt",
+            description="When a cap is reached at this rate, in Unix seconds; null if it is not",
+        ),
+    ]
+
+
 class ForkRow(BaseModel):
     """
     Two signed heads of one log that cannot both be true; ``foundAt`` in Unix seconds.
@@ -798,6 +948,19 @@ class LogHeads(BaseModel):
     cosignatures: str | None = ""
     size: int | None = 0
     anchored: list[str]
+
+
+class LogPlaceAnswer(BaseModel):
+    """
+    Where this node's log has a statement; null until an anchor includes it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    digest: str
+    index: int | None
+    anchored_at: Annotated[int | None, Field(alias="anchoredAt")]
 
 
 class LogState(BaseModel):
@@ -1021,6 +1184,26 @@ class PartBody(BaseModel):
     )
     agreement_id: Annotated[str, Field(alias="agreementId")]
     columns: Annotated[list[str], Field(max_length=200, min_length=1)]
+
+
+class PartEvidenceAnswer(BaseModel):
+    """
+    What proves one department's part.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    department: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    receipt: str
+    amount: int
+    view_height: Annotated[int, Field(alias="viewHeight")]
+    issued_at: Annotated[int, Field(alias="issuedAt")]
+    request: LogPlaceAnswer
 
 
 class PaymentRow(BaseModel):
@@ -1296,6 +1479,33 @@ class ReportBody(BaseModel):
     parts: Annotated[list[PartBody], Field(max_length=32, min_length=1)]
 
 
+class ReportSourceRow(BaseModel):
+    """
+    An agreement that answers about subjects for the purpose; money in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    department: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    columns: list[str]
+    price: int
+    left: Annotated[int, Field(description="Fen below the agreement's cap")]
+
+
+class ReportSources(BaseModel):
+    """
+    The open agreements with which a report can be made.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    sources: list[ReportSourceRow]
+
+
 class ReportedEnd(BaseModel):
     """
     The state in which this node has the agreement now.
@@ -1363,6 +1573,19 @@ class RowSampleAnswer(BaseModel):
     )
     count: int
     lines: list[int]
+
+
+class RowState(StrEnum):
+    """
+    State of a row.
+    """
+
+    invalid = "invalid"
+    waiting = "waiting"
+    outstanding = "outstanding"
+    served = "served"
+    refused = "refused"
+    void = "void"
 
 
 class Running(BaseModel):
@@ -1547,6 +1770,33 @@ class SourceChangesAnswer(BaseModel):
     fingerprint: str
 
 
+class SpendingRow(BaseModel):
+    """
+    What was spent under one agreement; money in fen, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    provider: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    state: str
+    price: int
+    cap: int
+    max_units: Annotated[int, Field(alias="maxUnits")]
+    units: int
+    amount: Annotated[int, Field(description="Delivered, by this node's own receipts")]
+    paid: Annotated[int, Field(description="Paid by the chain from the deposit")]
+    refunded: int
+    ends_at: Annotated[int, Field(alias="endsAt")]
+    months: Annotated[dict[str, int], Field(description="Fen by month, in the city's time")]
+    forecast: ForecastAnswer
+    alarms: Annotated[
+        list[str], Field(description="`cap-reached`, `cap-near`, `cap-before-end`, `ends-soon`")
+    ]
+
+
 class State(StrEnum):
     """
     The state of a part of a node.
@@ -1610,6 +1860,46 @@ class StepTaken(BaseModel):
         populate_by_name=True,
     )
     taken: bool
+
+
+class StoredConsentRow(BaseModel):
+    """
+    A consent stored at this bank; heights in blocks, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    consent: str
+    subject: str
+    purpose: str
+    begins_at: Annotated[int, Field(alias="beginsAt")]
+    ends_at: Annotated[int, Field(alias="endsAt")]
+    recorded_at: Annotated[int | None, Field(alias="recordedAt")]
+    withdrawn_at: Annotated[int | None, Field(alias="withdrawnAt")]
+    refusal: Annotated[
+        str, Field(description="What a call would be refused for now; empty for nothing")
+    ]
+
+
+class StoredReportAnswer(BaseModel):
+    """
+    A report that this bank made, with what proves it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    query_id: Annotated[str, Field(alias="queryId")]
+    subject: str
+    consent: str
+    issued_at: Annotated[int, Field(alias="issuedAt")]
+    report: dict[str, Any]
+    parts: list[PartEvidenceAnswer]
+    query: LogPlaceAnswer
+    anchored_at: Annotated[
+        int | None, Field(alias="anchoredAt", description="The block that has the query")
+    ]
 
 
 class SubjectRecord(BaseModel):
@@ -1978,6 +2268,18 @@ class BatchBody(BaseModel):
         populate_by_name=True,
     )
     calls: Annotated[list[BatchCall], Field(max_length=1000, min_length=1)]
+
+
+class CallFileDetail(BaseModel):
+    """
+    A file with the cost of what is left.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    file: CallFileAnswer
+    cost: CostAnswer
 
 
 class CallList(BaseModel):
@@ -2468,6 +2770,35 @@ class Readiness(BaseModel):
     ready: bool
     state: State
     dependencies: list[Dependency]
+
+
+class SpendingAnswer(BaseModel):
+    """
+    The months, the latest last, and a page of agreements.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    months: list[str]
+    agreements: list[SpendingRow]
+
+
+class StoredConsentList(BaseModel):
+    """
+    A page of consents, by id.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    consents: list[StoredConsentRow]
 
 
 class UnknownSubjectList(BaseModel):

@@ -1,0 +1,1 @@
+"""Calls by file: a bank's table of subjects, each row one metered call."""

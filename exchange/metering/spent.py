@@ -1,0 +1,63 @@
+"""What this organisation has spent as a buyer, from its own stored calls. Amounts in fen.
+
+A call's row has its lane's totals after it, so that the totals at any time are those of the last
+row before it: one index look-up for each lane, however many calls there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from chain.context import Context
+from exchange.metering import buyer_store, store
+from exchange.metering.buyer import result_of
+from exchange.metering.model import CallResult, CallStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SpentTotals:
+    """Units and fen of an agreement over its lanes, without voided calls."""
+
+    units: int = 0
+    amount: int = 0
+
+
+def totals(context: Context, agreement_ids: Collection[bytes]) -> dict[bytes, SpentTotals]:
+    """What was spent so far under each of these agreements."""
+    found: dict[bytes, SpentTotals] = {}
+    with context.database.read() as session:
+        for agreement_id in agreement_ids:
+            last = store.last_calls(session, store.BUYER, agreement_id).values()
+            found[agreement_id] = SpentTotals(
+                sum(row.units for row in last), sum(row.amount for row in last)
+            )
+    return found
+
+
+def totals_before(
+    context: Context, lanes: Mapping[bytes, int], times: Sequence[int]
+) -> dict[int, dict[bytes, SpentTotals]]:
+    """What had been spent before each of some times.
+
+    Args:
+        lanes: the number of lanes of each agreement.
+        times: Unix seconds.
+    """
+    pairs = [(agreement, lane) for agreement, count in lanes.items() for lane in range(count)]
+    found: dict[int, dict[bytes, SpentTotals]] = {}
+    with context.database.read() as session:
+        for at in times:
+            sums = dict.fromkeys(lanes, SpentTotals())
+            for agreement, units, amount in store.totals_before(session, pairs, at):
+                before = sums[agreement]
+                sums[agreement] = SpentTotals(before.units + units, before.amount + amount)
+            found[at] = sums
+    return found
+
+
+def results(context: Context, keys: Collection[str]) -> dict[str, CallResult]:
+    """The completed calls under these idempotency keys."""
+    found = buyer_store.find_by_keys(context.database, keys)
+    unfinished = (CallStatus.ASKED, CallStatus.CONFLICT)
+    return {call.key: result_of(call) for call in found if call.status not in unfinished}

@@ -1,0 +1,1 @@
+"""A buyer's spending by agreement and month, against caps and deposit."""

@@ -1,0 +1,64 @@
+"""A buyer's spending: what was delivered and is owed, from this node's own receipts."""
+
+from __future__ import annotations
+
+from chain.context import Context
+from chain.core.zone import city_zone
+from exchange.agreements import service as agreements
+from exchange.agreements.model import AgreementSide, AgreementStage, AgreementView
+from exchange.metering import spent
+from exchange.metering.spent import SpentTotals
+from exchange.spending import rules
+from exchange.spending.model import RATE_DAYS, AgreementSpending, Spending
+from registry.pages import Page, PageRequest
+
+_RUNNING = (AgreementStage.OPEN, AgreementStage.NOTICE)
+
+
+def spending(
+    context: Context, page: PageRequest, *, months: int = 12
+) -> tuple[Spending, str | None]:
+    """The spending of a page of agreements that this organisation buys under, the newest first, and
+    the cursor of the next page; ``cursor_malformed``.
+    """
+    found: Page[AgreementView] = agreements.listing(context, page, side=AgreementSide.BUYER)
+    opened = [view for view in found.rows if view.opened_at is not None]
+    now = context.now()
+    starts = rules.month_starts(now, city_zone(), months)
+    earlier = now - RATE_DAYS * rules.DAY
+    lanes = {view.agreement_id: view.agreement.lanes for view in opened}
+    used = spent.totals(context, list(lanes))
+    before = spent.totals_before(context, lanes, [*(at for _, at in starts), earlier])
+    rows = []
+    for view in opened:
+        key = view.agreement_id
+        by_start = [before[at][key].amount for _, at in starts]
+        names = [name for name, _ in starts]
+        fen = rules.by_month(names, by_start, used[key].amount)
+        rows.append(_row(view, used[key], before[earlier][key], fen, now))
+    return Spending([name for name, _ in starts], rows), found.next
+
+
+def _row(
+    view: AgreementView, used: SpentTotals, earlier: SpentTotals, fen: dict[str, int], now: int
+) -> AgreementSpending:
+    terms = view.agreement
+    expected = rules.forecast(terms, used, earlier=earlier, now=now)
+    running = view.state in _RUNNING
+    return AgreementSpending(
+        agreement_id=view.agreement_id,
+        provider=terms.provider,
+        asset_id=terms.asset_id,
+        state=view.state.value,
+        price=terms.price,
+        cap=terms.cap,
+        max_units=terms.max_units,
+        units=used.units,
+        amount=used.amount,
+        paid=view.paid,
+        refunded=view.refunded,
+        ends_at=terms.ends_at,
+        months=fen,
+        forecast=expected,
+        alarms=rules.alarms(terms, used, expected, now=now) if running else (),
+    )

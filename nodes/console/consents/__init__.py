@@ -1,0 +1,1 @@
+"""Pages of the consents that a bank relies on."""
