@@ -184,7 +184,7 @@ def test_spending_is_shown_to_the_fen_with_its_alarm(bank: TestConsole, agreemen
     assert page.count("11,000.03") == 2, "the total and the agreement's line"
     assert "10,000.02" in page, "this month"
     assert "1,000.01" in page, "the month before the last"
-    assert "At least 80% of the cap is used." in page
+    assert "At least 80 per cent of the cap is used." in page
     assert "data-chart" in page
     rows = list(csv.reader(io.StringIO(auditor.get("/spending.csv").text.removeprefix("\ufeff"))))
     assert rows[1][0] == agreement

@@ -14,7 +14,7 @@ from nodes.console.names import asset_name, member_name
 
 ALARMS: Mapping[Alarm, str] = {
     Alarm.CAP_REACHED: N_("The cap is reached; further calls are refused."),
-    Alarm.CAP_NEAR: N_("At least 80% of the cap is used."),
+    Alarm.CAP_NEAR: N_("At least 80 per cent of the cap is used."),
     Alarm.CAP_BEFORE_END: N_("At the present rate the cap is reached before the agreement ends."),
     Alarm.ENDS_SOON: N_("The agreement ends within 14 days."),
 }
