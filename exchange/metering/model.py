@@ -177,6 +177,14 @@ class BuyerCall:
     """Unix seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class SpentTotals:
+    """Units and fen that a buyer has spent under an agreement, without voided calls."""
+
+    units: int = 0
+    amount: int = 0
+
+
 @dataclass(slots=True)
 class AgreementTotals:
     """An agreement's totals over its lanes, and the reservations of calls in progress."""

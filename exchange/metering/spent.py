@@ -7,20 +7,11 @@ row before it: one index look-up for each lane, however many calls there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from chain.context import Context
 from exchange.metering import buyer_store, store
 from exchange.metering.buyer import result_of
-from exchange.metering.model import CallResult, CallStatus
-
-
-@dataclass(frozen=True, slots=True)
-class SpentTotals:
-    """Units and fen of an agreement over its lanes, without voided calls."""
-
-    units: int = 0
-    amount: int = 0
+from exchange.metering.model import CallResult, CallStatus, SpentTotals
 
 
 def totals(context: Context, agreement_ids: Collection[bytes]) -> dict[bytes, SpentTotals]:

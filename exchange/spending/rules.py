@@ -1,28 +1,16 @@
-"""Months, forecast and alarms of spending. Pure; plain arithmetic."""
+"""Sums by month, forecast and alarms of spending. Pure; plain arithmetic."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 
 from chain.statements.trade import Agreement
-from exchange.metering.spent import SpentTotals
-from exchange.spending.model import MONTHS, RATE_DAYS, Alarm, Forecast
+from exchange.metering.model import SpentTotals
+from exchange.spending.model import RATE_DAYS, Alarm, Forecast
 
 DAY = 86_400
 NEAR_PERCENT = 80
 SOON_DAYS = 14
-
-
-def month_starts(now: int, zone: datetime.tzinfo, count: int = MONTHS) -> list[tuple[str, int]]:
-    """The latest months by name with the second each begins at, the earliest first."""
-    moment = datetime.datetime.fromtimestamp(now, zone)
-    first = datetime.datetime(moment.year, moment.month, 1, tzinfo=zone)
-    found = []
-    for _ in range(count):
-        found.append((f"{first:%Y-%m}", int(first.timestamp())))
-        first = (first - datetime.timedelta(days=1)).replace(day=1)
-    return found[::-1]
 
 
 def by_month(names: Sequence[str], before: Sequence[int], now: int) -> dict[str, int]:

@@ -7,9 +7,10 @@ from chain.core.zone import city_zone
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, AgreementStage, AgreementView
 from exchange.metering import spent
-from exchange.metering.spent import SpentTotals
+from exchange.metering.model import SpentTotals
 from exchange.spending import rules
 from exchange.spending.model import RATE_DAYS, AgreementSpending, Spending
+from exchange.spending.months import month_starts
 from registry.pages import Page, PageRequest
 
 _RUNNING = (AgreementStage.OPEN, AgreementStage.NOTICE)
@@ -24,7 +25,7 @@ def spending(
     found: Page[AgreementView] = agreements.listing(context, page, side=AgreementSide.BUYER)
     opened = [view for view in found.rows if view.opened_at is not None]
     now = context.now()
-    starts = rules.month_starts(now, city_zone(), months)
+    starts = month_starts(now, city_zone(), months)
     earlier = now - RATE_DAYS * rules.DAY
     lanes = {view.agreement_id: view.agreement.lanes for view in opened}
     used = spent.totals(context, list(lanes))

@@ -14,9 +14,10 @@ from chain.core.database import Base, Database
 from chain.statements.examples import example
 from chain.statements.trade import Agreement
 from exchange.metering import store
-from exchange.metering.spent import SpentTotals
+from exchange.metering.model import SpentTotals
 from exchange.spending import rules
 from exchange.spending.model import Alarm, Forecast
+from exchange.spending.months import month_starts
 
 BEIJING = datetime.timezone(datetime.timedelta(hours=8))
 NOW = int(datetime.datetime(2026, 11, 30, 22, 0, tzinfo=BEIJING).timestamp())
@@ -85,7 +86,7 @@ def test_the_totals_before_a_time_are_those_of_each_lanes_last_call(database_url
 
 
 def test_months_begin_in_the_citys_time_and_their_sum_is_the_total() -> None:
-    starts = rules.month_starts(NOW, BEIJING, 3)
+    starts = month_starts(NOW, BEIJING, 3)
     assert [name for name, _ in starts] == ["2026-09", "2026-10", "2026-11"]
     first = datetime.datetime(2026, 11, 1, tzinfo=BEIJING)
     assert starts[-1][1] == int(first.timestamp())
