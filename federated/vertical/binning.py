@@ -1,17 +1,19 @@
 """Bins of one column at its owner, and their weight of evidence (Siddiqi, *Credit Risk Scorecards*,
 2006).
 
-Numeric columns are cut at quantiles, text columns by value; missing values form a bin of their own.
-A bin below the minimum size is merged with its neighbour (numeric) or with the bin of other values
-(text) before the label is used. Rows in a bin that is still too small get no bin and weight 0.
+Numeric columns are cut between few values, else at quantiles and more finely in both tails; text
+columns are binned by value; missing values form a bin of their own. A bin below the minimum size is
+merged with its neighbour (numeric) or with the bin of other values (text) before the label is used.
+Rows in a bin that is still too small get no bin and weight 0.
 
 The label party sees only a ``BinLayout``: the number of rows in each bin and which bins are
-ordered, not what they contain. It merges bins with too few bad or too few good rows, and rounds the
-weights it sends to another owner, so that no exact count can be derived from them.
+ordered, not what they contain. It merges bins into ``coarse_classes``, and rounds the weights it
+sends to another owner, so that no exact count can be derived from them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,12 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput
+from federated.vertical.coarse_classes import coarse_classes
 
 MISSING = "missing"
 OTHER = "other"
 NO_BIN = -1
 STEP = 1 / 16
 """Weights of evidence are sent to other parties as multiples of this step."""
+LIMIT = math.log(10)
+"""The largest weight of evidence: ten times the odds of the column."""
+_TAILS = (0.02, 0.05, 0.95, 0.98)
+"""Further quantiles at which numbers are cut: an eighth of all rows hides the few that matter."""
 
 Codes = NDArray[np.int64]
 
@@ -125,17 +132,44 @@ def _constant(name: str, present: NDArray[Any], min_rows: int) -> BadInput:
 def _numeric(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missing: bool) -> Bins:
     if not len(present):
         return Bins(name, True, missing=missing)
-    wanted = np.unique(
-        np.quantile(present, np.arange(1, max_bins) / max_bins, method="inverted_cdf")
-    )
+    ordered = np.sort(present)
     edges: list[float] = []
     below = 0
-    for edge in wanted.tolist():
-        upto = int((present <= edge).sum())
-        if upto - below >= min_rows and len(present) - upto >= min_rows:
+    for edge in _candidate_edges(ordered, max_bins).tolist():
+        upto = int(np.searchsorted(ordered, edge, side="right"))
+        if upto - below >= min_rows and len(ordered) - upto >= min_rows:
             edges.append(float(edge))
             below = upto
-    return Bins(name, True, edges=tuple(edges), missing=missing)
+    return Bins(name, True, edges=_at_most(edges, max_bins - 1, ordered), missing=missing)
+
+
+def _at_most(edges: list[float], limit: int, ordered: NDArray[Any]) -> tuple[float, ...]:
+    """Remove edges beyond the limit, first those between the smallest bins."""
+    edges = list(edges)
+    while len(edges) > limit:
+        upto = [0, *np.searchsorted(ordered, edges, side="right").tolist(), len(ordered)]
+        del edges[min(range(len(edges)), key=lambda at: upto[at + 2] - upto[at])]
+    return tuple(edges)
+
+
+def _candidate_edges(ordered: NDArray[Any], max_bins: int) -> NDArray[Any]:
+    """Return where sorted numbers may be cut: between all values if they are few, else at
+    quantiles, and on both sides of a value that many rows have.
+    """
+    values, counts = np.unique(ordered, return_counts=True)
+    if len(values) <= max_bins:
+        return values[:-1]
+    tails = _TAILS if max_bins > 2 * len(_TAILS) else ()
+    inner = max_bins - len(tails)
+    at = np.sort([*(np.arange(1, inner) / inner), *tails])
+    frequent = np.flatnonzero(counts >= len(ordered) / inner)
+    return np.unique(
+        [
+            *np.quantile(ordered, at, method="inverted_cdf"),
+            *values[frequent],
+            *values[frequent[frequent > 0] - 1],
+        ]
+    )
 
 
 def _texts(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missing: bool) -> Bins:
@@ -182,21 +216,18 @@ class WeightsOfEvidence:
     def of(cls, layout: BinLayout, bad: Sequence[int], *, min_cases: int) -> WeightsOfEvidence:
         """Compute ln(bad share / good share) of each bin, with half a row added to each cell.
 
-        Bins with fewer than ``min_cases`` bad or good rows are merged: with a neighbour if they are
-        ordered, else with the largest other bin.
+        Bins are merged into ``coarse_classes`` first. In a class, fewer than ``min_cases`` bad or
+        good rows count as ``min_cases``, and no weight is beyond ``LIMIT``.
         """
-        groups = _joined(layout, bad, min_cases)
-        rows, bad_counts = (
-            np.array([sum(counts[index] for index in group) for group in groups], np.float64)
-            for counts in (layout.rows, bad)
-        )
-        bad_shares, good_shares = (
-            (counts + 0.5) / (counts + 0.5).sum() for counts in (bad_counts, rows - bad_counts)
-        )
-        woe = np.log(bad_shares / good_shares)
+        classes = coarse_classes(layout.rows, bad, ordered=layout.ordered, min_cases=min_cases)
+        if len(classes) == 1:
+            return cls((0.0,) * len(layout.rows), 0.0)
+        cells = np.array([part.counted(min_cases) for part in classes], np.float64) + 0.5
+        bad_shares, good_shares = (cells / cells.sum(0)).T
+        woe = np.log(bad_shares / good_shares).clip(-LIMIT, LIMIT)
         found = np.zeros(len(layout.rows))
-        for group, weight in zip(groups, woe, strict=True):
-            found[group] = weight
+        for part, weight in zip(classes, woe, strict=True):
+            found[list(part.bins)] = weight
         return cls(tuple(found.tolist()), float(((bad_shares - good_shares) * woe).sum()))
 
     def rounded(self) -> WeightsOfEvidence:
@@ -209,32 +240,3 @@ class WeightsOfEvidence:
     def column(self, codes: Codes) -> NDArray[np.float64]:
         """Return the weight of evidence of each row; 0 for rows without a bin."""
         return np.append(np.array(self.woe), 0.0)[codes]
-
-
-def _joined(layout: BinLayout, bad: Sequence[int], min_cases: int) -> list[list[int]]:
-    """Merge bins into groups with at least ``min_cases`` bad and good rows, or into one group.
-    Ordered bins come first.
-    """
-    groups, ordered = [[index] for index in range(len(layout.rows))], layout.ordered
-
-    def size(index: int) -> int:
-        return sum(layout.rows[bin_index] for bin_index in groups[index])
-
-    def smaller_side(index: int) -> int:
-        bad_counts = sum(bad[bin_index] for bin_index in groups[index])
-        return min(bad_counts, size(index) - bad_counts)
-
-    while len(groups) > 1:
-        thin = next(
-            (index for index in range(len(groups)) if smaller_side(index) < min_cases), None
-        )
-        if thin is None:
-            break
-        if thin < ordered and ordered > 1:
-            other = thin + 1 if thin + 1 < ordered else thin - 1
-        else:
-            other = max((index for index in range(len(groups)) if index != thin), key=size)
-        groups[other] = sorted(groups[other] + groups[thin])
-        ordered -= thin < ordered
-        del groups[thin]
-    return groups

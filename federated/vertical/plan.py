@@ -1,7 +1,7 @@
 """The plan of a scorecard's training, read from the job: what all parties agree on.
 
     {"label": "Status", "bad": "bad", "good": "good", "test_share": 0.2, "test_column": null,
-     "bins": 8, "min_rows": 30, "min_cases": 10, "iterations": 20, "base_points": 600,
+     "bins": 10, "min_rows": 30, "min_cases": 10, "iterations": 20, "base_points": 600,
      "base_odds": 50, "points_to_double": 40, "alignment": {}}
 
 ``label`` is a column of the label party; each value must be ``bad`` or ``good``. ``test_column``,
@@ -60,7 +60,7 @@ class ScorecardPlan:
     good: str | float = 0
     test_share: float = 0.2
     test_column: str | None = None
-    bins: int = 8
+    bins: int = 10
     min_rows: int = 30
     min_cases: int = 10
     iterations: int = 20

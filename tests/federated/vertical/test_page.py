@@ -69,7 +69,7 @@ def test_the_defaults_and_limits_are_those_of_the_page() -> None:
         "| `bins` | maximum number of bins of a column, besides those for missing and for other "
         f"values | {plan.bins} |",
         f"| minimum number of training rows in a bin (10 or more) | {plan.min_rows} |",
-        f"training rows in a bin that has its own weight (5 or more) | {plan.min_cases} |",
+        f"that has its own weight (5 or more) count as this many | {plan.min_cases} |",
         f"| steps of training (1 to 20) | {plan.iterations} |",
         f"drawn by the label party for the test | {plan.test_share} |",
         f"| {plan.base_points}, {plan.base_odds}, {plan.points_to_double} |",

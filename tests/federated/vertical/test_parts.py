@@ -22,6 +22,7 @@ from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import sigmoid as series
 from federated.vertical.binning import (
+    LIMIT,
     MISSING,
     NO_BIN,
     OTHER,
@@ -31,6 +32,7 @@ from federated.vertical.binning import (
     WeightsOfEvidence,
     bin_column,
 )
+from federated.vertical.coarse_classes import coarse_classes
 from federated.vertical.communicator import Communicator
 from federated.vertical.counting import count_bad_rows, deal_counts, share_bin_counts
 from federated.vertical.fixed_point import shift_bits
@@ -69,6 +71,25 @@ def test_texts_are_cut_by_value_and_rare_ones_stand_together() -> None:
     assert (bins.values, bins.other, bins.missing) == (("own", "rent"), True, False)
     assert bins.names == ["own", "rent", OTHER]
     assert bins.codes(texts("rent", "tent", "castle", None)).tolist() == [1, 2, 2, NO_BIN]
+
+
+@pytest.mark.parametrize("ones", [10, 50, 90])
+def test_a_flag_is_cut_between_its_values_whatever_their_share(ones: int) -> None:
+    column = np.array([1.0] * ones + [0.0] * (100 - ones))
+    assert bin_column("flag", column, max_bins=8, min_rows=10).edges == (0,)
+
+
+def test_a_value_that_most_rows_have_gets_a_bin_of_its_own() -> None:
+    column = np.array([*range(-100, 0), *[0] * 900, *range(1, 101)], np.float64)
+    edges = bin_column("balance", column, max_bins=8, min_rows=20).edges
+    assert {-1.0, 0.0} <= set(edges)
+
+
+def test_both_tails_have_bins_of_their_own() -> None:
+    column = np.arange(1, 10_001, dtype=np.float64)
+    edges = bin_column("debt", column, max_bins=12, min_rows=30).edges
+    assert len(edges) == 11
+    assert {200, 500, 9500, 9800} <= set(edges)
 
 
 def require_full_bins(column: NDArray[Any], most: int, least: int) -> None:
@@ -140,28 +161,68 @@ def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], c
 
 
 def test_weights_of_evidence_by_hand() -> None:
-    evidence = WeightsOfEvidence.of(BinLayout(2, (100, 200)), [40, 20], min_cases=10)
+    found = WeightsOfEvidence.of(BinLayout(2, (100, 200)), [40, 20], min_cases=10)
     first = math.log((40.5 / 61) / (60.5 / 241))
     second = math.log((20.5 / 61) / (180.5 / 241))
-    assert evidence.woe == pytest.approx((first, second))
-    assert evidence.rounded().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
+    assert found.woe == pytest.approx((first, second))
+    assert found.rounded().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
     assert math.isclose(
-        evidence.information_value,
+        found.information_value,
         (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second,
     )
 
 
-def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_largest_other() -> (
-    None
-):
-    # In order: 30 of 100, 2 of 50, 30 of 60; then, in none, 3 of 40.
-    evidence = WeightsOfEvidence.of(BinLayout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
-    joined = WeightsOfEvidence.of(BinLayout(2, (100, 150)), [30, 35], min_cases=10)
-    assert evidence.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
-    assert (
-        WeightsOfEvidence.of(BinLayout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0]
-        == WeightsOfEvidence.of(BinLayout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
-    )
+def weights_of(
+    rows: tuple[int, ...], bad: list[int], *, ordered: int = 0, min_cases: int = 10
+) -> tuple[float, ...]:
+    return WeightsOfEvidence.of(BinLayout(ordered, rows), bad, min_cases=min_cases).woe
+
+
+def test_ordered_bins_are_merged_until_bad_rates_are_monotone() -> None:
+    # 10 %, 30 %, 20 %, 40 %: the two in the middle violate the order.
+    rising = weights_of((1000, 1000, 1000, 1000), [100, 300, 200, 400], ordered=4)
+    assert rising[0] < rising[1] == rising[2] < rising[3]
+    falling = weights_of((1000, 1000, 1000, 1000), [400, 200, 300, 100], ordered=4)
+    assert falling == rising[::-1]
+
+
+def test_bad_rates_may_turn_once_where_the_evidence_is_strong() -> None:
+    valley = weights_of((1000, 1000, 1000), [300, 100, 300], ordered=3)
+    assert valley[0] > valley[1] < valley[2]
+    noise = weights_of((100, 100, 100), [30, 27, 30], ordered=3)
+    assert noise[0] == noise[1]
+
+
+def test_a_bin_too_small_to_be_weighed_joins_the_most_similar_class() -> None:
+    # In order: 10 %, 0 of 20, 50 %; the small one joins its neighbour of 10 %.
+    ordered = weights_of((1000, 20, 1000), [100, 0, 500], ordered=3)
+    assert ordered[0] == ordered[1] < ordered[2]
+    # Without order: 3 of 20 joins the 20 % of the third, not the 50 % of the larger first.
+    unordered = weights_of((1000, 20, 800), [500, 3, 160])
+    assert unordered[0] > unordered[1] == unordered[2]
+
+
+def test_few_cases_count_as_the_minimum() -> None:
+    layout = (1000, 900)
+    assert len({weights_of(layout, [200, bad]) for bad in range(11)}) == 1
+    assert weights_of(layout, [200, 0]) != weights_of(layout, [200, 11])
+
+
+def test_weights_are_limited() -> None:
+    weights = weights_of((20_000, 20_000), [10_000, 10])
+    assert weights[1] == -LIMIT
+
+
+def test_a_rare_strong_value_has_a_weight_of_its_own() -> None:
+    # 45 of 48 applicants without mortgage insurance were refused, 240 of 2,332 others.
+    others, without = weights_of((2332, 48), [240, 45])
+    assert others < 0
+    assert without > 2
+
+
+def test_a_column_that_repeats_the_label_gets_weight_zero() -> None:
+    assert weights_of((700, 300), [0, 300]) == (0, 0)
+    assert weights_of((700, 300), [5, 295], ordered=2) == (0, 0)
 
 
 def test_a_column_of_one_merged_bin_gets_weight_zero() -> None:
@@ -171,21 +232,36 @@ def test_a_column_of_one_merged_bin_gets_weight_zero() -> None:
 BINS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=8)
 
 
-@given(BINS, st.integers(0, 8), st.integers(1, 30))
-def test_distinguished_bins_have_enough_bad_and_good_rows(
+@given(BINS, st.integers(0, 8), st.integers(5, 30))
+def test_a_class_with_a_weight_of_its_own_has_twice_the_minimum_of_rows(
     cells: list[tuple[int, int]], ordered: int, least: int
 ) -> None:
     rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
-    evidence = WeightsOfEvidence.of(BinLayout(min(ordered, len(rows)), rows), bad, min_cases=least)
-    for weight in set(evidence.woe) if len(set(evidence.woe)) > 1 else ():
-        inside = [index for index, woe in enumerate(evidence.woe) if woe == weight]
-        bads = sum(bad[index] for index in inside)
-        assert min(bads, sum(rows[index] for index in inside) - bads) >= least
-    assert all(float(woe / STEP).is_integer() for woe in evidence.rounded().woe)
+    ordered = min(ordered, len(rows))
+    found = WeightsOfEvidence.of(BinLayout(ordered, rows), bad, min_cases=least)
+    for weight in set(found.woe) if len(set(found.woe)) > 1 else ():
+        inside = sum(rows[index] for index, woe in enumerate(found.woe) if woe == weight)
+        assert inside >= 2 * least
+    assert max(map(abs, found.woe)) <= LIMIT
+    assert all(float(woe / STEP).is_integer() for woe in found.rounded().woe)
+
+
+@given(BINS, st.integers(0, 8), st.integers(5, 30))
+def test_coarse_classes_contain_every_bin_once(
+    cells: list[tuple[int, int]], ordered: int, least: int
+) -> None:
+    rows, bad = [good + bads for bads, good in cells], [bads for bads, _ in cells]
+    ordered = min(ordered, len(rows))
+    classes = coarse_classes(rows, bad, ordered=ordered, min_cases=least)
+    assert sorted(number for part in classes for number in part.bins) == [*range(len(rows))]
+    assert (sum(part.rows for part in classes), sum(part.bad for part in classes)) == (
+        sum(rows),
+        sum(bad),
+    )
 
 
 def test_one_row_more_or_less_rarely_changes_the_rounded_weights() -> None:
-    # The difference of two nearly equal bins would be a row's label, if counts were revealed.
+    # The difference of two nearly equal bins would be a row's label, were counts found.
     layout = BinLayout(2, (300, 700))
     changed = [
         WeightsOfEvidence.of(layout, [bad, 150], min_cases=10).rounded().woe
