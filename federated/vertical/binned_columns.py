@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from federated.channel import Message
 from federated.errors import PeerFault
 from federated.session import Session
-from federated.vertical.binning import BinLayout, Bins, Codes, WeightsOfEvidence, bin_column
+from federated.vertical.binning import (
+    BinLayout,
+    Bins,
+    Codes,
+    ColumnConstant,
+    WeightsOfEvidence,
+    bin_column,
+)
 from federated.vertical.plan import ScorecardPlan
 
 
@@ -21,29 +28,34 @@ class BinnedColumns:
     """One party's columns, binned over the training rows.
 
     ``bins``, ``codes`` and ``layouts`` have one entry per column: its bins, the bin of every
-    training row, and the number of rows in each bin.
+    training row, and the number of rows in each bin. ``dropped``: the columns without bins, and
+    why each cannot be used.
     """
 
     bins: tuple[Bins, ...]
     codes: tuple[Codes, ...]
     layouts: tuple[BinLayout, ...]
+    dropped: Mapping[str, str]
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]], plan: ScorecardPlan) -> BinnedColumns:
-        """Bin the columns. Raises ``column_constant`` or ``column_malformed``."""
-        bins = tuple(
-            bin_column(name, values, max_bins=plan.bins, min_rows=plan.min_rows)
-            for name, values in columns.items()
-        )
+        """Bin the columns. A column with one value only is dropped.
+
+        Raises ``column_constant`` if every column is, ``column_malformed`` for an infinite number.
+        """
+        bins: list[Bins] = []
+        dropped: dict[str, str] = {}
+        for name, values in columns.items():
+            try:
+                bins.append(bin_column(name, values, max_bins=plan.bins, min_rows=plan.min_rows))
+            except ColumnConstant as error:
+                dropped[name] = error.sentence
+                if len(dropped) == len(columns):
+                    raise
+                bins.append(Bins.none(name))
         codes = tuple(column_bins.codes(columns[column_bins.column]) for column_bins in bins)
-        return cls(
-            bins,
-            codes,
-            tuple(
-                BinLayout.of(column_bins, code)
-                for column_bins, code in zip(bins, codes, strict=True)
-            ),
-        )
+        layouts = tuple(map(BinLayout.of, bins, codes))
+        return cls(tuple(bins), codes, layouts, dropped)
 
     def one_hot(self, rows: int) -> NDArray[np.bool_]:
         """Return (rows, all bins): whether a row falls into a bin."""
@@ -78,7 +90,11 @@ def read_layouts(
     value = message.value("columns")
     try:
         layouts = tuple(BinLayout(column["ordered"], tuple(column["rows"])) for column in value)
-        sound = len(layouts) == columns and all(_sound(layout, rows, plan) for layout in layouts)
+        sound = (
+            len(layouts) == columns
+            and all(_sound(layout, rows, plan) for layout in layouts)
+            and not all(layout.dropped for layout in layouts)
+        )
     except (TypeError, KeyError, ValueError):
         sound = False
     if not sound:
@@ -91,6 +107,8 @@ def read_layouts(
 def _sound(layout: BinLayout, rows: int, plan: ScorecardPlan) -> bool:
     if not all(type(count) is int and count >= 0 for count in (layout.ordered, *layout.rows)):
         return False
+    if layout.dropped:
+        return layout.ordered == 0
     fits = layout.ordered <= len(layout.rows) and 2 <= len(layout.rows) <= plan.bins + 2
     return fits and sum(layout.rows) <= rows and min(layout.rows) >= plan.min_rows
 

@@ -38,6 +38,13 @@ _TAILS = (0.02, 0.05, 0.95, 0.98)
 Codes = NDArray[np.int64]
 
 
+class ColumnConstant(BadInput):
+    """A column has one bin only (``column_constant``)."""
+
+    def __init__(self, sentence: str, *, hint: str) -> None:
+        super().__init__("column_constant", sentence, hint=hint)
+
+
 @dataclass(frozen=True)
 class Bins:
     """The bins of one column.
@@ -52,6 +59,11 @@ class Bins:
     values: tuple[str, ...] = ()
     other: bool = False
     missing: bool = False
+
+    @classmethod
+    def none(cls, column: str) -> Bins:
+        """No bins, for a column that cannot be used."""
+        return cls(column, False)
 
     @property
     def names(self) -> list[str]:
@@ -104,7 +116,7 @@ def bin_column(name: str, column: NDArray[Any], *, max_bins: int, min_rows: int)
     return bins
 
 
-def _constant(name: str, present: NDArray[Any], min_rows: int) -> BadInput:
+def _constant(name: str, present: NDArray[Any], min_rows: int) -> ColumnConstant:
     """Explain why one bin is left: no values, one value, or only rare values.
 
     Values are not shown.
@@ -126,7 +138,7 @@ def _constant(name: str, present: NDArray[Any], min_rows: int) -> BadInput:
             f"on {min_rows} rows or more"
         )
         hint = "Group its values, or leave it out of the job."
-    return BadInput("column_constant", f"The column {name} has {why}.", hint=hint)
+    return ColumnConstant(f"The column {name} has {why}.", hint=hint)
 
 
 def _numeric(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missing: bool) -> Bins:
@@ -192,11 +204,16 @@ def _texts(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missi
 @dataclass(frozen=True)
 class BinLayout:
     """What the label party receives of a column's bins: ``rows`` in each, and how many of the first
-    are ``ordered``.
+    are ``ordered``. A column that its owner dropped has none.
     """
 
     ordered: int
     rows: tuple[int, ...]
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the column cannot be used."""
+        return not self.rows
 
     @classmethod
     def of(cls, bins: Bins, codes: Codes) -> BinLayout:
@@ -220,7 +237,7 @@ class WeightsOfEvidence:
         good rows count as ``min_cases``, and no weight is beyond ``LIMIT``.
         """
         classes = coarse_classes(layout.rows, bad, ordered=layout.ordered, min_cases=min_cases)
-        if len(classes) == 1:
+        if len(classes) < 2:
             return cls((0.0,) * len(layout.rows), 0.0)
         cells = np.array([part.counted(min_cases) for part in classes], np.float64) + 0.5
         bad_shares, good_shares = (cells / cells.sum(0)).T

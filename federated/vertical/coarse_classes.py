@@ -56,6 +56,8 @@ def coarse_classes(
     Returns one class if no class has ``min_cases`` bad and ``min_cases`` good rows: such a column
     would disclose the label.
     """
+    if not rows:
+        return []
     bins = [
         CoarseClass((number,), count, bads)
         for number, (count, bads) in enumerate(zip(rows, bad, strict=True))

@@ -434,9 +434,9 @@ def _read_layouts(message: Message, columns: int, plan: ScorecardPlan) -> tuple[
         message.array(name, "int64", [columns]).tolist() for name in ("bins", "ordered")
     )
     if not all(
-        2 <= width <= plan.bins + 2 and 0 <= count <= width
+        (width == 0 or 2 <= width <= plan.bins + 2) and 0 <= count <= width
         for width, count in zip(widths, ordered, strict=True)
-    ):
+    ) or not any(widths):
         raise PeerFault(
             "message_malformed", f"{message.peer}'s bins do not follow the plan.", peer=message.peer
         )
@@ -639,7 +639,8 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
         {
             "rows": sum(common.sizes),
             "training_rows": common.sizes[0],
-            "columns": len(own),
+            "columns": len(part.columns),
+            "dropped": dict(binned.dropped),
             "model": model,
         },
         model_files(part),

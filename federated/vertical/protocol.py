@@ -261,7 +261,13 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     pairwise_mask = await PairwiseMask.agree(session, roles.features)
     await send_masked_points(session, roles.label, pairwise_mask, part.points_of(own, len(table)))
     return JobResult(
-        {"rows": len(table), "training_rows": shape.rows, "columns": len(own), "model": model},
+        {
+            "rows": len(table),
+            "training_rows": shape.rows,
+            "columns": len(part.columns),
+            "dropped": dict(binned.dropped),
+            "model": model,
+        },
         model_files(part),
     )
 

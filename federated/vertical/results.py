@@ -69,7 +69,9 @@ def scorecard_columns(
     whitened: NDArray[np.float64],
     plan: ScorecardPlan,
 ) -> tuple[ScorecardColumn, ...]:
-    """Return a party's columns with their points, from the weights of the whitened columns."""
+    """Return a party's columns with their points, from the weights of the whitened columns.
+    Dropped columns are left out.
+    """
     parts = zip(
         binned.bins,
         binned.layouts,
@@ -83,7 +85,23 @@ def scorecard_columns(
             bins, layout, evidence, weight=float(weight), mean=float(mean), factor=plan.scale.factor
         )
         for bins, layout, evidence, weight, mean in parts
+        if not layout.dropped
     )
+
+
+def _dropped(
+    roles: PartyRoles, evidence_by_party: Mapping[str, tuple[WeightsOfEvidence, ...]]
+) -> dict[str, list[str]]:
+    """Return the columns without bins, of each party that has such columns."""
+    dropped = {
+        party: [
+            name
+            for name, evidence in zip(roles.columns[party], columns, strict=True)
+            if not evidence.woe
+        ]
+        for party, columns in sorted(evidence_by_party.items())
+    }
+    return {party: names for party, names in dropped.items() if names}
 
 
 def model_files(part: ScorecardPart) -> dict[str, bytes]:
@@ -112,10 +130,12 @@ def evaluated_result(
     further facts.
     """
     evaluation = evaluate(train, test)
+    dropped = _dropped(roles, evidence_by_party)
     values = {
         party: {
             name: round(evidence.information_value, 4)
             for name, evidence in zip(roles.columns[party], evidence_of_party, strict=True)
+            if evidence.woe
         }
         for party, evidence_of_party in sorted(evidence_by_party.items())
     }
@@ -133,9 +153,10 @@ def evaluated_result(
         "model": part.model,
         "label": f"{roles.label}: {plan.label}, bad is {plan.bad}",
         "made of": "; ".join(
-            f"{party}: {', '.join(roles.columns[party]) or 'no column'}"
+            f"{party}: {', '.join(values[party]) or 'no column'}"
             for party in (roles.label, *roles.features)
         ),
+        **_dropped_fact(dropped),
         "trained by": (
             f"logistic regression on secret shares, {plan.iterations} "
             f"steps; seeds dealt by {roles.dealer}"
@@ -148,8 +169,17 @@ def evaluated_result(
     }
     columns = [{"column": name, "value": value} for value, name in strongest]
     card = Card(f"Scorecard {job.name}", card_facts, evaluation, "points", columns, LIMITS)
-    metrics = summary_metrics(evaluation) | {"information_values": values, "model": part.model}
+    metrics = summary_metrics(evaluation) | {
+        "information_values": values,
+        "dropped": dropped,
+        "model": part.model,
+    }
     return JobResult(metrics, {**model_files(part), **card.files()})
+
+
+def _dropped_fact(dropped: Mapping[str, list[str]]) -> dict[str, str]:
+    listed = "; ".join(f"{party}: {', '.join(names)}" for party, names in dropped.items())
+    return {"left out": f"{listed} (one value only, or rare values only)"} if listed else {}
 
 
 def require_both_classes(rows: int, bad: int, name: str) -> None:

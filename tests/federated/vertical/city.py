@@ -212,6 +212,14 @@ def altered(
     return {**tables, party: Table(table.ids, {**table.columns, name: change(table.columns[name])})}
 
 
+def constant(tables: Mapping[str, Table], party: str, *names: str) -> dict[str, Table]:
+    """The tables with one value in each of these columns of a party."""
+    changed = dict(tables)
+    for name in names:
+        changed = altered(changed, party, name, lambda column: np.full(len(column), column[0]))
+    return changed
+
+
 def written_after_the_fact(tables: Mapping[str, Table]) -> dict[str, Table]:
     """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
     bank = tables["bank"]

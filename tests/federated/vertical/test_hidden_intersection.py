@@ -35,6 +35,7 @@ from tests.federated.vertical.city import (
     Run,
     altered,
     common_ids,
+    constant,
     cut_off,
     people,
     refused,
@@ -310,6 +311,12 @@ def test_the_same_seeds_give_the_same_files(trained: Watched) -> None:
     assert all(again[name].files == trained.outcomes[name].files for name in trained.job.parties)
 
 
+def test_a_column_with_one_value_is_left_out_and_named() -> None:
+    outcomes = Run(hidden_intersection_of(2), constant(SMALL, "tax", "expenses")).outcomes()
+    assert outcomes["bank"].metrics["dropped"] == {"tax": ["expenses"]}
+    assert [column.bins.column for column in part_of(outcomes, "tax").columns] == ["records"]
+
+
 def test_a_bank_without_columns_of_its_own_still_makes_a_model() -> None:
     job = hidden_intersection_of(2)
     bare = replace(
@@ -583,16 +590,8 @@ def unlike() -> dict[str, Table]:
             "label_not_binary",
             BadInput,
         ),
-        (
-            altered(SMALL, "bank", "income", lambda column: np.ones(len(column))),
-            "column_constant",
-            BadInput,
-        ),
-        (
-            altered(SMALL, "tax", "records", lambda column: np.full(len(column), "no", object)),
-            "column_constant",
-            BadInput,
-        ),
+        (constant(SMALL, "bank", "income", "debt"), "column_constant", BadInput),
+        (constant(SMALL, "tax", "records", "expenses"), "column_constant", BadInput),
         (
             altered(
                 SMALL,

@@ -28,6 +28,7 @@ from tests.federated.vertical.city import (
     Run,
     altered,
     common_ids,
+    constant,
     cut_off,
     people,
     refused,
@@ -461,21 +462,8 @@ def first_rows(count: int) -> dict[str, Table]:
             "label_not_binary",
             BadInput,
         ),
-        (
-            altered(TABLES, "bank", "income", lambda column: np.ones(len(column))),
-            "column_constant",
-            BadInput,
-        ),
-        (
-            altered(TABLES, "tax", "records", lambda column: np.full(len(column), "no", object)),
-            "column_constant",
-            BadInput,
-        ),
-        (
-            altered(TABLES, "tax", "expenses", lambda column: np.full(len(column), np.nan)),
-            "column_constant",
-            BadInput,
-        ),
+        (constant(TABLES, "bank", "income", "debt"), "column_constant", BadInput),
+        (constant(TABLES, "tax", "records", "expenses"), "column_constant", BadInput),
         (altered(TABLES, "tax", "expenses", put(5, np.inf)), "column_malformed", BadInput),
         (altered(TABLES, "bank", "income", put(5, -np.inf)), "column_malformed", BadInput),
         (written_after_the_fact(TABLES), "label_separated", BadInput),
@@ -487,6 +475,19 @@ def first_rows(count: int) -> dict[str, Table]:
 def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, kind: Any) -> None:
     with refused(code, kind):
         Run(scorecard_of(2), tables).outcomes()
+
+
+def test_columns_with_one_value_are_left_out_and_named() -> None:
+    tables = constant(constant(TABLES, "tax", "expenses"), "bank", "income")
+    outcomes = Run(scorecard_of(2), tables).outcomes()
+    bank = outcomes["bank"]
+    assert bank.metrics["dropped"] == {"bank": ["income"], "tax": ["expenses"]}
+    assert [column.bins.column for column in part_of(outcomes, "tax").columns] == ["records"]
+    assert "one value only" in outcomes["tax"].metrics["dropped"]["expenses"]
+    facts = json.loads(bank.files["card.json"])["facts"]
+    assert facts["left out"].startswith("bank: income; tax: expenses")
+    assert "expenses" not in facts["made of"]
+    assert "left out" in bank.files["card.html"].decode()
 
 
 def test_a_column_that_is_the_label_weighs_nothing() -> None:
