@@ -63,7 +63,7 @@ DATA_SETS = (
 
 def _typed(series: pd.Series[Any]) -> NDArray[Any]:
     if series.dtype.kind in "ifub":
-        return series.astype(float).to_numpy()
+        return np.asarray(series, np.float64)
     return np.array([None if pd.isna(value) else str(value) for value in series], object)
 
 
