@@ -149,7 +149,7 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
         require_current_database=restore_guard.require,
         clock=clock,
     )
-    context.services.put(ConfiguredSources(sources), _gateway_limits(config))
+    context.services.put(ConfiguredSources(sources, sources.uploads), _gateway_limits(config))
     verifier = TokenVerifier(
         member=config.member,
         view=view,

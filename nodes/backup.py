@@ -1,9 +1,9 @@
 """``qiaolian node backup`` and ``qiaolian node restore``: a node's directory in one encrypted file.
 
 A backup holds the configuration, the encrypted key files, the certificate, the access token hashes,
-the deployment file and a consistent snapshot of the database. It may be made while the node runs
-and under any load: the snapshot is one read transaction (SQLite ``VACUUM INTO``), which writers
-neither wait for nor restart, and which leaves out the pages of deleted rows.
+the deployment file, uploaded files and a consistent snapshot of the database. It may be made while
+the node runs and under any load: the snapshot is one read transaction (SQLite ``VACUUM INTO``),
+which writers neither wait for nor restart, and which leaves out the pages of deleted rows.
 
 The file is a tar archive in age format (https://age-encryption.org/v1), encrypted to public keys,
 so a scheduled backup needs no secret. Its first member is a manifest with the SHA-256 of every
@@ -222,6 +222,11 @@ def _node_files(config: NodeConfig) -> dict[str, Path]:
     if (config.home / ADMISSION_FILE).is_file():
         files[ADMISSION_FILE] = config.home / ADMISSION_FILE
     files |= {f"keys/{path.name}": path for path in sorted(keys.iterdir()) if path.is_file()}
+    files |= {
+        f"data/uploads/{path.parent.name}/{path.name}": path
+        for path in sorted((config.data / "uploads").glob("upload-*/*"))
+        if path.parent.suffix != ".partial" and path.is_file()
+    }
     for name, path in files.items():
         if not path.is_file():
             raise BadInput(

@@ -167,6 +167,8 @@ class NodeLimits(_Strict):
     unknown_subjects: int = Field(default=100, ge=1, le=1_000_000)
     """Refusals with ``subject_unknown`` under one grant within ``unknown_subjects_seconds``."""
     unknown_subjects_seconds: int = Field(default=86_400, ge=60)
+    upload_bytes: int = Field(default=33_554_432, ge=1_000)
+    """Largest file that a person uploads in the console; larger ones are configured as sources."""
     statement_bytes: int = Field(default=262_144, ge=1_000)
     """Largest body at the routes that do not take many items at once."""
     stranger_bytes: int = Field(default=65_536, ge=1_000)
@@ -303,6 +305,8 @@ class NodeConfig(_Strict):
         for name in value:
             if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) is None:
                 raise ValueError(f"source name {name!r} is not lowercase letters, digits, - and _")
+            if name.startswith("upload-"):
+                raise ValueError(f"source name {name!r}: names of uploaded files begin like this")
         return value
 
     @property

@@ -26,6 +26,7 @@ def routers() -> Sequence[APIRouter]:
     from exchange.reports import api as reports
     from exchange.settlement import api as settlement
     from exchange.spending import api as spending
+    from exchange.usage import api as usage
     from registry.assets import api as assets
     from registry.assets import publication_api as publications
     from registry.credit import api as credit
@@ -50,6 +51,7 @@ def routers() -> Sequence[APIRouter]:
         agreements.router,
         settlement.router,
         closing.router,
+        usage.router,
         reconciliation.router,
         reports.router,
         call_files.router,
@@ -65,10 +67,12 @@ def load_tables() -> None:
     import exchange.closing.store
     import exchange.metering.recovery_store
     import exchange.metering.store
-    import exchange.settlement.store  # noqa: F401
+    import exchange.settlement.store
+    import exchange.usage.store  # noqa: F401
     import nodes.console.accounts.store
     import nodes.console.acts.store
     import nodes.console.approvals.store
+    import nodes.console.publishing.store
     import nodes.console.submissions.store
     import nodes.store  # noqa: F401
     import registry.assets.incident_store

@@ -12,7 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from registry.source_files import SourceFiles
 
 Value = str | int | bool | None
 Record = Mapping[str, Any]
@@ -97,9 +100,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ConfiguredSources:
-    """A node's sources by configured name, under ``context.services``."""
+    """A node's sources by name, under ``context.services``."""
 
     by_name: Mapping[str, Source]
+    """The configured ones; uploaded ones are found in it and not listed."""
+    files: SourceFiles | None = None
 
 
 def normalised(value: Any, type_: str) -> Value:

@@ -14,9 +14,8 @@ from exchange.agreements.store import OfferRow, SeenOfferRow
 from registry.pages import Page, PageRequest
 
 
-def offer(context: Context, request: Offer) -> None:
-    """Publish or replace this node's offer for an asset version; agreements already signed keep
-    their terms.
+def require_offer(context: Context, request: Offer) -> None:
+    """Check an offer's terms.
 
     Raises:
         BadInput: ``offer_malformed``, ``no_cap``, and what ``rules.require_shares`` and
@@ -32,6 +31,13 @@ def offer(context: Context, request: Offer) -> None:
         )
     if request.price == 0 and request.max_units == 0:
         raise BadInput("no_cap", "A free offer limits the count.")
+
+
+def offer(context: Context, request: Offer) -> None:
+    """Publish or replace this node's offer for an asset version; agreements already signed keep
+    their terms. Raises as ``require_offer``.
+    """
+    require_offer(context, request)
     row = OfferRow(
         asset_id=request.asset_id,
         asset_version=request.asset_version,

@@ -162,6 +162,17 @@ class GatewayCall:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """A call that this gateway answered, with its receipt's own units and fen."""
+
+    call: GatewayCall
+    units: int
+    amount: int
+    digest: bytes
+    """Of the signed receipt, which the node's log has."""
+
+
+@dataclass(frozen=True, slots=True)
 class BuyerCall:
     """A buyer's call without its query and answer, as lists show it."""
 

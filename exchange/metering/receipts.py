@@ -15,8 +15,10 @@ from exchange.metering import rules
 from exchange.metering.gateway_store import GatewayColumns, insert_calls, store_void
 from exchange.metering.model import RESPONSE_DOMAIN, SUBJECT_UNKNOWN, CallStatus
 from exchange.metering.pending import Digest, PendingRequest
-from exchange.metering.store import AnswerColumns, store_answers
+from exchange.metering.store import GATEWAY, AnswerColumns, call_at, store_answers
 from exchange.metering.wire import json_text
+from exchange.usage import service as usage
+from exchange.usage.model import CountedCall, Counts
 from registry.assets import incidents
 from registry.assets.rules import RecordDrift
 from registry.evidence.log import append_all
@@ -161,6 +163,7 @@ def store_issued(session: Session, issued: Sequence[Issued], *, digest: Digest, 
     if receipts:
         insert_calls(session, [receipt.row for receipt in receipts])
         store_answers(session, [_answer_row(receipt) for receipt in receipts])
+    usage.record(session, [_counted(session, item, at) for item in issued])
     for item in issued:
         if isinstance(item, IssuedVoid):
             previous = item.pending.lane.previous_state
@@ -175,6 +178,42 @@ def store_issued(session: Session, issued: Sequence[Issued], *, digest: Digest, 
     ]
     if withdrawals:
         append_all(session, withdrawals, at=at)
+
+
+def _counted(session: Session, item: Issued, at: int) -> CountedCall:
+    """What a receipt or void adds to the counts of its day; a void takes its call out."""
+    pending = item.pending
+    agreement = pending.trade.agreement
+    columns: tuple[str, ...] = ()
+    if isinstance(item, IssuedReceipt):
+        served = not pending.refusal
+        counts = Counts(
+            served=int(served),
+            refused=int(not served),
+            units=item.receipt.units,
+            amount=item.receipt.amount,
+        )
+    else:
+        served, state, previous = True, pending.lane.state, pending.lane.previous_state
+        counts = Counts(
+            served=-1,
+            voided=1,
+            units=previous.units - state.units,
+            amount=previous.amount - state.amount,
+        )
+        row = call_at(session, GATEWAY, pending.trade.agreement_id, item.void.lane, item.void.seq)
+        at = at if row is None else row.at
+    if served:
+        columns = _columns(pending)
+    return CountedCall(
+        pending.trade.agreement_id, agreement.asset_id, agreement.buyer, columns, at, counts
+    )
+
+
+def _columns(pending: PendingRequest) -> tuple[str, ...]:
+    """The columns of a query that was served, as it names them."""
+    names = pending.query_json.get("columns")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def drifts(issued: Sequence[Issued]) -> list[VersionDrift]:

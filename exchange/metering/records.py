@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from chain.context import Context
+from chain.ethereum.eip712 import Domain
+from chain.statements.trade import UsageReceipt
 from exchange.agreements.model import AgreementSide
 from exchange.metering import store
 from exchange.metering.model import (
+    AnsweredCall,
     CallStatus,
     ClosingVoucher,
     GatewayCall,
@@ -47,6 +52,23 @@ def gateway_calls(
     """The calls of a lane that this gateway answered, the latest first; ``cursor_malformed``."""
     with context.database.read() as session:
         return store.lane_page(session, page, agreement_id, lane).map(_gateway_call)
+
+
+def answered_calls(
+    context: Context, page: PageRequest, agreement_id: bytes, *, since: int, until: int
+) -> Page[AnsweredCall]:
+    """The calls that this gateway answered under an agreement within a period, the latest first,
+    each with what names its statements in the log; ``cursor_malformed``.
+    """
+    domain = context.domain("TradeSettlement")
+    with context.database.read() as session:
+        found = store.gateway_page(session, page, agreement_id, since=since, until=until)
+        return found.map(lambda row: _answered(row, domain))
+
+
+def _answered(row: store.GatewayCallRow, domain: Domain) -> AnsweredCall:
+    receipt = UsageReceipt.from_json(json.loads(row.receipt))
+    return AnsweredCall(_gateway_call(row), receipt.units, receipt.amount, receipt.digest(domain))
 
 
 def _gateway_call(row: store.GatewayCallRow) -> GatewayCall:

@@ -16,6 +16,8 @@ from chain.ethereum.eip712 import Statement
 from chain.statements.trade import Agreement, ReceiptVoid, UsageReceipt, UsageRequest
 from exchange.metering.model import CallStatus, LaneState
 from exchange.metering.store import BUYER, GATEWAY
+from exchange.usage import service as usage
+from exchange.usage.model import CountedCall, Counts
 
 LOST = '{"query":null,"salt":null,"consent":null}'
 """Stored in place of a recovered call's query, which the other side does not have."""
@@ -99,6 +101,7 @@ def put_recovered(
     if table is GATEWAY:
         added = {"grant_id": agreement.grant_id, "at": call.receipt.issued_at}
         session.execute(sa.insert(GATEWAY).values(**columns, **added))
+        usage.record(session, [_counted(agreement, call)])
         return
     if call.void is not None:
         columns |= {"receipt": None, "receipt_signature": None}
@@ -113,6 +116,25 @@ def put_recovered(
         BUYER.c.seq == request.seq,
     )
     session.execute(sa.update(BUYER).where(*position).values(**columns))
+
+
+def _counted(agreement: Agreement, call: RecoveredCall) -> CountedCall:
+    """A recovered call in the counts; its columns are not known, since its query is lost."""
+    served = call.status is CallStatus.SERVED
+    return CountedCall(
+        agreement_id=call.request.agreement_id,
+        asset_id=agreement.asset_id,
+        buyer=agreement.buyer,
+        columns=(),
+        at=call.receipt.issued_at,
+        counts=Counts(
+            served=int(served),
+            refused=int(call.status is CallStatus.REFUSED),
+            voided=int(call.status is CallStatus.VOID),
+            units=call.receipt.units if served else 0,
+            amount=call.receipt.amount if served else 0,
+        ),
+    )
 
 
 def _columns(call: RecoveredCall) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class GatewayCallRow(Base):
             sqlite_where=_UNKNOWN,
             postgresql_where=_UNKNOWN,
         ),
+        sa.Index("ix_exchange_gateway_call_at", "agreement_id", "at"),
     )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -312,6 +313,21 @@ def lane_page(
         GatewayCallRow.agreement_id == agreement_id, GatewayCallRow.lane == lane
     )
     return page_of(session, query, (GatewayCallRow.seq,), page)
+
+
+def gateway_page(
+    session: Session, page: PageRequest, agreement_id: bytes, *, since: int, until: int
+) -> Page[GatewayCallRow]:
+    """The gateway's calls under an agreement within a period, the latest first;
+    ``cursor_malformed``.
+    """
+    query = sa.select(GatewayCallRow).where(
+        GatewayCallRow.agreement_id == agreement_id,
+        GatewayCallRow.at >= since,
+        GatewayCallRow.at < until,
+    )
+    order = (GatewayCallRow.at, GatewayCallRow.lane, GatewayCallRow.seq)
+    return page_of(session, query, order, page)
 
 
 def status_counts(

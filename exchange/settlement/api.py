@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from exchange.agreements import service as agreements
-from exchange.settlement import bundles, deposits, model, service
+from exchange.settlement import bundles, deposits, earnings, model, service
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.claims_report import ClaimsReport, owing
 from exchange.settlement.rules import ClaimStatus, at_risk
+from exchange.usage import service as usage
 from registry.access import (
     NonNegativeInt,
     Principal,
@@ -138,6 +139,74 @@ class PaymentList(ListAnswer):
     """A page of payments."""
 
     payments: list[PaymentRow]
+
+
+class EarningsRow(BaseModel):
+    """An agreement that this organisation provides under; fen as text."""
+
+    agreementId: str
+    assetId: str
+    buyer: str
+    state: str
+    served: int
+    delivered: str
+    claimed: str = Field(description="Acknowledged and claimed, by the chain's events")
+    unclaimed: str = Field(description="Acknowledged and not claimed yet")
+    unacknowledged: str = Field(description="Delivered and not acknowledged yet")
+
+    @classmethod
+    def of(cls, row: earnings.AgreementEarnings) -> Self:
+        """As the API shows it."""
+        view = row.agreement
+        return cls(
+            agreementId="0x" + view.agreement_id.hex(),
+            assetId="0x" + view.agreement.asset_id.hex(),
+            buyer=view.agreement.buyer,
+            state=view.state,
+            served=row.counts.served,
+            delivered=str(row.counts.amount),
+            claimed=str(row.claimed),
+            unclaimed=str(row.unclaimed),
+            unacknowledged=str(row.unacknowledged),
+        )
+
+
+class EarningsList(ListAnswer):
+    """Sums of all agreements, and a page of them; fen as text."""
+
+    delivered: str
+    claimed: str
+    unclaimed: str
+    lost: str
+    agreements: list[EarningsRow]
+
+    @classmethod
+    def of(cls, totals: earnings.EarningsTotals, page: Page[earnings.AgreementEarnings]) -> Self:
+        """As the API shows it."""
+        return cls(
+            delivered=str(totals.delivered),
+            claimed=str(totals.claimed),
+            unclaimed=str(totals.unclaimed),
+            lost=str(totals.lost),
+            agreements=list(map(EarningsRow.of, page.rows)),
+            next=page.next,
+        )
+
+
+class MonthRow(BaseModel):
+    """What an agreement earned in a month, by its first day in Unix seconds; fen as text."""
+
+    month: int
+    agreementId: str
+    buyer: str
+    served: int
+    delivered: str
+
+
+class MonthList(BaseModel):
+    """Earnings by month, the latest first."""
+
+    months: list[MonthRow]
 
 
 class DepositAnswer(BaseModel):
@@ -291,6 +360,45 @@ def owed(
 ) -> ClaimList:
     report = ClaimMonitor.of(context).report
     return ClaimList.of(report, owing(report, page), context.now())
+
+
+@router.get(
+    "/v1/earnings",
+    summary="What this organisation earned, by agreement, the newest first (provider)",
+    response_model=EarningsList,
+)
+def earned(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> EarningsList:
+    return EarningsList.of(earnings.totals(context), earnings.listing(context, page))
+
+
+@router.get(
+    "/v1/earnings/months",
+    summary="What each agreement earned in each month of a period (provider)",
+    response_model=MonthList,
+)
+def earned_by_month(
+    since: Annotated[str, Query(max_length=10, description="Such as 2026-01-01.")] = "",
+    until: Annotated[str, Query(max_length=10, description="Such as 2026-11-30.")] = "",
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> MonthList:
+    found = usage.monthly(context, usage.period_of(context, since=since, until=until))
+    return MonthList(
+        months=[
+            MonthRow(
+                month=row.month,
+                agreementId="0x" + row.agreement_id.hex(),
+                buyer=row.buyer,
+                served=row.counts.served,
+                delivered=str(row.counts.amount),
+            )
+            for row in found
+        ]
+    )
 
 
 @router.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from chain.core.database import Base
 from chain.statements.trade import DepositConfirmation
 from exchange.columns import Fen
 from registry.pages import Page, PageRequest, page_of
+
+_MAX_IDS = 500
 
 
 class DepositRow(Base):
@@ -84,6 +87,30 @@ def claimed_lanes(session: Session, agreement_id: bytes) -> set[int]:
     """Lanes of an agreement for which the chain has paid."""
     query = sa.select(ClaimedLaneRow.lane).where(ClaimedLaneRow.agreement_id == agreement_id)
     return set(session.scalars(query))
+
+
+def claimed_amounts(session: Session, agreement_ids: Collection[bytes]) -> dict[bytes, int]:
+    """What was claimed under each of these agreements, in fen."""
+    found: dict[bytes, int] = {}
+    for part in _parts(agreement_ids):
+        query = sa.select(ClaimedLaneRow.agreement_id, ClaimedLaneRow.amount)
+        for agreement_id, amount in session.execute(
+            query.where(ClaimedLaneRow.agreement_id.in_(part))
+        ):
+            found[agreement_id] = found.get(agreement_id, 0) + amount
+    return found
+
+
+def total_claimed(session: Session, agreement_ids: Collection[bytes]) -> int:
+    """What was claimed under all of these agreements, in fen."""
+    return sum(claimed_amounts(session, agreement_ids).values())
+
+
+def _parts(agreement_ids: Collection[bytes]) -> Iterator[list[bytes]]:
+    """As many ids at a time as a query takes."""
+    ids = list(agreement_ids)
+    for start in range(0, len(ids), _MAX_IDS):
+        yield ids[start : start + _MAX_IDS]
 
 
 def payments(session: Session, page: PageRequest, agreement_id: bytes | None) -> Page[PaymentRow]:

@@ -19,7 +19,7 @@ from nodes.cli.command_group import (
     read,
     read_pages,
 )
-from nodes.cli.output import Columns, when
+from nodes.cli.output import Columns, when, yuan
 from nodes.cli.session import CommandSession
 from registry.purposes import KNOWN_PURPOSES
 
@@ -52,6 +52,25 @@ INCIDENTS: Columns = {
     "calls refused": "calls",
     "last": lambda row: when(row["lastAt"]),
 }
+FAULTS: Columns = {
+    "line": lambda row: row["line"] or "",
+    "column": "column",
+    "cell": "cell",
+    "fault": "kind",
+    "detail": "detail",
+    "publishable": lambda row: "no" if row["blocking"] else "yes",
+}
+USED: Columns = {
+    "asset": "assetId",
+    "calls": lambda row: row["counts"]["served"],
+    "refused": lambda row: row["counts"]["refused"],
+    "units": lambda row: row["counts"]["units"],
+    "earned": lambda row: yuan(row["counts"]["amount"]),
+}
+PERIOD = (
+    arg("--since", metavar="DATE", help="such as 2026-11-01 (default 30 days ago)"),
+    arg("--until", metavar="DATE", help="such as 2026-11-30 (default today)"),
+)
 ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help=REASON_HELP)
 MASK_HELP = "keep, drop, range:10, round:1000, prefix:4, constant; repeated"
 PURPOSE_HELP = (
@@ -119,6 +138,39 @@ def _publish(session: CommandSession, arguments: argparse.Namespace) -> None:
     )
 
 
+def _check(session: CommandSession, arguments: argparse.Namespace) -> int:
+    """Show every fault of a source's file; exit code 2 where it cannot be published."""
+    path = filled_path("/v1/sources/{source}/inspection", arguments)
+    found = session.client.post(path, {})
+    session.table(found["faults"], FAULTS, whole=found)
+    session.say(
+        f"{found['rows']:,} rows, key column {found['key']}, {found['encoding']}; "
+        f"{found['faultCount']:,} faults."
+    )
+    return 0 if found["publishable"] else 2
+
+
+def _preview(session: CommandSession, arguments: argparse.Namespace) -> None:
+    """Show the first rows as the source has them, then as they would be delivered."""
+    body = {"source": arguments.source, **_content(arguments)}
+    found = session.client.post("/v1/assets/preview", body)
+    if session.json:
+        session.show(found)
+        return
+    names = [column["name"] for column in found["columns"]]
+    served = [column["name"] for column in found["columns"] if column["masking"] != "drop"]
+    session.say("As the source has it:")
+    session.table([{"line": row["line"], **row["held"]} for row in found["rows"]], _same(names))
+    session.say("As it is delivered:")
+    delivered = [{"line": row["line"], **row["delivered"]} for row in found["rows"]]
+    session.table(delivered, _same(served))
+
+
+def _same(names: Sequence[str]) -> Columns:
+    """A table of the source's lines and these columns, under their own names."""
+    return {"line": "line", **{name: name for name in names}}
+
+
 def _republish(session: CommandSession, arguments: argparse.Namespace) -> None:
     """Show what changed; once the person agrees, publish exactly that."""
     wanted = {
@@ -161,6 +213,29 @@ GROUP = CommandGroup(
             "one asset with its metadata, checked against the chain's hash",
             read("/v1/assets/{asset_id}"),
             (ASSET,),
+        ),
+        Command(
+            "sources",
+            "the sources that this node can publish from",
+            read("/v1/sources"),
+        ),
+        Command(
+            "check",
+            "every fault of a source's file, with line, column and cell",
+            _check,
+            (arg("source", help="the source's name in node.toml"),),
+        ),
+        Command(
+            "preview",
+            "the first ten rows of a source as they would be delivered; nothing is published",
+            _preview,
+            (
+                arg("--source", required=True, help="the source's name in node.toml"),
+                arg(
+                    "--mask", action="append", required=True, metavar="COLUMN=RULE", help=MASK_HELP
+                ),
+                arg("--type", action="append", metavar="COLUMN=TYPE", help=TYPE_HELP),
+            ),
         ),
         Command(
             "publish",
@@ -240,6 +315,18 @@ GROUP = CommandGroup(
             "where sources depart from what was published, and the calls refused for it",
             read_pages("/v1/incidents", within="incidents", columns=INCIDENTS, query=("asset",)),
             (arg("--asset", metavar="ASSET", help="of this asset only"), *PAGE),
+        ),
+        Command(
+            "usage",
+            "the own assets that were asked for, with calls and earnings",
+            read("/v1/usage", within="assets", columns=USED, query=("since", "until")),
+            PERIOD,
+        ),
+        Command(
+            "usage-detail",
+            "who used an own asset: by day, month, buyer and column",
+            read("/v1/usage/{asset_id}", query=("since", "until")),
+            (ASSET, *PERIOD),
         ),
         Command(
             "own",

@@ -117,13 +117,19 @@ def filled_path(template: str, arguments: argparse.Namespace, query: Sequence[st
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def read(path: str, *, within: str | None = None, columns: Columns | None = None) -> Action:
+def read(
+    path: str,
+    *,
+    within: str | None = None,
+    columns: Columns | None = None,
+    query: Sequence[str] = (),
+) -> Action:
     """Show what is at a path; ``within`` names the rows of an answer that is short by its nature,
-    ``columns`` what people are shown of each.
+    ``columns`` what people are shown of each, ``query`` the arguments of the path's query.
     """
 
     def act(session: CommandSession, arguments: argparse.Namespace) -> None:
-        answer = session.client.get(filled_path(path, arguments))
+        answer = session.client.get(filled_path(path, arguments, query))
         if within is None:
             session.show(answer)
         else:

@@ -204,8 +204,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "data and its use": {
         "asset": CommandEntry(
-            "the catalogue and own publications: list, search, show, publish, republish, "
-            "incidents, own, cancel, hold, release",
+            "the catalogue and own publications: list, search, show, sources, check, preview, "
+            "publish, republish, incidents, usage, usage-detail, own, cancel, hold, release",
             _asset,
         ),
         "grant": CommandEntry(
@@ -222,7 +222,9 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "call": CommandEntry("metered calls: one, fetch, withdraw, list, file", _call),
         "money": CommandEntry(
-            "money held on the chain: deposit, withdraw, account, claims, payments", _money
+            "money held on the chain: deposit, withdraw, account, claims, earnings, months, "
+            "payments",
+            _money,
         ),
     },
     "credit and property": {

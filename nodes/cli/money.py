@@ -13,6 +13,7 @@ from nodes.cli.command_group import (
     arg,
     change,
     filled_path,
+    read,
     read_pages,
     show_pages,
 )
@@ -74,6 +75,33 @@ CLAIMS: Columns = {
 }
 
 
+EARNINGS: Columns = {
+    "agreement": "agreementId",
+    "buyer": "buyer",
+    "state": "state",
+    "calls": "served",
+    "delivered": lambda row: yuan(row["delivered"]),
+    "claimed": lambda row: yuan(row["claimed"]),
+    "unclaimed": lambda row: yuan(row["unclaimed"]),
+    "unacknowledged": lambda row: yuan(row["unacknowledged"]),
+}
+MONTHS: Columns = {
+    "month": lambda row: when(row["month"])[:7],
+    "agreement": "agreementId",
+    "buyer": "buyer",
+    "calls": "served",
+    "delivered": lambda row: yuan(row["delivered"]),
+}
+
+
+def _earnings(session: CommandSession, arguments: argparse.Namespace) -> None:
+    answer = show_pages(session, arguments, "/v1/earnings", within="agreements", columns=EARNINGS)
+    session.say(
+        f"{yuan(answer['delivered'])} delivered in all, {yuan(answer['claimed'])} claimed, "
+        f"{yuan(answer['unclaimed'])} not claimed yet; {yuan(answer['lost'])} lost."
+    )
+
+
 def _claims(session: CommandSession, arguments: argparse.Namespace) -> None:
     answer = show_pages(session, arguments, "/v1/claims", within="agreements", columns=CLAIMS)
     session.say(
@@ -117,6 +145,21 @@ GROUP = CommandGroup(
             "what buyers acknowledged and the chain has not paid "
             "yet, and until when it can be claimed",
             _claims,
+        ),
+        Command(
+            "earnings",
+            "what this organisation earned, by agreement: delivered, claimed, not claimed yet",
+            _earnings,
+            PAGE,
+        ),
+        Command(
+            "months",
+            "what each agreement earned in each month",
+            read("/v1/earnings/months", within="months", columns=MONTHS, query=("since", "until")),
+            (
+                arg("--since", metavar="DATE", help="such as 2026-01-01 (default 30 days ago)"),
+                arg("--until", metavar="DATE", help="such as 2026-11-30 (default today)"),
+            ),
         ),
         Command(
             "payments",

@@ -10,19 +10,24 @@ from nodes.console.assets import pages as assets
 from nodes.console.call_files import pages as call_files
 from nodes.console.calls import pages as calls
 from nodes.console.consents import pages as consents
+from nodes.console.earnings import pages as earnings
 from nodes.console.grants import pages as grants
 from nodes.console.health import pages as health
 from nodes.console.layout import pages as layout
 from nodes.console.members import pages as members
 from nodes.console.operations import pages as operations
 from nodes.console.proofs import pages as proofs
+from nodes.console.publishing import pages as publishing
+from nodes.console.record_disputes import pages as record_disputes
 from nodes.console.reports import pages as reports
 from nodes.console.signing import pages as signing
 from nodes.console.spending import pages as spending
+from nodes.console.usage import pages as usage
 
 _FOLDERS = (
     layout,
     assets,
+    publishing,
     grants,
     agreements,
     calls,
@@ -30,6 +35,9 @@ _FOLDERS = (
     reports,
     consents,
     spending,
+    usage,
+    earnings,
+    record_disputes,
     members,
     health,
     operations,

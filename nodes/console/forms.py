@@ -26,6 +26,7 @@ from nodes.console.approvals import service as approvals
 from nodes.console.submissions import service as submissions
 
 CSRF, FORM_KEY = "csrf", "form_key"
+_PART_BYTES = 1 << 20
 PROPOSED = "proposed"
 """Outcome of an act that waits for a second person."""
 
@@ -142,8 +143,15 @@ async def _content(request: Request) -> bytes:
         if name == CSRF:
             continue
         if isinstance(value, UploadFile):
-            data = await value.read()
-            await value.seek(0)
-            value = hashlib.sha256(data).hexdigest()
+            value = await _digest(value)
         fields.append([name, value])
     return hashlib.sha256(dumps([request.url.path, sorted(fields)])).digest()
+
+
+async def _digest(file: UploadFile) -> str:
+    """SHA-256 of an uploaded file in hex, read in parts."""
+    digest = hashlib.sha256()
+    while part := await file.read(_PART_BYTES):
+        digest.update(part)
+    await file.seek(0)
+    return digest.hexdigest()

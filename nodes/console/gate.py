@@ -36,6 +36,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+UPLOADS = "/publish/upload"
+"""Where files are uploaded, under a limit of their own."""
+FORM_BYTES = 65_536
+"""What a form has besides its file."""
 LOGIN_BODY_BYTES = 16_384
 """Largest form of somebody who is not logged in."""
 
@@ -102,6 +106,7 @@ class ConsoleGate:
         self._secure = not settings.plain_http
         self._limits = SessionLimits(settings.session_idle_seconds, settings.session_seconds)
         self._body_bytes = config.limits.body_bytes
+        self._upload_bytes = config.limits.upload_bytes + FORM_BYTES
         self._names = CookieNames.of(config.member, secure=self._secure)
         limits = config.limits
         self._strangers = RateLimiter(
@@ -138,7 +143,7 @@ class ConsoleGate:
             state["csrf"] = visit.csrf if visit else self._visitor(cookies, answer)
             self._admit(scope, visit)
             self._require_own_page(scope, headers)
-            bounded.limit = self._body_bytes if visit else LOGIN_BODY_BYTES
+            bounded.limit = self._limit(scope["path"]) if visit else LOGIN_BODY_BYTES
             bounded.require_declared(headers)
             await self._app(scope, bounded, answer)
         except Exception as error:
@@ -148,6 +153,11 @@ class ConsoleGate:
             if not answer.started:
                 page = await run_in_threadpool(error_page, Request(scope), ours)
                 await page(scope, receive, answer)
+
+    def _limit(self, path: str) -> int:
+        """Bytes of a person's form."""
+        uploads = path == UPLOADS or path.startswith(UPLOADS + "/")
+        return self._upload_bytes if uploads else self._body_bytes
 
     async def _visit(self, context: Context, cookies: dict[str, str]) -> Visit | None:
         token = cookies.get(self._names.session, "")

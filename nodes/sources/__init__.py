@@ -1,5 +1,5 @@
-"""Adapters that implement ``registry.sources.Source`` for CSV and Parquet files and tables of any
-SQL database.
+"""Adapters that implement ``registry.sources.Source`` for CSV and Parquet files, uploaded ones
+among them, and tables of any SQL database.
 
 They stream: no adapter holds more than a part of its source in memory. ``Sources`` maps the
 configured names to the adapters; services find it as ``registry.sources.ConfiguredSources``.
@@ -17,6 +17,7 @@ from nodes.config import NodeConfig, SourceEntry
 from nodes.sources.csv_file import CsvSource
 from nodes.sources.index import IndexedFile
 from nodes.sources.sql_table import SqlSource, driver_missing
+from nodes.sources.uploads import UploadedFiles
 from registry.sources import Record, Source, SourceSchema
 
 __all__ = ["Sources", "open_source"]
@@ -35,10 +36,20 @@ class Sources(Mapping[str, Source]):
         self._config = config
         self._open: dict[str, AnySource] = {}
         self._lock = threading.Lock()
+        self.uploads = UploadedFiles(
+            directory=config.data / "uploads",
+            max_bytes=config.limits.upload_bytes,
+            configured=config.sources,
+            home=config.home,
+            changed=self._forget,
+        )
+        """Uploaded files, which are sources too; they are not listed, since nothing is wrong with
+        a node whose people are still mending a file.
+        """
 
     def __getitem__(self, name: str) -> Source:
         """The source of that name; one that cannot be opened now is opened at its first use.
-        ``KeyError``: none is configured.
+        ``KeyError``: none is configured, nor uploaded.
         """
         try:
             return self.opened(name)
@@ -69,6 +80,12 @@ class Sources(Mapping[str, Source]):
                 source=name,
             ) from error
 
+    def _forget(self, name: str) -> None:
+        """Open a source anew at its next use, and forget its index."""
+        with self._lock:
+            self._open.pop(name, None)  # whoever still reads it closes it
+            (self._config.data / "sources" / f"{name}.index").unlink(missing_ok=True)
+
     def close(self) -> None:
         """Close what is open."""
         for source in self._open.values():
@@ -81,10 +98,12 @@ class Sources(Mapping[str, Source]):
             KeyError: no such source is configured; Unavailable: by the code of what ``open_source``
                 refuses.
         """
-        entry = self._config.sources[name]
         with self._lock:
             source = self._open.get(name)
             if source is None:
+                entry = self._config.sources.get(name) or self.uploads.entry(name)
+                if entry is None:
+                    raise KeyError(name)
                 index_dir = self._config.data / "sources"
                 try:
                     source = open_source(name, entry, home=self._config.home, index_dir=index_dir)

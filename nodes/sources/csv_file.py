@@ -58,12 +58,12 @@ class CsvSource(IndexedFile):
 
     def _scan(self) -> Iterator[IndexEntry]:
         with self.path.open("rb") as file:
-            records = self._records(file)
+            records = self.records(file)
             self._names = self._header(records)
             key_index = self._names.index(self.key)
             self._guesses = [TypeGuess() for _ in self._names]
             for offset, raw, line in records:
-                cells = self._cells(raw, line, len(self._names))
+                cells = self.cells(raw, line, len(self._names))
                 for guess, cell in zip(self._guesses, cells, strict=True):
                     guess.see(cell, line)
                 if not cells[key_index]:
@@ -72,7 +72,7 @@ class CsvSource(IndexedFile):
 
     def _rows(self, index: RowIndex) -> Iterator[Record]:
         with self.path.open("rb") as file:
-            records = self._records(file)
+            records = self.records(file)
             next(records)
             for _, raw, line in records:
                 yield self._record(index, raw, line)
@@ -81,7 +81,7 @@ class CsvSource(IndexedFile):
         """The line on which the record at this position begins."""
         with self.path.open("rb") as file:
             return next(
-                line for _, _, line in itertools.islice(self._records(file), position + 1, None)
+                line for _, _, line in itertools.islice(self.records(file), position + 1, None)
             )
 
     def _read(self, index: RowIndex, position: int, extent: int, line: int) -> Record:
@@ -89,7 +89,7 @@ class CsvSource(IndexedFile):
             return self._record(index, os.pread(file.fileno(), extent, position), line)
 
     def _record(self, index: RowIndex, raw: bytes, line: int) -> Record:
-        cells = self._cells(raw, line, len(index.columns))
+        cells = self.cells(raw, line, len(index.columns))
         try:
             return {
                 column.name: from_text(cell, column.type)
@@ -102,7 +102,7 @@ class CsvSource(IndexedFile):
         first = next(records, None)
         if first is None:
             raise BadInput("source_empty", f"Source {self.name} is empty.", source=self.name)
-        names = self._cells(first[1].removeprefix(_BOM), first[2], None)
+        names = self.cells(first[1].removeprefix(_BOM), first[2], None)
         if len(set(names)) != len(names) or not all(names):
             raise self._broken(first[2], "its column names are empty or repeated")
         if self.key not in names:
@@ -116,7 +116,7 @@ class CsvSource(IndexedFile):
             )
         return names
 
-    def _records(self, file: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
+    def records(self, file: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
         """Offset, bytes and first line number of each record; a record goes on while a quote is
         open.
         """
@@ -142,7 +142,10 @@ class CsvSource(IndexedFile):
         if open_lines:
             raise self._broken(first, "a quote is never closed")
 
-    def _cells(self, raw: bytes, line: int, count: int | None) -> list[str]:
+    def cells(self, raw: bytes, line: int, count: int | None) -> list[str]:
+        """The cells of a record, as many as ``count`` says; ``source_encoding``,
+        ``source_row_broken``.
+        """
         try:
             text = raw.decode(self._encoding)
         except UnicodeDecodeError as error:

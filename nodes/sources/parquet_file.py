@@ -28,6 +28,27 @@ class ParquetSource(IndexedFile):
         self._kept: tuple[str, int, int, pa.RecordBatch] | None = None
         self._reading = threading.Lock()
 
+    @staticmethod
+    def column_names(path: Path) -> list[str]:
+        """The columns of a file, in order."""
+        with pq.ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
+
+    def keys(self) -> Iterator[Any]:
+        """The cells of the key column, in order."""
+        with self._open() as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[self.key]):
+                yield from batch.column(0).to_pylist()
+
+    def nested_columns(self) -> list[str]:
+        """The columns that hold lists or records of their own, which no record can have."""
+        with self._open() as file:
+            return [item.name for item in file.schema_arrow if pa.types.is_nested(item.type)]
+
+    def typed_columns(self) -> tuple[SourceColumn, ...]:
+        """The columns with their types."""
+        return tuple(self._columns())
+
     def _settings(self) -> dict[str, str]:
         return {"kind": "parquet"}
 

@@ -58,6 +58,11 @@ class TypeGuess:
             self._odd_line = line if self._odd_line is None else self._odd_line
             self._boolean = self._boolean and cell in BOOLEAN_TEXTS
 
+    @property
+    def odd_line(self) -> int | None:
+        """The line of the first cell that is no number."""
+        return self._odd_line
+
     def column(self, name: str) -> SourceColumn:
         """The column these cells make."""
         if self._identifier or (self._numbers == 0 and self._others == 0):

@@ -26,6 +26,7 @@ from nodes.workers.claims import ClaimWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.scheduler import Scheduler, Worker
+from nodes.workers.uploads import UploadsWorker
 from nodes.workers.witness import WitnessWorker
 from registry.property.delivery import StepDelivery
 from registry.property.register import RegistrationUpdater
@@ -37,6 +38,7 @@ PROPOSAL_SECONDS = 1.0
 CALL_FILE_SECONDS = 0.2
 CALL_FILE_IDLE_SECONDS = 5.0
 """A provider that did not answer is asked again."""
+UPLOADS_SECONDS = 3_600.0
 CLAIM_IDLE_SECONDS = 5.0
 """Agreements become due by time alone, and an outbox that stopped changes nothing."""
 
@@ -49,6 +51,8 @@ def node_workers(node: AssembledNode) -> list[Worker]:
     workers = [
         Worker("standing", RESTORE_GUARD_SECONDS, guard.round, lambda: node.restore_guard.passed)
     ]
+    if node.config.console is not None:
+        workers.append(Worker("uploads", UPLOADS_SECONDS, UploadsWorker(context).round))
     if settings.projector:
         workers += _projecting(context, settings.projector_seconds, changes)
     if settings.evidence:

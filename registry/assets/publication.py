@@ -105,6 +105,12 @@ def own_versions(
         return store.versions_page(session, page, asset_id=asset_id)
 
 
+def sources_in_use(context: Context) -> set[str]:
+    """The sources of this node's publications, without those of cancelled assets."""
+    with context.database.read() as session:
+        return store.sources_in_use(session)
+
+
 def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record]) -> OwnVersion:
     """Publish the next version, with some subjects' records repaired.
 

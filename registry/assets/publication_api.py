@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,9 +16,11 @@ from registry.access import (
     page_request,
     require_local,
 )
-from registry.assets import changes, incidents, model, publication
+from registry.assets import changes, incidents, model, publication, serving
+from registry.assets import preview as previews
 from registry.pages import ListAnswer, PageRequest
 from registry.schemas import Statement
+from registry.source_files import FileReport
 
 router = APIRouter(tags=["assets"])
 
@@ -80,6 +82,106 @@ class PublishBody(BaseModel):
     """Column types (text, integer, decimal, boolean) instead of the ones guessed from the cells."""
     dataItem: str = ""
     parents: list[str] = []
+
+
+class PreviewBody(BaseModel):
+    """What of a source is to be delivered; nothing is published."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"source": "records", "masking": {"Seniority": "keep", "Age": "range:10"}}
+        },
+    )
+    source: str
+    masking: dict[str, str]
+    """A column without a rule never leaves (``drop``)."""
+    types: dict[str, str] = {}
+
+
+class ColumnAnswer(BaseModel):
+    """A column of a source with its type and masking rule."""
+
+    name: str
+    type: str
+    masking: str
+
+
+class PreviewRowAnswer(BaseModel):
+    """A row as the source has it, and as a buyer would get it."""
+
+    line: int
+    held: dict[str, Any]
+    delivered: dict[str, Any]
+
+
+class PreviewAnswer(BaseModel):
+    """The first rows of a source, before and after masking."""
+
+    key: str = Field(description="The column that names the subject")
+    columns: list[ColumnAnswer]
+    rows: list[PreviewRowAnswer]
+
+    @classmethod
+    def of(cls, found: previews.Preview) -> Self:
+        """As the API shows it."""
+        return cls(
+            key=found.schema.key,
+            columns=[
+                ColumnAnswer(name=column.name, type=column.type, masking=found.masking[column.name])
+                for column in found.schema.columns
+            ],
+            rows=[
+                PreviewRowAnswer(line=row.line, held=dict(row.held), delivered=dict(row.delivered))
+                for row in found.rows
+            ],
+        )
+
+
+class SourceList(BaseModel):
+    """The configured sources by name."""
+
+    sources: list[str]
+
+
+class FaultRow(BaseModel):
+    """A fault of a file."""
+
+    kind: str = Field(description="A value of `FaultKind`, such as `key_repeated`")
+    blocking: bool = Field(description="Whether it keeps the file from being published")
+    line: int | None = Field(description="From 1; in Parquet files the row")
+    column: str
+    cell: str = Field(description="The start of the cell's text")
+    detail: str
+
+
+class InspectionAnswer(BaseModel):
+    """What an inspection of a file found."""
+
+    kind: str
+    key: str
+    encoding: str
+    delimiter: str
+    rows: int
+    faults: list[FaultRow] = Field(description="The first 100")
+    faultCount: int
+    publishable: bool
+
+    @classmethod
+    def of(cls, report: FileReport) -> Self:
+        """As the API shows it."""
+        return cls(
+            kind=report.kind,
+            key=report.settings.key,
+            encoding=report.settings.encoding,
+            delimiter=report.settings.delimiter,
+            rows=report.rows,
+            faults=[
+                FaultRow(blocking=fault.blocking, **fault.to_json()) for fault in report.faults
+            ],
+            faultCount=report.fault_count,
+            publishable=report.publishable,
+        )
 
 
 class ChangesBody(BaseModel):
@@ -276,6 +378,48 @@ async def publish(
         types=body.types,
     )
     return published_version(await run_in_threadpool(publication.publish, context, wanted))
+
+
+@router.get(
+    "/v1/sources",
+    summary="The sources that this node can publish from",
+    response_model=SourceList,
+)
+def sources(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> SourceList:
+    return SourceList(sources=serving.source_names(context))
+
+
+@router.post(
+    "/v1/sources/{source}/inspection",
+    summary="Every fault of a source's file, with line, column and cell",
+    response_model=InspectionAnswer,
+)
+async def inspection(
+    source: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> InspectionAnswer:
+    files = serving.source_files(context)
+    return InspectionAnswer.of(await run_in_threadpool(files.inspect, source))
+
+
+@router.post(
+    "/v1/assets/preview",
+    summary="The first ten rows of a source as they would be delivered; nothing is published",
+    response_model=PreviewAnswer,
+)
+async def preview(
+    body: PreviewBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> PreviewAnswer:
+    def run() -> previews.Preview:
+        return previews.preview(context, body.source, masking=body.masking, types=body.types)
+
+    return PreviewAnswer.of(await run_in_threadpool(run))
 
 
 def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:

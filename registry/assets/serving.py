@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.core.errors import BadInput, NotFound
+from chain.core.errors import BadInput, NotFound, QiaolianError
 from registry.assets import store
 from registry.assets.model import OwnVersion, not_published
 from registry.assets.rules import (
@@ -18,6 +18,7 @@ from registry.assets.rules import (
 )
 from registry.masking import mask
 from registry.purposes import ListedPurposes
+from registry.source_files import SourceFiles
 from registry.sources import ConfiguredSources, Record, Source, SourceSchema
 
 
@@ -162,8 +163,33 @@ def record_commitment(
     return found
 
 
+def source_names(context: Context) -> list[str]:
+    """The node's configured sources."""
+    configured = context.services.find(ConfiguredSources)
+    return [] if configured is None else list(configured.by_name)
+
+
+def source_files(context: Context) -> SourceFiles:
+    """The node's files; ``source_missing`` where the process reads no sources."""
+    configured = context.services.find(ConfiguredSources)
+    if configured is None or configured.files is None:
+        raise BadInput("source_missing", "This node reads no files.")
+    return configured.files
+
+
+def source_fault(context: Context, name: str) -> QiaolianError | None:
+    """Why a source cannot be read now; None if it can. A look-up of nobody answers in seconds even
+    while a large file is being indexed.
+    """
+    try:
+        source_of(context, name).lookup("")
+    except QiaolianError as error:
+        return error
+    return None
+
+
 def source_of(context: Context, name: str) -> Source:
-    """Return a configured source; ``source_missing``."""
+    """Return a configured or uploaded source; ``source_missing``."""
     configured = context.services.find(ConfiguredSources)
     sources: Mapping[str, Source] = {} if configured is None else configured.by_name
     if name not in sources:

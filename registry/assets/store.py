@@ -179,6 +179,16 @@ def versions_page(
     return found.map(lambda row: _progress(session, _version(row)))
 
 
+def sources_in_use(session: Session) -> set[str]:
+    """The sources of own versions whose asset is not cancelled."""
+    query = (
+        sa.select(OwnAsset.source)
+        .outerjoin(CatalogueAsset, CatalogueAsset.asset_id == OwnAsset.asset_id)
+        .where(CatalogueAsset.cancelled_at.is_(None))
+    )
+    return set(session.scalars(query))
+
+
 def start_version(session: Session, version: OwnVersion) -> None:
     """Store a version whose rows are about to be read, in place of an abandoned attempt."""
     _delete_records(session, version.asset_id, version.asset_version)

@@ -152,6 +152,9 @@ def _repaired(context: Context, dispute: Dispute, new_record: Record | None) -> 
         return version, dispute.statement.record
     if set(new_record) != set(dispute.old_record):
         raise BadInput("record_malformed", "A repaired record has the same columns as the old one.")
+    key = serving.latest_own_version(context, asset_id).metadata.schema.key
+    if new_record[key] != dispute.old_record[key]:
+        raise BadInput("record_malformed", "A repaired record is of the same subject.", column=key)
     # A repetition after a crash finds the correction made already.
     if serving.override_of(context, asset_id, version, subject) != dict(new_record):
         made = publication.correct(context, asset_id, overrides={subject: new_record})

@@ -12,7 +12,10 @@ from exchange.closing import notice
 from exchange.metering import records
 from exchange.metering.model import CallStatus
 from exchange.reconciliation import service as reconciliation
+from exchange.settlement import earnings
 from exchange.settlement import service as settlement
+from exchange.usage import service as usage
+from exchange.usage.model import Period
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market, NewDatabase
 from tests.support.postgresql import PostgresServer
@@ -40,12 +43,25 @@ def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
     assert results[7].content == {"record": {"seniority": 7, "age": "30-39"}}
     assert sum(result.amount for result in results) == 500
 
+    counted = usage.by_agreement(market.department.context, [agreement_id])[agreement_id]
+    assert (counted.served, counted.refused, counted.amount) == (10, 0, 500)
+    ever = Period(0, 2**40)
+    report = usage.report(market.department.context, market.asset_id, ever)
+    assert {row.column for row in report.columns} == {"seniority", "age"}
+    answered = records.answered_calls(
+        market.department.context, PageRequest(50), agreement_id, since=0, until=2**40
+    )
+    assert sum(row.amount for row in answered.rows) == 500
+
     first = settlement.claim(market.department.context, agreement_id)
     for operation in first.operations:
         market.department.done(operation)
     market.settle()
     state = market.department.context.ledger.settlement.agreement(agreement_id)
     assert state.acknowledged == 450, "the last call of the lane is not acknowledged yet"
+    (row,) = earnings.listing(market.department.context, PageRequest(10)).rows
+    assert (row.counts.amount, row.claimed, row.unacknowledged) == (500, 450, 50)
+    assert earnings.totals(market.department.context).claimed == 450
 
     market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     notice.give_notice(market.bank.context, agreement_id)

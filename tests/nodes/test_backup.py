@@ -43,6 +43,9 @@ def node(tmp_path: Path) -> NodeConfig:
     home = tmp_path / "侨 node"
     initialise(NodePlan(home, MEMBER, "税务局", ("department",)))
     (home / "deployment.json").write_text("{}")
+    upload = home / "data" / "uploads" / "upload-0123456789abcdef"
+    upload.mkdir(parents=True)
+    (upload / "content").write_text("id,a\n1,x\n")
     config = load(home / "node.toml")
     upgrade(config.database_url, lock_dir=config.data)
     database = Database(config.database_url)
@@ -121,6 +124,8 @@ def test_a_restored_node_has_its_keys_but_not_their_passphrase(
     config = load(tmp_path / "elsewhere" / "node.toml")
     with pytest.raises(BadInput, match="passphrase"):
         config.passphrase()
+    upload = config.data / "uploads" / "upload-0123456789abcdef" / "content"
+    assert upload.read_text() == "id,a\n1,x\n"
     store = KeyStore(config.path(config.keys.dir), node.passphrase())
     was = KeyStore(node.path(node.keys.dir), node.passphrase())
     assert store.secp256k1("statement").address == was.secp256k1("statement").address

@@ -432,6 +432,19 @@ class ClosingBody(BaseModel):
     notice: bool | None = True
 
 
+class ColumnAnswer(BaseModel):
+    """
+    A column of a source with its type and masking rule.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: str
+    type: str
+    masking: str
+
+
 class ConsentName(BaseModel):
     """
     The consent's commitment.
@@ -636,6 +649,25 @@ class DisputeRow(BaseModel):
     answered_at: Annotated[int | None, Field(alias="answeredAt")]
 
 
+class EarningsRow(BaseModel):
+    """
+    An agreement that this organisation provides under; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    asset_id: Annotated[str, Field(alias="assetId")]
+    buyer: str
+    state: str
+    served: int
+    delivered: str
+    claimed: Annotated[str, Field(description="Acknowledged and claimed, by the chain's events")]
+    unclaimed: Annotated[str, Field(description="Acknowledged and not claimed yet")]
+    unacknowledged: Annotated[str, Field(description="Delivered and not acknowledged yet")]
+
+
 class EndBody(BaseModel):
     """
     Which key ends, and why. ``stolen`` ends it at once, whatever needs it.
@@ -657,6 +689,22 @@ class Ending(BaseModel):
         populate_by_name=True,
     )
     operation: str
+
+
+class FaultRow(BaseModel):
+    """
+    A fault of a file.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[str, Field(description="A value of `FaultKind`, such as `key_repeated`")]
+    blocking: Annotated[bool, Field(description="Whether it keeps the file from being published")]
+    line: Annotated[int | None, Field(description="From 1; in Parquet files the row")]
+    column: str
+    cell: Annotated[str, Field(description="The start of the cell's text")]
+    detail: str
 
 
 class FinalSettlementAnswer(BaseModel):
@@ -881,6 +929,24 @@ class IncidentRow(BaseModel):
     last_at: Annotated[int, Field(alias="lastAt")]
 
 
+class InspectionAnswer(BaseModel):
+    """
+    What an inspection of a file found.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: str
+    key: str
+    encoding: str
+    delimiter: str
+    rows: int
+    faults: Annotated[list[FaultRow], Field(description="The first 100")]
+    fault_count: Annotated[int, Field(alias="faultCount")]
+    publishable: bool
+
+
 class KeyRow(BaseModel):
     """
     A member's key; heights in blocks.
@@ -1053,6 +1119,21 @@ class Money(BaseModel):
     locked: str
     earned: str
     spent: str
+
+
+class MonthRow(BaseModel):
+    """
+    What an agreement earned in a month, by its first day in Unix seconds; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    month: int
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    buyer: str
+    served: int
+    delivered: str
 
 
 class Need(BaseModel):
@@ -1289,6 +1370,32 @@ class PingBodyAnswer(BaseModel):
     )
     member: str
     bytes: int
+
+
+class PreviewBody(BaseModel):
+    """
+    What of a source is to be delivered; nothing is published.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    source: str
+    masking: dict[str, str]
+    types: dict[str, str] | None = {}
+
+
+class PreviewRowAnswer(BaseModel):
+    """
+    A row as the source has it, and as a buyer would get it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    line: int
+    held: dict[str, Any]
+    delivered: dict[str, Any]
 
 
 class ProposalAnswer(BaseModel):
@@ -1770,6 +1877,17 @@ class SourceChangesAnswer(BaseModel):
     fingerprint: str
 
 
+class SourceList(BaseModel):
+    """
+    The configured sources by name.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    sources: list[str]
+
+
 class SpendingRow(BaseModel):
     """
     What was spent under one agreement; money in fen, times in Unix seconds.
@@ -2041,6 +2159,112 @@ class UnknownSubjectRow(BaseModel):
     refusals: int
     last_at: Annotated[int, Field(alias="lastAt")]
     refused_until: Annotated[int | None, Field(alias="refusedUntil")]
+
+
+class UsageCounts(BaseModel):
+    """
+    Calls added up; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    served: int
+    refused: int
+    voided: int
+    units: int
+    amount: str
+
+
+class UsedAsset(BaseModel):
+    """
+    An asset with its counts.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    counts: UsageCounts
+
+
+class UsedAssetList(BaseModel):
+    """
+    The assets that were asked for in a period; Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    since: int
+    until: int
+    assets: list[UsedAsset]
+
+
+class UsedByBuyer(BaseModel):
+    """
+    What a buyer used under one agreement.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    buyer: str
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    counts: UsageCounts
+
+
+class UsedColumn(BaseModel):
+    """
+    How many calls delivered a column.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    column: Annotated[str, Field(description="Empty for calls from before columns were counted")]
+    calls: int
+
+
+class UsedDay(BaseModel):
+    """
+    A day, or a month by its first day, in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    day: int
+    counts: UsageCounts
+
+
+class UsedRow(BaseModel):
+    """
+    Calls of one day under one agreement that delivered the same columns.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    day: int
+    buyer: str
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    columns: list[str]
+    counts: UsageCounts
+
+
+class UsedRowList(BaseModel):
+    """
+    A page of counts.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    usage: list[UsedRow]
 
 
 class VersionAnswer(BaseModel):
@@ -2453,6 +2677,24 @@ class DisputeList(BaseModel):
     disputes: list[DisputeRow]
 
 
+class EarningsList(BaseModel):
+    """
+    Sums of all agreements, and a page of them; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    delivered: str
+    claimed: str
+    unclaimed: str
+    lost: str
+    agreements: list[EarningsRow]
+
+
 class FailedCall(BaseModel):
     """
     A call of a batch without a result.
@@ -2540,6 +2782,17 @@ class KeyList(BaseModel):
         str | None, Field(description="The `cursor` of the following page; null at the end.")
     ]
     keys: list[KeyRow]
+
+
+class MonthList(BaseModel):
+    """
+    Earnings by month, the latest first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    months: list[MonthRow]
 
 
 class NotReady(BaseModel):
@@ -2724,6 +2977,19 @@ class PositionsAnswer(BaseModel):
     voucher: SignedStatementAnswer | None
 
 
+class PreviewAnswer(BaseModel):
+    """
+    The first rows of a source, before and after masking.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    key: Annotated[str, Field(description="The column that names the subject")]
+    columns: list[ColumnAnswer]
+    rows: list[PreviewRowAnswer]
+
+
 class PublicationList(BaseModel):
     """
     A page of publications.
@@ -2815,6 +3081,24 @@ class UnknownSubjectList(BaseModel):
     limit: int
     seconds: int
     grants: list[UnknownSubjectRow]
+
+
+class UsageAnswer(BaseModel):
+    """
+    Who used an asset in a period.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    since: int
+    until: int
+    total: UsageCounts
+    days: list[UsedDay]
+    months: list[UsedDay]
+    buyers: list[UsedByBuyer]
+    columns: list[UsedColumn]
 
 
 class AgreementComparison(BaseModel):

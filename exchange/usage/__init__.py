@@ -1,0 +1,1 @@
+"""Who used what: calls that this node's gateway answered, counted by day."""

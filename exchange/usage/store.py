@@ -1,0 +1,167 @@
+"""The table of counted calls: one row for a day, an agreement and a set of columns. Its size
+follows the number of agreements and days, not of calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Index, LargeBinary, String
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from chain.core.database import Base, PreparedStatement
+from exchange.usage.model import AssetUsage, BuyerUsage, Counts, DayUsage, Period, UsageRow
+from registry.pages import Page, PageRequest, page_of
+
+
+class UsageCountRow(Base):
+    """Calls of one day under one agreement that delivered the same columns."""
+
+    __tablename__ = "exchange_usage"
+    __table_args__ = (Index("ix_exchange_usage_asset", "asset_id", "day"),)
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    day: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
+    columns: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    """Column names as a sorted JSON list."""
+    asset_id: Mapped[bytes] = mapped_column(LargeBinary(32))
+    buyer: Mapped[str] = mapped_column(String(18))
+    served: Mapped[int] = mapped_column(BigInteger)
+    refused: Mapped[int] = mapped_column(BigInteger)
+    voided: Mapped[int] = mapped_column(BigInteger)
+    units: Mapped[int] = mapped_column(BigInteger)
+    amount: Mapped[int] = mapped_column(BigInteger)
+
+
+_TABLE = cast(sa.Table, UsageCountRow.__table__)
+_COUNTED = ("served", "refused", "voided", "units", "amount")
+_SUMS = tuple(sa.func.sum(_TABLE.c[name]).label(name) for name in _COUNTED)
+
+
+def _adding(insert: Any) -> PreparedStatement:
+    added = {name: _TABLE.c[name] + insert.excluded[name] for name in _COUNTED}
+    return PreparedStatement(
+        insert.on_conflict_do_update(index_elements=["agreement_id", "day", "columns"], set_=added)
+    )
+
+
+_ADD_POSTGRESQL = _adding(postgresql.insert(_TABLE))
+_ADD_SQLITE = _adding(sqlite.insert(_TABLE))
+
+
+def add(session: Session, rows: Sequence[UsageRow], assets: Mapping[bytes, bytes]) -> None:
+    """Add to the counts.
+
+    Args:
+        assets: each agreement's asset.
+    """
+    statement = _ADD_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _ADD_SQLITE
+    statement.execute(session, [_values(row, assets[row.agreement_id]) for row in rows])
+
+
+def _values(row: UsageRow, asset_id: bytes) -> dict[str, Any]:
+    return {
+        "agreement_id": row.agreement_id,
+        "day": row.day,
+        "columns": json.dumps(row.columns, ensure_ascii=False, separators=(",", ":")),
+        "asset_id": asset_id,
+        "buyer": row.buyer,
+        **{name: getattr(row.counts, name) for name in _COUNTED},
+    }
+
+
+def by_asset(session: Session, period: Period) -> list[AssetUsage]:
+    """The counts of every asset that was asked for in a period, the most asked for first."""
+    query = _within(sa.select(_TABLE.c.asset_id, *_SUMS), period).group_by(_TABLE.c.asset_id)
+    found = [AssetUsage(bytes(row.asset_id), _counts(row)) for row in session.execute(query)]
+    return sorted(found, key=lambda usage: (-usage.counts.served, usage.asset_id))
+
+
+def by_day(session: Session, asset_id: bytes, period: Period) -> list[DayUsage]:
+    """The counts of each day with calls, in order."""
+    query = _of_asset(sa.select(_TABLE.c.day, *_SUMS), asset_id, period)
+    query = query.group_by(_TABLE.c.day).order_by(_TABLE.c.day)
+    return [DayUsage(row.day, _counts(row)) for row in session.execute(query)]
+
+
+def by_buyer(session: Session, asset_id: bytes, period: Period) -> list[BuyerUsage]:
+    """The counts of each agreement, the largest first."""
+    key = (_TABLE.c.buyer, _TABLE.c.agreement_id)
+    query = _of_asset(sa.select(*key, *_SUMS), asset_id, period).group_by(*key)
+    found = [
+        BuyerUsage(row.buyer, bytes(row.agreement_id), _counts(row))
+        for row in session.execute(query)
+    ]
+    return sorted(found, key=lambda usage: (-usage.counts.served, usage.agreement_id))
+
+
+def by_columns(session: Session, asset_id: bytes, period: Period) -> dict[tuple[str, ...], int]:
+    """How many calls were served for each set of columns."""
+    query = _of_asset(
+        sa.select(_TABLE.c["columns"], sa.func.sum(_TABLE.c.served)), asset_id, period
+    )
+    found = session.execute(query.group_by(_TABLE.c["columns"]))
+    return {tuple(json.loads(names)): int(served) for names, served in found}
+
+
+def by_agreement_and_day(session: Session, period: Period) -> list[sa.Row[Any]]:
+    """The counts of each agreement on each day: ``agreement_id``, ``asset_id``, ``buyer``,
+    ``day``.
+    """
+    key = (_TABLE.c.agreement_id, _TABLE.c.asset_id, _TABLE.c.buyer, _TABLE.c.day)
+    query = _within(sa.select(*key, *_SUMS), period).group_by(*key).order_by(_TABLE.c.day)
+    return list(session.execute(query))
+
+
+def by_agreement(session: Session, agreement_ids: Sequence[bytes]) -> dict[bytes, Counts]:
+    """The counts of each of some agreements, at most as many as a list shows."""
+    query = sa.select(_TABLE.c.agreement_id, *_SUMS).group_by(_TABLE.c.agreement_id)
+    found = session.execute(query.where(_TABLE.c.agreement_id.in_(list(agreement_ids))))
+    return {bytes(row.agreement_id): _counts(row) for row in found}
+
+
+def total(session: Session) -> Counts:
+    """The counts of everything."""
+    query = sa.select(*(sa.func.coalesce(sums, 0).label(sums.name) for sums in _SUMS))
+    return _counts(session.execute(query).one())
+
+
+def page(session: Session, request: PageRequest, asset_id: bytes, period: Period) -> Page[UsageRow]:
+    """The rows of an asset, the latest day first; ``cursor_malformed``."""
+    query = sa.select(UsageCountRow).where(
+        UsageCountRow.asset_id == asset_id,
+        UsageCountRow.day >= period.since,
+        UsageCountRow.day < period.until,
+    )
+    order = (UsageCountRow.day, UsageCountRow.agreement_id, UsageCountRow.columns)
+    return page_of(session, query, order, request).map(_row)
+
+
+def _row(row: UsageCountRow) -> UsageRow:
+    return UsageRow(
+        day=row.day,
+        buyer=row.buyer,
+        agreement_id=row.agreement_id,
+        columns=tuple(json.loads(row.columns)),
+        counts=Counts(row.served, row.refused, row.voided, row.units, row.amount),
+    )
+
+
+def counts_of(row: sa.Row[Any]) -> Counts:
+    """The counts of a row of sums."""
+    return _counts(row)
+
+
+def _counts(row: sa.Row[Any]) -> Counts:
+    return Counts(*(int(getattr(row, name)) for name in _COUNTED))
+
+
+def _within(query: sa.Select[Any], period: Period) -> sa.Select[Any]:
+    return query.where(_TABLE.c.day >= period.since, _TABLE.c.day < period.until)
+
+
+def _of_asset(query: sa.Select[Any], asset_id: bytes, period: Period) -> sa.Select[Any]:
+    return _within(query.where(_TABLE.c.asset_id == asset_id), period)

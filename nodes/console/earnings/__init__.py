@@ -1,0 +1,1 @@
+"""What the organisation earned: by agreement and month, claimed and not claimed yet."""

@@ -1,0 +1,108 @@
+"""What the page of earnings shows. Money in fen, times in Unix seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chain.context import Context
+from exchange.agreements.model import AgreementStage
+from exchange.settlement.earnings import AgreementEarnings
+from exchange.usage.model import MonthlyEarning
+from nodes.console.agreements.views import STATES
+from nodes.console.i18n import N_
+from nodes.console.names import asset_name, member_name
+from nodes.console.usage.views import date_of
+
+EXPORT_COLUMNS = (
+    N_("Month"),
+    N_("Agreement"),
+    N_("Asset"),
+    N_("Buyer"),
+    N_("Served"),
+    N_("Earned (fen)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EarningsRow:
+    """An agreement's money; ``state`` is a marked label."""
+
+    id: str
+    asset: str
+    buyer: str
+    state: str
+    settled: bool
+    delivered: int
+    claimed: int
+    unclaimed: int
+    unacknowledged: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonthRow:
+    """An agreement's money of one month."""
+
+    month: str
+    id: str
+    asset: str
+    asset_id: str
+    buyer: str
+    served: int
+    amount: int
+
+
+def earnings_row(context: Context, row: AgreementEarnings) -> EarningsRow:
+    """An agreement as the page shows it."""
+    view = row.agreement
+    return EarningsRow(
+        id="0x" + view.agreement_id.hex(),
+        asset=asset_name(context, view.agreement.asset_id),
+        buyer=member_name(context, view.agreement.buyer),
+        state=STATES[view.state],
+        settled=view.state is AgreementStage.CLOSED,
+        delivered=row.counts.amount,
+        claimed=row.claimed,
+        unclaimed=row.unclaimed,
+        unacknowledged=row.unacknowledged,
+    )
+
+
+def month_row(context: Context, row: MonthlyEarning) -> MonthRow:
+    """A month of an agreement as the page shows it."""
+    return MonthRow(
+        month=date_of(row.month)[:7],
+        id="0x" + row.agreement_id.hex(),
+        asset=asset_name(context, row.asset_id),
+        asset_id="0x" + row.asset_id.hex(),
+        buyer=member_name(context, row.buyer),
+        served=row.counts.served,
+        amount=row.counts.amount,
+    )
+
+
+def months_chart(rows: Sequence[MonthRow], label: str) -> Mapping[str, Any]:
+    """Yuan of each month as bars; the earliest first."""
+    sums: dict[str, int] = {}
+    for row in reversed(rows):
+        sums[row.month] = sums.get(row.month, 0) + row.amount
+    return {
+        "tooltip": {"trigger": "axis"},
+        "grid": {"left": 70, "right": 20, "bottom": 40},
+        "xAxis": {"type": "category", "data": list(sums)},
+        "yAxis": {"type": "value"},
+        "series": [
+            {
+                "name": label,
+                "type": "bar",
+                "color": "#0b5cad",
+                "data": [f"{fen // 100}.{fen % 100:02d}" for fen in sums.values()],
+            }
+        ],
+    }
+
+
+def export_cells(row: MonthRow) -> list[str | int]:
+    """One line of the export."""
+    return [row.month, row.id, row.asset, row.buyer, row.served, row.amount]

@@ -1,0 +1,1 @@
+"""Disputes that subjects raised about this department's records."""

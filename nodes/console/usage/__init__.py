@@ -1,0 +1,1 @@
+"""Who used what: calls of each asset by day, buyer and column."""
