@@ -90,7 +90,7 @@ async def lead_opprf(
     ]
     for ot_sender in ot_senders:
         await ot_sender.start()
-    randomness = session.randomness.child(f"{label}/seats")
+    randomness = session.randomness.child(f"{label}/placement")
     # One key and one width for all followers, so that one placement serves them all.
     tagging = Tagging(
         suite_of(terms.suite),
@@ -295,7 +295,7 @@ def _key_slots(psi: PsiSession, keys: Words, layout: OkvsLayout, attempt: int) -
         keys,
         layout,
         [
-            permutation(psi.suite, psi.value, f"store/{attempt}/{kind}")
+            permutation(psi.suite, psi.value, f"okvs/{attempt}/{kind}")
             for kind in ("thirds", "dense")
         ],
     )

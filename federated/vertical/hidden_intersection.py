@@ -357,7 +357,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     own = {name: table.columns[name] for name in roles.columns[session.party]}
     require_finite(own)
     seed = await receive_seed(session, roles)
-    opprf = await lead_opprf(session, table.ids, roles.features, plan.terms, "seats")
+    opprf = await lead_opprf(session, table.ids, roles.features, plan.terms, "bins")
     binned = await asyncio.to_thread(BinnedColumns.of, own, plan)
     layouts_by_party = {
         name: _read_layouts(
@@ -581,7 +581,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     seed = await receive_seed(session, roles)
     own = {name: table.columns[name] for name in roles.columns[session.party]}
     binned = await asyncio.to_thread(BinnedColumns.of, own, plan)
-    opprf = await follow_opprf(session, table.ids, roles.label, plan.terms, "seats")
+    opprf = await follow_opprf(session, table.ids, roles.label, plan.terms, "bins")
     widths, ordered = (
         np.array(values, np.int64)
         for values in (

@@ -44,46 +44,46 @@ async def largest_eigenvalue(
     """
     width = columns.share.shape[1]
     column_masks = (await asyncio.to_thread(column_mask, seed, *columns.share.shape))[:rows]
-    mask_product = await randomness.dealt_share("curvature/squared", width, width)
+    mask_product = await randomness.dealt_share("eigenvalue/squared", width, width)
     share = await asyncio.to_thread(
         _gram, columns.masked[:rows], column_masks, mask_product, communicator.is_label
     )
     trace = await communicator.open_to_label(
-        np.array([np.trace(share)], np.uint64), "curvature/trace"
+        np.array([np.trace(share)], np.uint64), "eigenvalue/trace"
     )
     bits = await _scale(communicator, dealer, trace)
 
-    dealt = [randomness.mask("curvature/mask", width * width)]
+    dealt = [randomness.mask("eigenvalue/mask", width * width)]
     dealt += [
-        await randomness.dealt_share(f"curvature/{name}", width * width)
+        await randomness.dealt_share(f"eigenvalue/{name}", width * width)
         for name in ("shifted", "top")
     ]
     shift = Shift(*dealt)
     opened = await communicator.open(
-        masked_share(share.reshape(-1), shift, adds_public=communicator.is_label), "curvature/shift"
+        masked_share(share.reshape(-1), shift, adds_public=communicator.is_label), "eigenvalue/shift"
     )
     shifted = truncated_share(opened, shift, bits, adds_public=communicator.is_label).reshape(
         width, width
     )
 
     first, second = (
-        randomness.mask("curvature/first", width, width),
-        randomness.mask("curvature/second", width, width),
+        randomness.mask("eigenvalue/first", width, width),
+        randomness.mask("eigenvalue/second", width, width),
     )
-    factor = await communicator.open(shifted - first, "curvature/factor")
+    factor = await communicator.open(shifted - first, "eigenvalue/factor")
     cross_term = factor @ first.T
     square = (
         cross_term
         + cross_term.T
-        + await randomness.dealt_share("curvature/crossed", width, width)
+        + await randomness.dealt_share("eigenvalue/first_squared", width, width)
         + (factor @ factor.T if communicator.is_label else np.uint64(0))
     )
-    opened_square = await communicator.open(square - second, "curvature/square")
+    opened_square = await communicator.open(square - second, "eigenvalue/square")
     cross = np.uint64(2) * second + (opened_square if communicator.is_label else np.uint64(0))
     fourth = (opened_square * cross).sum(keepdims=True).reshape(1) + await randomness.dealt_share(
-        "curvature/power", 1
+        "eigenvalue/power", 1
     )
-    power = await communicator.open_to_label(fourth, "curvature/power")
+    power = await communicator.open_to_label(fourth, "eigenvalue/power")
     return (
         None if power is None else 2.0 ** (bits - 2 * FRACTION) * (float(power[0]) ** 0.25 + width)
     )
@@ -94,11 +94,11 @@ async def _scale(
 ) -> int:
     if trace is None:
         return (
-            await communicator.session.to(communicator.label).receive("curvature/scale")
+            await communicator.session.to(communicator.label).receive("eigenvalue/scale")
         ).integer("bits", minimum=1, maximum=MAX_SCALE_BITS)
     bits = min(max(int(trace[0]).bit_length() - TRACE_BITS, 1), MAX_SCALE_BITS)
     for peer in (*communicator.peers, dealer):
-        await communicator.session.to(peer).send("curvature/scale", bits=bits)
+        await communicator.session.to(peer).send("eigenvalue/scale", bits=bits)
     return bits
 
 
@@ -117,18 +117,18 @@ def _times(left: Ring64, right: Ring64) -> Ring64:
 async def deal_largest_eigenvalue(randomness: DealerRandomness, masks: Ring64, label: str) -> None:
     """The dealer's side. ``masks``: U over the training rows."""
     width = masks.shape[1]
-    await randomness.deal("curvature/squared", await asyncio.to_thread(_times, masks, masks))
+    await randomness.deal("eigenvalue/squared", await asyncio.to_thread(_times, masks, masks))
     bits = np.uint64(
-        (await randomness.session.to(label).receive("curvature/scale")).integer(
+        (await randomness.session.to(label).receive("eigenvalue/scale")).integer(
             "bits", minimum=1, maximum=MAX_SCALE_BITS
         )
     )
-    shift_mask = randomness.mask("curvature/mask", width * width)
-    await randomness.deal("curvature/shifted", shift_mask >> bits)
-    await randomness.deal("curvature/top", shift_mask >> np.uint64(63))
+    shift_mask = randomness.mask("eigenvalue/mask", width * width)
+    await randomness.deal("eigenvalue/shifted", shift_mask >> bits)
+    await randomness.deal("eigenvalue/top", shift_mask >> np.uint64(63))
     first, second = (
-        randomness.mask("curvature/first", width, width),
-        randomness.mask("curvature/second", width, width),
+        randomness.mask("eigenvalue/first", width, width),
+        randomness.mask("eigenvalue/second", width, width),
     )
-    await randomness.deal("curvature/crossed", first @ first.T)
-    await randomness.deal("curvature/power", (second * second).sum(keepdims=True).reshape(1))
+    await randomness.deal("eigenvalue/first_squared", first @ first.T)
+    await randomness.deal("eigenvalue/power", (second * second).sum(keepdims=True).reshape(1))

@@ -60,7 +60,7 @@ async def deal_membership(randomness: DealerRandomness, bins: int, departments: 
         left, right = (
             randomness.mask(f"{name}/{side}", pairs, words, bits=True) for side in ("left", "right")
         )
-        await randomness.deal(f"{name}/both", left & right, bits=True)
+        await randomness.deal(f"{name}/and", left & right, bits=True)
     hidden = randomness.mask("membership/bit", words, bits=True)
     await randomness.deal("membership/ring", unpack_bits(hidden).astype(np.uint64))
 
@@ -83,7 +83,7 @@ async def _and(
         np.stack([left ^ a, right ^ b]), "circuit/and", bits=True
     )
     both: Ring64 = (
-        await randomness.dealt_share(f"{name}/both", *left.shape)
+        await randomness.dealt_share(f"{name}/and", *left.shape)
         ^ (opened_left & b)
         ^ (opened_right & a)
     )

@@ -29,21 +29,21 @@ async def masked_select(
     communicator: Communicator,
     randomness: PartyRandomness,
     name: str,
-    keep: Ring64,
+    selector: Ring64,
     columns: Ring64,
     shape: BlockShape,
 ) -> Ring64:
-    """Return this party's share of every row multiplied by its selection bit ``keep`` (rows,), in
+    """Return this party's share of every row multiplied by its selection bit ``selector`` (rows,), in
     all columns.
 
     ``columns`` (rows, held columns): the share this party holds.
     """
     held = held_columns(communicator, shape)
     left_mask, column_mask = (
-        randomness.mask(f"{name}/keep", shape.rows),
+        randomness.mask(f"{name}/selector", shape.rows),
         randomness.mask(f"{name}/columns", *columns.shape),
     )
-    opened = await communicator.open(keep - left_mask, "products/keep")
+    opened = await communicator.open(selector - left_mask, "products/selector")
     opened_columns = await communicator.open_blocks(
         columns - column_mask, shape, "products/columns"
     )
@@ -62,7 +62,7 @@ async def masked_select(
 async def deal_masked_select(randomness: DealerRandomness, name: str, shape: BlockShape) -> None:
     """The dealer's side of ``masked_select``."""
     left_mask, column_mask = (
-        randomness.mask(f"{name}/keep", shape.rows),
+        randomness.mask(f"{name}/selector", shape.rows),
         randomness.block_mask(f"{name}/columns", shape),
     )
     await randomness.deal(f"{name}/product", left_mask[:, None] * column_mask)

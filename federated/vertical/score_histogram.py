@@ -73,7 +73,7 @@ async def score_histogram(
     rows, dtype = len(share), count_dtype(len(share))
     if bad is not None:
         share = share + (bad.astype(np.uint64) << (_SHIFT + np.uint64(BUCKETS.bit_length() - 1)))
-    opened = await communicator.open(share + randomness.mask("scores/place", rows), "scores/place")
+    opened = await communicator.open(share + randomness.mask("scores/index", rows), "scores/index")
     indices = (opened >> _SHIFT).astype(np.int64) % _TABLE_SIZE
     total = np.zeros((len(groups), _TABLE_SIZE), dtype)
     for number, block in _blocks(rows):
@@ -108,7 +108,7 @@ def _in_bucket_order(counts: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
 async def deal_score_histogram(randomness: DealerRandomness, rows: int) -> None:
     """The dealer's side of ``score_histogram``."""
     indices, dtype = (
-        (randomness.mask("scores/place", rows) >> _SHIFT).astype(np.int64) % _TABLE_SIZE,
+        (randomness.mask("scores/index", rows) >> _SHIFT).astype(np.int64) % _TABLE_SIZE,
         count_dtype(rows),
     )
     for number, block in _blocks(rows):

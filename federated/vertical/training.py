@@ -171,7 +171,7 @@ class Trainer:
             ]
             forward = await self._communicator.receive(self._dealer, "vertical/forward", rows)
             fourier_terms = await self._communicator.receive(
-                self._dealer, "vertical/waves", 2 * TERMS * rows
+                self._dealer, "vertical/fourier", 2 * TERMS * rows
             )
             received = Corrections(forward, fourier_terms.reshape(-1, rows), *short)
         return await asyncio.to_thread(step_shares, self._seed, self._shape, number, received)
@@ -249,5 +249,5 @@ async def deal_training(
             "vertical/step", backward=received.backward, shifted=received.shifted, top=received.top
         )
         await send_array(session, shape.last, "vertical/forward", received.forward)
-        await send_array(session, shape.last, "vertical/waves", received.fourier_terms)
+        await send_array(session, shape.last, "vertical/fourier", received.fourier_terms)
         session.progress("dealing", (number + 1) / iterations)

@@ -412,13 +412,13 @@ def test_who_is_common_changes_no_messages_number_order_or_length(
 PER_ROW = {
     "circuit/and": "uint64",
     "circuit/bits": "uint64",
-    "products/keep": "uint64",
+    "products/selector": "uint64",
     "products/left": "uint16",
     "products/columns": "",
     "vertical/columns": "uint64",
     "vertical/angle": "uint16",
     "vertical/error": "uint64",
-    "scores/place": "uint64",
+    "scores/index": "uint64",
 }
 """What is opened of rows, with the width of its words."""
 
@@ -495,7 +495,7 @@ def test_a_department_receives_counts_weights_and_otherwise_uniform_values() -> 
         *(("bank", f"circuit/{kind}") for kind in ("frame", "test", "and", "bits", "step")),
         *((peer, "circuit/size") for peer in ("bank", "estate")),
         *(("bank", f"products/{kind}") for kind in ("keep", "left", "columns")),
-        *(("bank", f"curvature/{kind}") for kind in ("scale", "shift", "factor", "square")),
+        *(("bank", f"eigenvalue/{kind}") for kind in ("scale", "shift", "factor", "square")),
         ("bank", "scorecard/evidence"),
         ("bank", "scorecard/model"),
         *(("bank", f"vertical/{kind}") for kind in ("columns", "angle", "error")),
@@ -505,7 +505,7 @@ def test_a_department_receives_counts_weights_and_otherwise_uniform_values() -> 
             for kind in ("step-weights", "shift", "weights")
         ),
         *((peer, "scores/weights") for peer in ("bank", "estate")),
-        ("bank", "scores/place"),
+        ("bank", "scores/index"),
     }
 
 
@@ -722,7 +722,7 @@ LIES = [
         lambda _kind, fields: fields.update({"words": fields["words"] * 0}),
         "message_malformed",
     ),
-    ("bank", "curvature/scale", assign("bits", 64), "message_malformed"),
+    ("bank", "eigenvalue/scale", assign("bits", 64), "message_malformed"),
     ("bank", "circuit/step", assign("bits", 63), "message_malformed"),
     (
         "bank",

@@ -110,10 +110,10 @@ def test_the_masks_of_a_hidden_intersection_training_match_the_page() -> None:
     found = [
         randomness.mask("membership/0/left", 1, 1),
         randomness.mask("membership/bit", 1),
-        randomness.mask("columns/keep", 1),
+        randomness.mask("columns/selector", 1),
         randomness.mask("evidence/left", 2, 2, dtype=np.uint16),
-        randomness.mask("curvature/mask", 1),
-        randomness.mask("scores/place", 1),
+        randomness.mask("eigenvalue/mask", 1),
+        randomness.mask("scores/index", 1),
         table[:, :4],
     ]
     assert all(f"`{mask.tobytes().hex()}`" in HIDDEN for mask in found)

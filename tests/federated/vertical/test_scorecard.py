@@ -575,7 +575,7 @@ LIES = [
     ("dealer", "counting/rest", shorten("words"), "message_malformed"),
     ("dealer", "vertical/step", shorten("backward"), "message_malformed"),
     ("dealer", "vertical/forward", shorten("words"), "message_malformed"),
-    ("dealer", "vertical/waves", shorten("words"), "message_malformed"),
+    ("dealer", "vertical/fourier", shorten("words"), "message_malformed"),
     ("bank", "scorecard/test", shorten("words"), "message_malformed"),
     (
         "bank",
