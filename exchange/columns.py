@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 
 class Fen(sa.TypeDecorator[int]):
-    """An amount of up to 128 bits, kept as decimal text: no database's numbers reach that far
+    """An amount of up to 128 bits, stored as decimal text: no database's numbers reach that far
     without rounding.
     """
 

@@ -195,11 +195,11 @@ class _TradeProof:
         )
         if not self.grant.approved_at:
             raise Inconsistent("grant_not_approved", "The chain shows no approval of the grant.")
-        words = [
+        proved = [
             claims.storage_value(CONTRACT, "agreements", self.agreement_id, offset=position)
             for position in range(3)
         ]
-        self.state = AgreementRecord.decode(*(record.value for record in words))
+        self.state = AgreementRecord.decode(*(record.value for record in proved))
         if not self.state.opened_at or self.state.opened != self.agreement.cap:
             raise Inconsistent(
                 "agreement_not_open",

@@ -28,7 +28,7 @@ from registry.members.keys import keys_of
 class Exporter:
     """Builds one bundle; adding an element twice includes it once."""
 
-    def __init__(self, context: Context, *, story: str, subject: Mapping[str, Any]) -> None:
+    def __init__(self, context: Context, *, profile: str, subject: Mapping[str, Any]) -> None:
         deployment = context.ledger.deployment
         self._context = context
         self._height = 0
@@ -40,7 +40,7 @@ class Exporter:
         any.
         """
         self.builder = BundleBuilder(
-            story=story,
+            profile=profile,
             chain_id=deployment.chain_id,
             genesis_hash="0x" + deployment.genesis_hash.hex(),
             subject=subject,

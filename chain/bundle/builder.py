@@ -21,11 +21,11 @@ class BundleBuilder:
     """
 
     def __init__(
-        self, *, story: str, chain_id: int, genesis_hash: str, subject: Mapping[str, Any]
+        self, *, profile: str, chain_id: int, genesis_hash: str, subject: Mapping[str, Any]
     ) -> None:
         self._value: dict[str, Any] = {
             "format": FORMAT,
-            "story": story,
+            "story": profile,
             "subject": dict(subject),
             "chain": {"chainId": chain_id, "genesisHash": genesis_hash},
             **{name: [] for name in SECTIONS},

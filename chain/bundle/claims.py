@@ -258,7 +258,7 @@ class VerifiedClaims:
         if idle:
             raise Inconsistent(
                 "element_unused",
-                f"The bundle carries something its story does not need: {idle[0]}.",
+                f"The bundle carries something its proof profile does not need: {idle[0]}.",
             )
 
 

@@ -34,7 +34,7 @@ def require_form(value: Any) -> tuple[str, Mapping[str, Any]]:
     if set(value) != {"format", "story", "subject", "chain", *SECTIONS}:
         raise _malformed("The bundle does not have exactly the sections of its format.")
     if not isinstance(value["story"], str) or not isinstance(value["subject"], dict):
-        raise _malformed("The bundle does not say what its story is about.")
+        raise _malformed("The bundle names no proof profile, or no subject.")
     if not all(isinstance(value[name], list) for name in SECTIONS):
         raise _malformed("A section of the bundle is not a list.")
     if sum(len(value[name]) for name in SECTIONS) > MAX_ELEMENTS:

@@ -87,7 +87,9 @@ def verify(
     )
     profile, subject = require_form(value)
     if profile not in checkers:
-        raise Malformed("profile_unknown", f"This program knows no story called {quoted(profile)}.")
+        raise Malformed(
+            "profile_unknown", f"This program knows no proof profile called {quoted(profile)}."
+        )
     chain = {"chainId": trust.chain_id, "genesisHash": trust.genesis_hash}
     if not same(value["chain"], chain):
         raise WrongTrust("other_chain", "The bundle is of another chain than the trust file.")

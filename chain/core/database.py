@@ -191,7 +191,7 @@ class Database:
         """Run a change and return its value once it is durable.
 
         Raises:
-            QiaolianError: what the change raised, with nothing of it kept; ``database_unavailable``
+            QiaolianError: what the change raised, with nothing of it stored; ``database_unavailable``
                 when the disk is full or the database cannot be reached.
         """
         return self.submit(change).result()
@@ -318,7 +318,7 @@ def _dedicated_connection(engine: sa.Engine) -> sa.PoolProxiedConnection:
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, DBAPIError) and not isinstance(error, sa.exc.IntegrityError):
         return _unavailable(
-            "The node's database did not accept the change; nothing of it was kept."
+            "The node's database did not accept the change; nothing of it was stored."
         )
     return error
 

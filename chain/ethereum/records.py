@@ -89,7 +89,7 @@ class KeyRecord:
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """``MemberDirectory.members[member]``, with the latest suspension; the one before is told by
+    """``MemberDirectory.members[member]``, with the latest suspension; the one before is in
     ``MemberDirectory.earlierMembers[member][valid_from]``.
     """
 
@@ -164,7 +164,7 @@ class AssetStatus:
 @dataclass(frozen=True)
 class HoldRecord:
     """The latest hold placed and lifted (``AssetRegistry.holds[assetId]``; a ``UnitHoldRecord`` for
-    a home); the one before is told by ``earlierHolds[…][valid_from]`` of the same contract.
+    a home); the one before is in ``earlierHolds[…][valid_from]`` of the same contract.
     """
 
     placed_at: int
@@ -358,7 +358,7 @@ _HALF = (1 << 128) - 1
 
 @dataclass(frozen=True)
 class AccountRecord:
-    """``TradeSettlement.accounts[member]`` (and ``totals``), three words, in fen.
+    """``TradeSettlement.accounts[member]`` (and ``totals``), three storage words, in fen.
 
     Always: deposited + earned = withdrawn + spent + free + locked.
     """
@@ -388,7 +388,7 @@ class AccountRecord:
 class AgreementRecord:
     """``TradeSettlement.agreements[agreementId]``.
 
-    It has three words: amounts in fen, heights, and the block time of the notice.
+    It has three storage words: amounts in fen, heights, and the block time of the notice.
     """
 
     opened: int

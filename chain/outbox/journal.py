@@ -142,7 +142,7 @@ class Journal:
 
         Raises:
             Conflict: ``outbox_second_worker`` when somebody else gave out the nonces meanwhile;
-                nothing is kept.
+                nothing is stored.
         """
         first, following = signed[0].nonce, signed[-1].nonce + 1
         rows = [

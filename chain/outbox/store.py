@@ -330,7 +330,7 @@ async def wait(database: Database, operation_id: str, timeout: float) -> Operati
             raise Unavailable(
                 "outbox_timeout",
                 f"The call is still {found.state} after "
-                f"{timeout:.0f} s; it is kept and will be sent.",
+                f"{timeout:.0f} s; it is stored and will be sent.",
                 hint="Check that the node's outbox process runs and that the chain makes blocks.",
                 operation_id=operation_id,
                 state=found.state,

@@ -7,8 +7,8 @@ import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 
 /// @title Anchors of the members' logs
-/// @notice Keeps each log's latest size and root. An append-only log proves an old entry in any newer tree, so the latest is enough; a log
-/// never shrinks. A log is named by its origin `qiaolian/<member>/<incarnation>`.
+/// @notice Stores the latest size and root of each log. An append-only log proves an old entry in any newer tree, so the latest is enough; a log
+/// never shrinks. A log is named by its origin `qiaolian/<member>/<epoch>`.
 ///
 /// The contract cannot see whether a root is the log's, so a thief of a member's transaction key can anchor a size that the log never reaches.
 /// Two governors then set the log back to a head that the supervisors have seen. What was proved under earlier anchors stays provable.
@@ -30,24 +30,24 @@ contract EvidenceLog is Membership {
 
     /// @notice The id of an evidence log.
     /// @param member The member's 18-character code.
-    /// @param incarnation The log epoch, 0 for the first.
+    /// @param epoch The log epoch, 0 for the first.
     /// @return The hash of member and log epoch.
-    function logIdOf(bytes18 member, uint32 incarnation) public pure returns (bytes32) {
+    function logIdOf(bytes18 member, uint32 epoch) public pure returns (bytes32) {
         return keccak256(
-            bytes(string.concat("qiaolian/", string(abi.encodePacked(member)), "/", Strings.toString(incarnation)))
+            bytes(string.concat("qiaolian/", string(abi.encodePacked(member)), "/", Strings.toString(epoch)))
         );
     }
 
     /// @notice Anchors the sender's log. A suspended member may: what was delivered must stay provable.
-    /// @param incarnation The log epoch, 0 for the first.
+    /// @param epoch The log epoch, 0 for the first.
     /// @param size The number of leaves.
     /// @param root The root of the Merkle tree.
     /// @custom:emits Anchored
     /// @custom:reverts LogEmpty, LogShrinks, NotMemberKey, RootConflict
-    function anchor(uint32 incarnation, uint64 size, bytes32 root) external {
+    function anchor(uint32 epoch, uint64 size, bytes32 root) external {
         bytes18 member = _sender();
         require(size != 0, LogEmpty());
-        bytes32 logId = logIdOf(member, incarnation);
+        bytes32 logId = logIdOf(member, epoch);
         uint64 anchored = uint64(_logs[logId]);
         require(size >= anchored, LogShrinks(anchored, size));
         if (size == anchored) {
@@ -62,16 +62,16 @@ contract EvidenceLog is Membership {
 
     /// @notice Sets a log to another head, by two governors.
     /// @param member The member's 18-character code.
-    /// @param incarnation The log epoch, 0 for the first.
+    /// @param epoch The log epoch, 0 for the first.
     /// @param size The number of leaves.
     /// @param root The root of the Merkle tree.
     /// @param reason The reason code.
     /// @custom:emits LogCorrected
     /// @custom:reverts LogEmpty, OnlyGovernors
-    function correct(bytes18 member, uint32 incarnation, uint64 size, bytes32 root, bytes32 reason) external {
+    function correct(bytes18 member, uint32 epoch, uint64 size, bytes32 root, bytes32 reason) external {
         _requireGovernors();
         require(size != 0, LogEmpty());
-        bytes32 logId = logIdOf(member, incarnation);
+        bytes32 logId = logIdOf(member, epoch);
         _logs[logId] = (block.number << 64) | size;
         _roots[logId] = root;
         emit LogCorrected(logId, member, size, root, reason);

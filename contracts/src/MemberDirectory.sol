@@ -16,11 +16,11 @@ import {Intervals} from "./Intervals.sol";
 /// can block its own removal. A governor may withdraw its approval until the call is executed. No change may leave fewer than two governors
 /// that can approve, because nothing could bring the network back from there.
 ///
-/// Status and keys are packed words of block heights, so one storage proof tells an auditor what holds now and what held since the height
-/// the word tells from. Heights are set once, but for those of a suspension, which may come again; the word before is then kept (`Intervals`).
+/// Status and keys are packed block heights, so one storage proof shows the status now and at every block since `validFrom`. Heights are set
+/// once, except those of a suspension, which may come again: the earlier value is then stored as well (`Intervals`).
 /// - `_members[id]` = admittedAt:48 | suspendedAt:48 | liftedAt:48 | removedAt:48 | roles:16 | validFrom:48 from the least significant bit.
 ///   A member is suspended while suspendedAt > liftedAt.
-/// - `_earlierMembers[id][validFrom]` = the member's word as it was before the suspension that it tells of now.
+/// - `_earlierMembers[id][validFrom]` = the member's value before its latest suspension.
 /// - `_keys[fingerprint]` = fromHeight:48 | endHeight:48 | purpose:8 | algorithm:8 | member:144. A fingerprint is used once ever: the address
 ///   (secp256k1), the public key (Ed25519) or SHA-256 of the public key info (P-256).
 contract MemberDirectory is EIP712 {
@@ -114,12 +114,12 @@ contract MemberDirectory is EIP712 {
     constructor(Governor[] memory governors) EIP712("Qiaolian", "1") {
         require(governors.length >= FEWEST_GOVERNORS, TooFewGovernors(governors.length));
         for (uint256 i = 0; i < governors.length; ++i) {
-            Governor memory each = governors[i];
-            _admit(each.member, each.name, each.roles);
-            _addKey(each.member, KeyEntry(bytes32(uint256(uint160(each.adminKey))), ADMIN, SECP256K1));
-            _addKey(each.member, KeyEntry(bytes32(uint256(uint160(each.transactionKey))), TRANSACTION, SECP256K1));
-            _governor[each.member] = true;
-            _governors.push(each.member);
+            Governor memory governor = governors[i];
+            _admit(governor.member, governor.name, governor.roles);
+            _addKey(governor.member, KeyEntry(bytes32(uint256(uint160(governor.adminKey))), ADMIN, SECP256K1));
+            _addKey(governor.member, KeyEntry(bytes32(uint256(uint160(governor.transactionKey))), TRANSACTION, SECP256K1));
+            _governor[governor.member] = true;
+            _governors.push(governor.member);
         }
     }
 
@@ -302,7 +302,7 @@ contract MemberDirectory is EIP712 {
     }
 
     /// @notice A member ends one of its node's keys, at once. The key that sends this is on a machine that can be broken into, so it ends no
-    /// administrator's and no approver's key, which are kept off the node: those end by `endKey` alone, else whoever took the machines of two
+    /// administrator's and no approver's key, which are stored outside the node: those end by `endKey` alone, else whoever took the machines of two
     /// governors could leave the network without anyone to govern it.
     /// @param fingerprint The key's fingerprint.
     /// @param reason The reason code.

@@ -6,13 +6,13 @@ import {Membership} from "../src/Membership.sol";
 import {World} from "./World.sol";
 
 contract EvidenceLogTest is World {
-    function anchor(uint32 incarnation, uint64 size, bytes32 root) private {
+    function anchor(uint32 epoch, uint64 size, bytes32 root) private {
         from(DEPARTMENT);
-        evidence.anchor(incarnation, size, root);
+        evidence.anchor(epoch, size, root);
     }
 
-    function logId(uint32 incarnation) private view returns (bytes32) {
-        return evidence.logIdOf(id(DEPARTMENT), incarnation);
+    function logId(uint32 epoch) private view returns (bytes32) {
+        return evidence.logIdOf(id(DEPARTMENT), epoch);
     }
 
     function expectState(uint64 size, uint256 height, bytes32 root) private view {
@@ -79,7 +79,7 @@ contract EvidenceLogTest is World {
         next();
         from(BANK);
         evidence.anchor(1, 9, "the bank's");
-        anchor(2, 1, "a new incarnation");
+        anchor(2, 1, "a new epoch");
         expectState(5, height, "root of 5");
     }
 

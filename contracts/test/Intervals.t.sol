@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {Intervals} from "../src/Intervals.sol";
 import {Base} from "./Base.sol";
 
-contract StretchesTest is Base {
+contract IntervalsTest is Base {
     using Intervals for uint256;
 
     uint256 private constant HELD = 1 << 96;
@@ -26,8 +26,8 @@ contract StretchesTest is Base {
         _word = _word.ended(0) & ~HELD;
     }
 
-    /// @dev As a reader far from the chain finds it: from the latest word back to the one that tells of the height.
-    function told(uint256 height) private view returns (bool) {
+    /// @dev As a reader off the chain finds it: from the latest value back to the one that covers the height.
+    function heldAt(uint256 height) private view returns (bool) {
         uint256 found = _word;
         while (height < at(found, VALID_FROM)) {
             found = _earlier[at(found, VALID_FROM)];
@@ -36,48 +36,48 @@ contract StretchesTest is Base {
         return began != 0 && began <= height && (found & HELD != 0 || height < at(found, 48));
     }
 
-    function test_begun_ofTheFirstTellsFromTheFirstBlock() public {
+    function test_begun_ofTheFirstCoversEveryBlock() public {
         begin(100);
         same(_word, HELD | 100, "begun");
         end(150);
         same(_word, (150 << 48) | 100, "ended");
-        same(_earlier[150], 0, "nothing kept yet");
+        same(_earlier[150], 0, "nothing stored yet");
     }
 
-    function test_begun_againKeepsTheStretchBefore() public {
+    function test_begun_againStoresTheIntervalBefore() public {
         begin(100);
         end(150);
         begin(200);
-        same(_word, (uint256(150) << VALID_FROM) | HELD | (150 << 48) | 200, "tells from the end of the first");
+        same(_word, (uint256(150) << VALID_FROM) | HELD | (150 << 48) | 200, "valid from the end of the first");
         same(_earlier[150], (150 << 48) | 100, "first");
-        holds(told(120) && !told(160) && told(200), "both stretches");
+        holds(heldAt(120) && !heldAt(160) && heldAt(200), "both intervals");
         end(250);
         begin(300);
-        same(at(_word, VALID_FROM), 250, "tells from the end of the second");
+        same(at(_word, VALID_FROM), 250, "valid from the end of the second");
         same(_earlier[250], (uint256(150) << VALID_FROM) | (250 << 48) | 200, "second, which points to the first");
-        holds(told(120) && !told(160) && told(249) && !told(250) && told(300), "three stretches");
+        holds(heldAt(120) && !heldAt(160) && heldAt(249) && !heldAt(250) && heldAt(300), "three intervals");
     }
 
-    function test_begun_inTheBlockOfTheLastEndKeepsTheStretchBefore() public {
+    function test_begun_inTheBlockOfTheLastEndStoresTheIntervalBefore() public {
         begin(100);
         end(150);
         begin(150);
         end(150);
         begin(150);
-        same(_earlier[150], (150 << 48) | 100, "not written over by the stretch that held in no block");
-        holds(!told(99) && told(100) && told(150) && told(151), "held on");
+        same(_earlier[150], (150 << 48) | 100, "not overwritten by the interval that held in no block");
+        holds(!heldAt(99) && heldAt(100) && heldAt(150) && heldAt(151), "held on");
     }
 
     function test_ended_inItsOwnBlockHeldInNone() public {
         begin(100);
         end(100);
         begin(200);
-        same(_word, HELD | (100 << 48) | 200, "nothing to keep");
-        holds(!told(100) && !told(199) && told(200), "held once");
+        same(_word, HELD | (100 << 48) | 200, "nothing to store");
+        holds(!heldAt(100) && !heldAt(199) && heldAt(200), "held once");
     }
 
     /// @dev Intervals begun and ended at random heights, several in one block, against a plain list of what held in each block.
-    function test_words_tellOfEveryBlock(uint8[40] memory waits, uint112 others) public {
+    function test_records_coverEveryBlock(uint8[40] memory waits, uint112 others) public {
         uint256 mask = uint256(others) << 96 & ~HELD;
         _word = mask;
         uint256 height = 1;
@@ -92,9 +92,9 @@ contract StretchesTest is Base {
             now_ = !now_;
         }
         _held[height] = now_;
-        for (uint256 each = 0; each <= height; ++each) {
-            holds(told(each) == _held[each], "told as it was");
+        for (uint256 number = 0; number <= height; ++number) {
+            holds(heldAt(number) == _held[number], "as it was");
         }
-        same(_word & (uint256(type(uint112).max) << 96) & ~HELD, mask, "the rest of the word");
+        same(_word & (uint256(type(uint112).max) << 96) & ~HELD, mask, "the other bits");
     }
 }

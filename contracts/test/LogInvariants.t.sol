@@ -29,22 +29,22 @@ contract LogHandler is World {
     function grow(bool byBank, bool second, uint64 more) external {
         ++actions;
         next();
-        (uint256 who, uint32 incarnation, Anchor storage last) = log(byBank, second);
+        (uint256 who, uint32 epoch, Anchor storage last) = log(byBank, second);
         if (last.size == type(uint64).max) return;
         last.size += uint64(fold(more, 1, 1 + (type(uint64).max - last.size) / 8));
         (last.root, last.height) = (keccak256(abi.encode(last.size)), block.number);
         from(who);
-        evidence.anchor(incarnation, last.size, last.root);
+        evidence.anchor(epoch, last.size, last.root);
         ++grown;
     }
 
     function shrinkOrFork(bool byBank, bool second, uint64 size) external {
         ++actions;
         next();
-        (uint256 who, uint32 incarnation, Anchor storage last) = log(byBank, second);
+        (uint256 who, uint32 epoch, Anchor storage last) = log(byBank, second);
         size = uint64(fold(size, 0, last.size));
         from(who);
-        bytes memory data = abi.encodeCall(evidence.anchor, (incarnation, size, keccak256("another history")));
+        bytes memory data = abi.encodeCall(evidence.anchor, (epoch, size, keccak256("another history")));
         holds(!succeeds(address(evidence), data), "neither smaller nor another root");
         ++refused;
     }
@@ -53,12 +53,12 @@ contract LogHandler is World {
     function stealAndCorrect(bool byBank, bool second, uint64 more) external {
         ++actions;
         next();
-        (uint256 who, uint32 incarnation, Anchor storage last) = log(byBank, second);
+        (uint256 who, uint32 epoch, Anchor storage last) = log(byBank, second);
         if (last.size == 0 || last.size == type(uint64).max) return;
         from(who);
-        evidence.anchor(incarnation, last.size + uint64(fold(more, 1, type(uint64).max - last.size)), "the thief's");
+        evidence.anchor(epoch, last.size + uint64(fold(more, 1, type(uint64).max - last.size)), "the thief's");
         next();
-        bytes memory data = abi.encodeCall(evidence.correct, (id(who), incarnation, last.size, last.root, "stolen"));
+        bytes memory data = abi.encodeCall(evidence.correct, (id(who), epoch, last.size, last.root, "stolen"));
         govern(abi.encodeCall(directory.actOn, (address(evidence), data)));
         last.height = block.number;
         ++corrected;
@@ -81,10 +81,10 @@ contract LogHandler is World {
         }
     }
 
-    function log(bool byBank, bool second) private view returns (uint256 who, uint32 incarnation, Anchor storage last) {
+    function log(bool byBank, bool second) private view returns (uint256 who, uint32 epoch, Anchor storage last) {
         who = byBank ? BANK : DEPARTMENT;
-        incarnation = second ? 2 : 1;
-        last = _last[evidence.logIdOf(id(who), incarnation)];
+        epoch = second ? 2 : 1;
+        last = _last[evidence.logIdOf(id(who), epoch)];
     }
 }
 

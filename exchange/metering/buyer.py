@@ -401,7 +401,7 @@ def result_of(row: KnownCall) -> CallResult:
         raise Conflict(
             row.reason,
             "The call's answer contradicts this node's records; nothing is acknowledged for it.",
-            hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
+            hint="The statements of both sides are stored; ask the arbiter or the supervisor.",
             idempotencyKey=key,
         )
     receipt = UsageReceipt.from_json(json.loads(row.receipt)) if row.receipt else None
@@ -426,7 +426,7 @@ def _least_busy(trade: BuyerTrade) -> BuyerLane:
         raise Conflict(
             "lane_halted",
             "The provider's answers contradict this node's records of every lane.",
-            hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
+            hint="The statements of both sides are stored; ask the arbiter or the supervisor.",
         )
     return min(usable, key=lambda lane: (lane.waiting, lane.outstanding is not None))
 

@@ -129,9 +129,9 @@ class _TradeExporter(Exporter):
     """Builds the bundle of one agreement."""
 
     def __init__(
-        self, context: Context, signed: SignedAgreement, story: str, subject: dict[str, str | int]
+        self, context: Context, signed: SignedAgreement, profile: str, subject: dict[str, str | int]
     ) -> None:
-        super().__init__(context, story=story, subject=subject)
+        super().__init__(context, profile=profile, subject=subject)
         self.signed = signed
         agreement = signed.agreement
         assert signed.terms is not None

@@ -60,7 +60,8 @@ async def largest_eigenvalue(
     ]
     shift = Shift(*dealt)
     opened = await communicator.open(
-        masked_share(share.reshape(-1), shift, adds_public=communicator.is_label), "eigenvalue/shift"
+        masked_share(share.reshape(-1), shift, adds_public=communicator.is_label),
+        "eigenvalue/shift",
     )
     shifted = truncated_share(opened, shift, bits, adds_public=communicator.is_label).reshape(
         width, width

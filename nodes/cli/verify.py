@@ -97,10 +97,7 @@ def _print_report(report: Report, *, json: bool) -> None:
         print(as_json(answer | sentences))
         return
     lines = [
-        (
-            f"VALID: a {report.profile} story, proved up to block "
-            f"{report.height} of {utc(report.time)}."
-        )
+        (f"VALID: {report.profile}, proved up to block {report.height} of {utc(report.time)}.")
     ]
     lines += [f"  - {sentence}" for sentence in report.proved]
     _print([*lines, *(f"  Note: {sentence}" for sentence in report.limits)], sys.stdout)

@@ -186,7 +186,7 @@ async def withdraw(request: Request, context: Context = Depends(get_context)) ->
 @router.post(
     "/v1/consents/held",
     status_code=201,
-    summary="A subject hands its consent to this bank",
+    summary="A subject gives its consent to this bank",
     openapi_extra=strict_body(**PACKAGE) | OPEN_TO_STRANGERS,
     response_model=ConsentName,
 )

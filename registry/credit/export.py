@@ -41,7 +41,7 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     report = queries.find_report(context, query_hash)
     query = report.query
     package = consents.stored_package(context, query.consent)
-    exporter = Exporter(context, story="credit", subject={"query": "0x" + query_hash.hex()})
+    exporter = Exporter(context, profile="credit", subject={"query": "0x" + query_hash.hex()})
     exporter.add_member_statement(query, report.signature)
     exporter.add_log_entry(query)
     anchored_at = exporter.add_storage_value("CreditLedger", "queries", query_hash)

@@ -57,7 +57,7 @@ class ConsentPackage:
             ) from error
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, as a subject hands it over and every call carries it."""
+        """The JSON form, as a subject gives it and every call carries it."""
         return {
             "consent": self.consent.to_json(),
             "signature": "0x" + self.signature.hex(),

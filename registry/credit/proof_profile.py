@@ -209,7 +209,7 @@ def _recorded(
 
 def _receipts(claims: VerifiedClaims, query: CreditQuery, anchored_at: int) -> str:
     signed = claims.statements(UsageReceipt)
-    _require(bool(signed), "profile_incomplete", "The story has no receipt.")
+    _require(bool(signed), "profile_incomplete", "The bundle has no receipt.")
     leaves = [merkle.leaf_hash(verified.statement.struct_hash()) for verified in signed]
     _require(
         merkle.root_of(leaves) == query.receipts_root,

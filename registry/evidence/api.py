@@ -153,7 +153,7 @@ def consistency(
 
 @router.post(
     "/v1/peer/log/cosignatures",
-    summary="A witness hands back its cosignature",
+    summary="A witness returns its cosignature",
     openapi_extra=strict_body(size=12, line="— 11440703QL00000177 AAAA\n"),
     response_model=Taken,
 )

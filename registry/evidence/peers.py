@@ -50,7 +50,7 @@ async def fetch_consistency(context: Context, member: str, old: int, new: int) -
 
 
 async def send_cosignature(context: Context, member: str, size: int, line: str) -> None:
-    """Hand a cosignature to the member whose checkpoint it is under."""
+    """Send a cosignature to the member whose checkpoint it is under."""
     await context.peers.post(member, "/v1/peer/log/cosignatures", {"size": size, "line": line})
 
 
@@ -80,7 +80,7 @@ def differs() -> Conflict:
     return Conflict(
         "log_copy_differs",
         "The leaves that were returned are not those under the log's signed head.",
-        hint="Nothing of them is kept. Ask the log's holder, or another supervisor.",
+        hint="Nothing of them is stored. Ask the log's holder, or another supervisor.",
     )
 
 

@@ -161,7 +161,7 @@ async def _refuse_fork(
     raise Conflict(
         "log_forked",
         "A member's log does not extend what it showed before.",
-        hint="Both checkpoints are kept.",
+        hint="Both checkpoints are stored.",
     ) from cause
 
 

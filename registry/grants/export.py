@@ -36,9 +36,9 @@ def bundle(context: Context, grant_id: bytes) -> bytes:
     terms, decision = grant.terms, grant.decision
     if decision is None or grant.decision_signature is None:
         raise Conflict(
-            "grant_undecided", "The grant has no decision yet, so there is no story to tell."
+            "grant_undecided", "The grant has no decision yet, so there is nothing to prove."
         )
-    exporter = Exporter(context, story="grant", subject={"grantId": "0x" + grant_id.hex()})
+    exporter = Exporter(context, profile="grant", subject={"grantId": "0x" + grant_id.hex()})
     exporter.add_struct(terms)
     own = own_version(context, terms.asset_id, terms.asset_version)
     if own is not None and own.record is not None:

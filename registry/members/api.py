@@ -258,7 +258,7 @@ def proposal(
 @router.post(
     "/v1/governance/proposals/{proposal_id}/approvals",
     status_code=202,
-    summary="Hand in an approval",
+    summary="Submit an approval",
     response_model=SharedProposal,
 )
 async def approve(
@@ -274,7 +274,7 @@ async def approve(
 @router.post(
     "/v1/governance/proposals/{proposal_id}/withdrawals",
     status_code=202,
-    summary="Hand in the withdrawal of an approval",
+    summary="Submit the withdrawal of an approval",
     response_model=SharedProposal,
 )
 async def withdraw(
@@ -290,7 +290,7 @@ async def withdraw(
 @router.post(
     "/v1/peer/governance/proposals",
     status_code=201,
-    summary="Another governor's node hands over a proposal",
+    summary="Another governor's node sends a proposal",
     openapi_extra=strict_body(**_PROPOSAL),
     response_model=ProposalAnswer,
 )

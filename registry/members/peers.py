@@ -12,12 +12,12 @@ from registry.members.model import Proposal
 from registry.members.signing import reviewed
 
 SHARE_SECONDS = 10.0
-"""How long a governor's node may take to accept a proposal; it can be given by hand."""
+"""How long a governor's node may take to accept a proposal; it can be sent by other means."""
 MAX_SIGNATURES = 64
 
 
 async def share(context: Context, proposal: Proposal, members: Sequence[str]) -> list[str]:
-    """Hand a proposal to other members' nodes; returns those that it did not reach."""
+    """Send a proposal to other members' nodes; returns those that it did not reach."""
     value = proposal.to_json()
 
     async def send(member: str) -> None:

@@ -3,7 +3,7 @@
 A change of the directory is proposed at one governor's node and approved by governors'
 administrators, each signing the exact call with a key the nodes do not hold. Nodes exchange
 proposals and approvals; the proposer's node sends the action to the chain once two organisations
-approved. An approval proves itself, so it may be handed in at any node that knows the proposal.
+approved. An approval proves itself, so any node accepts it that knows the proposal.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def _unknown_member() -> NotFound:
 async def propose(
     context: Context, function: str, arguments: Mapping[str, Any], *, share_with: Sequence[str] = ()
 ) -> SharedProposal:
-    """Draw up a directory action and hand it to other governors' nodes.
+    """Draw up a directory action and send it to other governors' nodes.
 
-    The administrator of a governor whose node is not reached can be given the proposal by hand.
+    The administrator of a governor whose node is not reached can be sent the proposal by other means.
 
     Args:
         function: an action of ``rules.ACTIONS``.
@@ -105,7 +105,7 @@ def known_governors(context: Context) -> list[str]:
 
 
 async def approve(context: Context, proposal_id: bytes, signature: bytes) -> SharedProposal:
-    """Take a governor administrator's signature under a proposal.
+    """Accept a governor administrator's signature of a proposal.
 
     The proposer's node queues the action when two organisations have approved; any other node
     passes the approval on to it.
@@ -130,9 +130,9 @@ async def approve(context: Context, proposal_id: bytes, signature: bytes) -> Sha
 
 
 async def withdraw(context: Context, proposal_id: bytes, signature: bytes) -> SharedProposal:
-    """Take a governor administrator's withdrawal of its approval, and send it to the chain.
+    """Accept a governor administrator's withdrawal of its approval, and send it to the chain.
 
-    It may be handed in before any approval, and at any node that knows the proposal. If the action
+    It may come before any approval, at any node that knows the proposal. If the action
     is on its way, the one that the chain takes first counts.
 
     Raises:
@@ -156,7 +156,7 @@ async def withdraw(context: Context, proposal_id: bytes, signature: bytes) -> Sh
 
 
 def receive_proposal(context: Context, received: Proposal) -> Proposal:
-    """Take a proposal with its approvals and withdrawals from another governor's node (see
+    """Accept a proposal with its approvals and withdrawals from another governor's node (see
     ``peers.read_proposal``); checked as if drawn up here.
 
     Raises:
@@ -250,8 +250,8 @@ def _store_withdrawal(
 def _send_withdrawal(
     context: Context, session: Session, proposal: Proposal, member: str, signature: bytes
 ) -> None:
-    """Queue the withdrawal once. The approval may be in hands that this node does not know, so it
-    is sent whether or not it is known here.
+    """Queue the withdrawal once. Other nodes may hold the approval, so the withdrawal is sent
+    whether or not this node knows it.
     """
     operation = f"governance-withdrawal/{proposal.proposal_id.hex()}/{member}"
     if is_known(session, operation):

@@ -304,7 +304,7 @@ def taxes(
 @router.post(
     "/v1/deals/{deal_id}/signatures",
     status_code=202,
-    summary="Seller or buyer hands in its own signature",
+    summary="Seller or buyer submits its signature",
     openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE) | OPEN_TO_STRANGERS,
     response_model=SignatureAnswer,
 )
@@ -372,7 +372,7 @@ async def bundle(
 @router.post(
     "/v1/peer/deals",
     status_code=201,
-    summary="An agent hands a deal to its parties",
+    summary="An agent sends a deal to its parties",
     openapi_extra=strict_body(**_DEAL),
     response_model=DealName,
 )
@@ -389,7 +389,7 @@ async def receive_deal(
 @router.post(
     "/v1/peer/deals/{deal_id}/steps",
     status_code=201,
-    summary="A party hands its signed step to the others",
+    summary="A party sends its signed step to the others",
     openapi_extra=strict_body(
         statement=DealStep, signature=SIGNATURE, record={"certificate": "1"}, salt=SALT
     ),

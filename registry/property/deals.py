@@ -48,7 +48,7 @@ from registry.signers import signed_by
 
 
 async def create(context: Context, draft: NewDeal) -> Deal:
-    """Draw up a deal and hand it to every party's node; seller and buyer sign its terms.
+    """Draw up a deal and send it to every party's node; seller and buyer sign its terms.
 
     Raises:
         Conflict: ``unit_in_deal``, ``unit_held``, ``title_superseded``, ``title_expired``;

@@ -32,9 +32,9 @@ def _bundle(context: Context, deal: Deal) -> bytes:
     steps = [step for step in deal_steps.signed_steps(context, deal_id) if step.height]
     if not steps:
         raise Conflict(
-            "deal_not_open", "The chain does not have the deal yet, so there is no story to tell."
+            "deal_not_open", "The chain does not have the deal yet, so there is nothing to prove."
         )
-    exporter = Exporter(context, story="property", subject={"dealId": "0x" + deal_id.hex()})
+    exporter = Exporter(context, profile="property", subject={"dealId": "0x" + deal_id.hex()})
     exporter.add_struct(terms)
     _add_disclosure(exporter, deal.disclosed)
     for member, _ in roles_of(terms):

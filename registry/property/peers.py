@@ -23,7 +23,7 @@ DELIVERY_SECONDS = 10.0
 
 
 async def share_deal(context: Context, deal: Deal) -> None:
-    """Hand a new deal to every other party's node; raises whatever refusal one of them gives."""
+    """Send a new deal to every other party's node; raises whatever refusal one of them gives."""
     body = deal_json(deal)
     others = [name for name in members_of(deal.terms) if name != context.member]
     await asyncio.gather(*(context.peers.post(other, "/v1/peer/deals", body) for other in others))

@@ -135,7 +135,7 @@ def party(terms: DealTerms, step: StepKind) -> str:
 
 
 def step_holder(terms: DealTerms, step: StepKind) -> str:
-    """The member that hands a step on: its party; the agent for seller and buyer."""
+    """The member that sends a step to the others: its party; the agent for seller and buyer."""
     return party(terms, step) or terms.agent
 
 

@@ -224,7 +224,7 @@ class MadeLane:
     ) -> bytes:
         subject = {"agreementId": "0x" + self.agreement_id.hex(), "lane": 0}
         builder = BundleBuilder(
-            story="lane", chain_id=CHAIN_ID, genesis_hash=GENESIS, subject=subject
+            profile="lane", chain_id=CHAIN_ID, genesis_hash=GENESIS, subject=subject
         )
         for fingerprint in (self.provider.fingerprint, self.buyer.fingerprint, log.key.fingerprint):
             builder.add_key(fingerprint, *chain.proof("MemberDirectory", "keys", fingerprint))

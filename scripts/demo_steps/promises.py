@@ -70,7 +70,7 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
         ),
         (
             {bundle["story"] for bundle in report["bundles"]} >= set(STORIES),
-            "Not every story was exported as a bundle.",
+            "Not every proof profile was exported as a bundle.",
         ),
         (all(bundle["verified"] for bundle in report["bundles"]), "A bundle does not verify."),
         (

@@ -61,13 +61,15 @@ def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
     )
     for key in world.organisations:
         world.client(key, "administrator").post("/v1/log/anchor", {})
-    for story, (key, role, path) in _bundle_paths(state).items():
+    for profile, (key, role, path) in _bundle_paths(state).items():
         fetch = partial(world.client(key, role).download, path)
-        data = wait_for(fetch, f"the {story} bundle", seconds=EXPORT_SECONDS, every=1.0)
-        file = out / "bundles" / f"{story}.json"
+        data = wait_for(fetch, f"the {profile} bundle", seconds=EXPORT_SECONDS, every=1.0)
+        file = out / "bundles" / f"{profile}.json"
         file.write_bytes(data)
-        state.bundles.append({"name": story, "story": story, "file": f"bundles/{story}.json"})
-        screen.line(f"bundle of a {story} story, {len(data):,} bytes", f"bundles/{story}.json")
+        state.bundles.append({"name": profile, "story": profile, "file": f"bundles/{profile}.json"})
+        screen.line(
+            f"bundle of the profile {profile}, {len(data):,} bytes", f"bundles/{profile}.json"
+        )
 
 
 def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:

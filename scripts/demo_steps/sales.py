@@ -257,8 +257,8 @@ def _refused(
             lambda: _draw(at, held, owners[held.number]),
             "the hold to be seen",
         )
-    told = ", ".join(f"{kind}: {code}" for kind, code in state.property_refusals.items())
-    screen.line(f"refused ({told}), the hold citing the court's order")
+    refusals = ", ".join(f"{kind}: {code}" for kind, code in state.property_refusals.items())
+    screen.line(f"refused ({refusals}), the hold citing the court's order")
 
 
 def _wait_refused(state: DemoState, kind: str, attempt: Callable[[], object], what: str) -> None:

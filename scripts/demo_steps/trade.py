@@ -264,8 +264,8 @@ def _refusals(world: World, screen: Screen, state: DemoState) -> None:
         state.refusals[kind] = answer["reason"]
     state.refusals["edited record"] = _edited_record(world, screen, state, deal, trader)
     state.refusals["cap"] = _over_cap(world, screen, state)
-    told = ", ".join(f"{kind}: {code}" for kind, code in state.refusals.items())
-    screen.line(f"refused and unbilled ({told}); {state.refused_units} units charged")
+    refusals = ", ".join(f"{kind}: {code}" for kind, code in state.refusals.items())
+    screen.line(f"refused and unbilled ({refusals}); {state.refused_units} units charged")
 
 
 def _edited_record(

@@ -180,8 +180,8 @@ class FederatedDemo:
             "A scorecard on secret shares, beside the bank's own and a pooled one 联合评分卡",
         )
         receipts = self._run(parties, self._scorecard_job())
-        told = receipts[BANK]["metrics"]
-        self._report["psi_rows"] = told["rows"]
+        metrics = receipts[BANK]["metrics"]
+        self._report["psi_rows"] = metrics["rows"]
         scored = _rows(_output(receipts, BANK) / "scores.csv")
         bad, test = (
             np.array([row["bad"] == "1" for row in scored]),
@@ -191,7 +191,7 @@ class FederatedDemo:
         columns = self._columns(parties, [row["id"] for row in scored])
         own = {name: values for name, values in columns.items() if name in COLUMNS[BANK]}
         self._compare("bank alone 银行自有", baselines.plain(own, bad, test, plan))
-        self._keep("joint scorecard 联合", receipts)
+        self._store_card("joint scorecard 联合", receipts)
         self._compare("pooled, in the open 集中", baselines.plain(columns, bad, test, plan))
         alone, joint, pooled = (model["evaluation"]["test"] for model in self._models)
         self._report |= {
@@ -206,8 +206,8 @@ class FederatedDemo:
             RankingCurve.of(probability[test], bad[test]).auc(), 6
         )
         self._screen.line(
-            f"{told['rows']:,} firms are common to all four; "
-            f"{told['test_rows']:,} of them form the test set"
+            f"{metrics['rows']:,} firms are common to all four; "
+            f"{metrics['test_rows']:,} of them form the test set"
         )
         for model in self._models:
             self._screen.line(
@@ -234,21 +234,21 @@ class FederatedDemo:
                 tested=False,
             ),
         )
-        self._keep("joint, nobody knows the rows 交集不可见", receipts)
-        told = receipts[BANK]["metrics"]
+        self._store_card("joint, nobody knows the rows 交集不可见", receipts)
+        metrics = receipts[BANK]["metrics"]
         files = [
             path.read_bytes() for party in receipts for path in _output(receipts, party).iterdir()
         ]
         codes = {
             code for held in self._held.values() for code in held[SOURCE].column(KEY).to_pylist()
         }
-        self._report |= {"hidden_rows": told["rows"], "auc_hidden": told["auc"]}
+        self._report |= {"hidden_rows": metrics["rows"], "auc_hidden": metrics["auc"]}
         self._report["hidden_named"] = sum(
             code.encode() in content for content in files for code in codes
         )
         self._screen.line(
-            f"trained again on {told['rows']:,} common firms that no party learned: AUC "
-            f"{told['auc']:.4f} on test rows of its own; "
+            f"trained again on {metrics['rows']:,} common firms that no party learned: AUC "
+            f"{metrics['auc']:.4f} on test rows of its own; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; "
             f"{self._report['hidden_named']} firms are named in the files",
             "models/hidden-intersection/card.html",
@@ -260,13 +260,13 @@ class FederatedDemo:
             parties,
             self._job("boosting", "boosting", {"label": LABEL, "bad": OUTCOMES["bad"], **TREES}),
         )
-        self._keep("joint trees 联合树", receipts)
-        told = receipts[BANK]["metrics"]
-        self._report |= {"boost_auc": told["auc"], "boost_ks": told["ks"]}
+        self._store_card("joint trees 联合树", receipts)
+        metrics = receipts[BANK]["metrics"]
+        self._report |= {"boost_auc": metrics["auc"], "boost_ks": metrics["ks"]}
         self._report["tests_equal"] = self._tested("boosting") == self._tested("scorecard")
         self._screen.line(
             f"{TREES['trees']} trees of depth {TREES['max_depth']}: AUC "
-            f"{told['auc']:.4f} on the same test rows; "
+            f"{metrics['auc']:.4f} on the same test rows; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s",
             "models/boosting/card.html",
         )
@@ -325,8 +325,8 @@ class FederatedDemo:
         rows = _rows(_output(receipts, BANK) / "result.csv")
         table = sources.read(parties.source(OWNER, SOURCE), key=KEY, columns=["Home"])
         groups = Counter(table.columns["Home"].tolist())
-        told = {row["Home"] or None: int(row["firms"]) for row in rows}
-        self._report["analysis_right"] = told == {
+        returned = {row["Home"] or None: int(row["firms"]) for row in rows}
+        self._report["analysis_right"] = returned == {
             home: count for home, count in groups.items() if count >= LEAST
         }
         self._screen.line(f"{BANK} submits: {PERMITTED}")
@@ -439,18 +439,18 @@ class FederatedDemo:
             _spec(name, protocol, parts, given | ({"test_column": TEST} if tested else {}))
         )
 
-    def _keep(self, name: str, receipts: Receipts) -> None:
+    def _store_card(self, name: str, receipts: Receipts) -> None:
         """Copy the bank's model card to the output folder and add its figures to the report."""
         job = Path(receipts[BANK]["folder"]).parent.name
-        kept = self._out / "models" / job
-        kept.mkdir(parents=True)
+        folder = self._out / "models" / job
+        folder.mkdir(parents=True)
         for file in ("card.json", "card.html"):
-            shutil.copy(_output(receipts, BANK) / file, kept / file)
-        card = json.loads((kept / "card.json").read_text(encoding="utf-8"))
+            shutil.copy(_output(receipts, BANK) / file, folder / file)
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._compare(name, card["evaluation"], seconds=_seconds(receipts), sent=_sent(receipts))
 
     def _tested(self, job: str) -> set[str]:
-        """The firms that a training has kept for the test."""
+        """The firms that a training set aside for the test."""
         return {
             row["id"]
             for row in _rows(_output(self._runs[job], BANK) / "scores.csv")

@@ -44,16 +44,16 @@ def common(held: Mapping[str, Mapping[str, pa.Table]]) -> list[str]:
 
 def _table(party: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> pa.Table:
     position = DEPARTMENTS.index(party) if party in DEPARTMENTS else None
-    kept = [
+    own_rows = [
         row
         for number, row in enumerate(rows)
         if position is None or number % _MISSING_OF != position
     ]
-    order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(kept))
-    ordered = [kept[subject] for subject in order]
-    told = {name: [row[name] for row in ordered] for name in columns}
+    order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(own_rows))
+    ordered = [own_rows[index] for index in order]
+    columns_by_name = {name: [row[name] for row in ordered] for name in columns}
     if party == BANK:
-        told[TEST] = (
+        columns_by_name[TEST] = (
             (np.random.default_rng(len(rows)).random(len(ordered)) < _TESTED).astype(int).tolist()
         )
-    return pa.table({KEY: [row[SUBJECT] for row in ordered]} | told)
+    return pa.table({KEY: [row[SUBJECT] for row in ordered]} | columns_by_name)

@@ -101,7 +101,7 @@ def check(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     if set(subject) != {"member", "asset", "commitment"} or not all(
         isinstance(item, str) for item in subject.values()
     ):
-        raise Malformed("subject_malformed", "The story is about something else.")
+        raise Malformed("subject_malformed", "The bundle is about something else.")
     vouchers = claims.statements(Voucher)
     if {signed.member for signed in vouchers} != {subject["member"]} or any(
         signed.purpose != KeyPurpose.STATEMENT for signed in vouchers
@@ -310,7 +310,7 @@ class World:
     def build(self) -> Value:
         """The complete bundle, as its builder writes it."""
         builder = BundleBuilder(
-            story="test",
+            profile="test",
             chain_id=self.network.chain_id,
             genesis_hash=self.network.genesis_hash,
             subject={
@@ -354,7 +354,7 @@ class World:
         return bundle
 
     def edited(self, change: Change | None = None) -> bytes:
-        """The story after a change, in canonical form again: what somebody who knows the format
+        """The bundle after a change, in canonical form again: what somebody who knows the format
         would hand over.
         """
         value = copy.deepcopy(self.value)
@@ -602,7 +602,9 @@ def _doubled(parent: list[Any], key: int) -> None:
             lambda v: v.update(remark="trust me"), "bundle_malformed", id="a section of its own"
         ),
         pytest.param(lambda v: v.update(subject=[]), "bundle_malformed", id="no subject"),
-        pytest.param(lambda v: v.update(story="fable"), "profile_unknown", id="an unknown story"),
+        pytest.param(
+            lambda v: v.update({"story": "fable"}), "profile_unknown", id="an unknown profile"
+        ),
         pytest.param(lambda v: v.update(headers={}), "bundle_malformed", id="headers in an object"),
         pytest.param(lambda v: v["headers"].append("0xc0"), "header_malformed", id="no header"),
         pytest.param(
@@ -716,7 +718,7 @@ def test_a_bundle_over_the_size_limit_is_refused_unread(world: World) -> None:
 
 
 def test_a_bundle_over_the_verifiers_limits_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    builder = BundleBuilder(story="test", chain_id=1, genesis_hash="0x", subject={})
+    builder = BundleBuilder(profile="test", chain_id=1, genesis_hash="0x", subject={})
     for seq in (1, 2, 1, 2):
         builder.add_statement(voucher(seq), bytes(65))
     written = builder.build()

@@ -14,7 +14,7 @@ from chain.core.printable import MAX_LINE, as_json, printable, quoted, utc
 HOSTILE = {
     "escape sequence": "\x1b[2J\x1b[1;1HVALID",
     "8-bit escape": "\x9b2JVALID",
-    "new lines": "a\nVALID: a trade story\r\n  - paid\x0b\x0c\x85\u2028\u2029b",
+    "new lines": "a\nVALID: trade\r\n  - paid\x0b\x0c\x85\u2028\u2029b",
     "reversed": "abc\u202e\u2066cba\u2069\u061c",
     "hidden": "pa\u200bid\u00ad\ufeff\u2060\u180e\u200d",
     "drawn as nothing": "a\u3164b\u2800c\uffa0\u115f",

@@ -96,20 +96,20 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-@pytest.mark.parametrize("story", ["trade", "lane", "grant", "credit", "property"])
+@pytest.mark.parametrize("profile", ["trade", "lane", "grant", "credit", "property"])
 def test_the_installed_wheel_verifies_a_stored_bundle_with_base_dependencies_only(
-    bare: Path, tmp_path: Path, story: str
+    bare: Path, tmp_path: Path, profile: str
 ) -> None:
     command = [
         str(bare.with_name("qiaolian")),
         "verify",
-        str(BUNDLES / f"{story}.json"),
+        str(BUNDLES / f"{profile}.json"),
         "--trust",
         str(BUNDLES / "trust.json"),
         "--json",
     ]
     answer = json.loads(run(command, cwd=tmp_path))
-    assert answer["story"] == story
+    assert answer["story"] == profile
     installed = {
         line.split("==")[0].lower()
         for line in run([str(bare), "-m", "pip", "freeze"], cwd=tmp_path).splitlines()

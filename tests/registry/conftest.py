@@ -193,7 +193,7 @@ class Network:
     def trust(self) -> Trust:
         return trust_for(self.deployment)
 
-    # --- what many stories begin with -------------------------------------------------------------
+    # --- what many tests begin with ---------------------------------------------------------------
 
     def publish(
         self, owner: str, records: list[dict[str, Any]], *, masking: dict[str, str] | None = None

@@ -98,7 +98,7 @@ def bundle_with(columns: Any = ("age", "income"), *, chains: str = "", shown: st
     log.anchor(chain, 100)
     chain.seal(120)
     builder = BundleBuilder(
-        story="grant",
+        profile="grant",
         chain_id=CHAIN_ID,
         genesis_hash=GENESIS,
         subject={"grantId": "0x" + grant_id.hex()},

@@ -217,7 +217,7 @@ def test_only_an_officers_token_reaches_the_decision(network: Network, asset_id:
     assert allowed(network, grant_id)
 
 
-# --- The story ------------------------------------------------------------------------------------
+# --- The bundle -----------------------------------------------------------------------------------
 
 
 def trust_of(network: Network) -> Trust:

@@ -301,12 +301,12 @@ def test_the_text_of_another_nodes_error_is_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(_arguments: argparse.Namespace) -> int:
-        raise BadInput("other\x1b[2J", "Refused.\nVALID: a trade story\u202e", hint="\x9b2J")
+        raise BadInput("other\x1b[2J", "Refused.\nVALID: trade\u202e", hint="\x9b2J")
 
     monkeypatch.setattr(cli, "parse", lambda _given: argparse.Namespace(run=refused))
     assert cli.main([]) == 2
     printed = capsys.readouterr().err
-    assert printed == r"error[other\x1b[2J]: Refused.\nVALID: a trade story\u202e \x9b2J" + "\n"
+    assert printed == r"error[other\x1b[2J]: Refused.\nVALID: trade\u202e \x9b2J" + "\n"
 
 
 def test_answers_are_lines_with_what_is_inside_indented() -> None:

@@ -206,9 +206,9 @@ def test_the_page_shows_the_figures_of_the_report(finished: Finished) -> None:
         assert (finished.out / bundle["file"]).is_file()
 
 
-@pytest.mark.parametrize("story", CHECKERS)
-def test_its_bundles_hold_once_the_network_is_gone(finished: Finished, story: str) -> None:
-    bundle = str(finished.out / "bundles" / f"{story}.json")
+@pytest.mark.parametrize("profile", CHECKERS)
+def test_its_bundles_hold_once_the_network_is_gone(finished: Finished, profile: str) -> None:
+    bundle = str(finished.out / "bundles" / f"{profile}.json")
     assert main(["verify", bundle, "--trust", str(finished.out / "trust.json")]) == 0
 
 
@@ -235,8 +235,8 @@ def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(
     damaged.write_bytes(damaged.read_bytes().replace(b'"signature":"0x', b'"signature":"0X', 1))
     monkeypatch.setattr(proof, "_with_a_byte_changed", lambda data, index: data)
     bundles: list[dict[str, Any]] = [
-        {"name": story, "story": story, "file": f"bundles/{story}.json"}
-        for story in ("grant", "property")
+        {"name": profile, "story": profile, "file": f"bundles/{profile}.json"}
+        for profile in ("grant", "property")
     ]
     screen = Screen()
     screen.step(9, "Proofs")

@@ -641,9 +641,9 @@ def test_a_trust_file_asks_to_be_compared_by_another_way(town: Town, trust: Path
     )
 
 
-@pytest.mark.parametrize("story", ["trade", "lane", "grant", "credit"])
+@pytest.mark.parametrize("profile", ["trade", "lane", "grant", "credit"])
 def test_a_bundle_of_each_proof_profile_is_written_and_verified(
-    town: Town, settled: str, granted: str, reported: dict[str, Any], trust: Path, story: str
+    town: Town, settled: str, granted: str, reported: dict[str, Any], trust: Path, profile: str
 ) -> None:
     commands = {
         "trade": ("department", "agreement", "bundle", settled, "--seq", "1"),
@@ -651,13 +651,13 @@ def test_a_bundle_of_each_proof_profile_is_written_and_verified(
         "grant": ("department", "grant", "bundle", granted),
         "credit": ("bank", "credit", "bundle", reported["second"]["queryId"]),
     }
-    at, *arguments = commands[story]
+    at, *arguments = commands[profile]
     for name in ("department", "bank"):
         town.at(name, "log", "anchor")
-    bundle = town.path(f"{story}.json")
+    bundle = town.path(f"{profile}.json")
     retried(*arguments, "--out", str(bundle), *town.node(at))
     verified = output_of("verify", str(bundle), "--trust", str(trust), "--json")
-    assert (verified["valid"], verified["story"]) == (True, story)
+    assert (verified["valid"], verified["story"]) == (True, profile)
 
 
 def test_a_revoked_grant_is_refused_with_its_code(town: Town, settled: str, granted: str) -> None:

@@ -30,7 +30,7 @@ from nodes.cli.verify import CHECKERS
 
 RECORDED = Path(__file__).parent.parent / "data" / "bundles"
 TRUST = RECORDED / "trust.json"
-BYTES = {story: (RECORDED / f"{story}.json").read_bytes() for story in CHECKERS}
+BYTES = {profile: (RECORDED / f"{profile}.json").read_bytes() for profile in CHECKERS}
 HELD = read(TRUST.read_bytes())
 
 OFFLINE = """
@@ -46,16 +46,16 @@ sys.exit(code or (99 if banned else 0))
 """
 
 
-@pytest.mark.parametrize("story", CHECKERS)
+@pytest.mark.parametrize("profile", CHECKERS)
 def test_a_recorded_bundle_holds_without_network_database_or_node(
-    story: str, tmp_path: Path
+    profile: str, tmp_path: Path
 ) -> None:
     command = [
         sys.executable,
         "-c",
         OFFLINE,
         "verify",
-        str(RECORDED / f"{story}.json"),
+        str(RECORDED / f"{profile}.json"),
         "--trust",
         str(TRUST),
         "--json",
@@ -71,14 +71,14 @@ def test_a_recorded_bundle_holds_without_network_database_or_node(
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert (answer["valid"], answer["story"]) == (True, story)
+    assert (answer["valid"], answer["story"]) == (True, profile)
     assert len(answer["proved"]) >= 3
 
 
 def test_the_verifier_prints_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(RECORDED / "trade.json"), "--trust", str(TRUST)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("VALID: a trade story, proved up to block")
+    assert printed.startswith("VALID: trade, proved up to block")
     assert "the call was claimed" in printed
     assert "cannot prove that nobody looked earlier" in printed
 
@@ -91,11 +91,11 @@ def exit_code(tmp_path: Path, data: bytes, trust: bytes | None = None) -> int:
     return main(["verify", str(path), "--trust", str(held), "--json"])
 
 
-def edited(story: str, change: Callable[[dict[str, Any]], object]) -> bytes:
+def edited(profile: str, change: Callable[[dict[str, Any]], object]) -> bytes:
     """A bundle in canonical form again after a change: what somebody who knows the format would
     hand over.
     """
-    value = json.loads(BYTES[story])
+    value = json.loads(BYTES[profile])
     change(value)
     return dumps(value)
 
@@ -138,11 +138,11 @@ def _disclosure(value: dict[str, Any]) -> None:
     value["disclosures"][0]["salt"] = flip_hex(value["disclosures"][0]["salt"], 12)
 
 
-def _other_story(value: dict[str, Any]) -> None:
+def _other_profile(value: dict[str, Any]) -> None:
     value["story"] = "lane"
 
 
-def _no_story(value: dict[str, Any]) -> None:
+def _unknown_profile(value: dict[str, Any]) -> None:
     value["story"] = "fable"
 
 
@@ -155,7 +155,7 @@ def _unknown_member(value: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("story", "change", "code"),
+    ("profile", "change", "code"),
     [
         ("trade", _signature, 11),
         ("trade", _path, 12),
@@ -165,27 +165,27 @@ def _unknown_member(value: dict[str, Any]) -> None:
         ("grant", _no_headers, 10),
         ("trade", _other_chain, 15),
         ("property", _disclosure, 16),
-        ("trade", _other_story, 16),
-        ("trade", _no_story, 10),
+        ("trade", _other_profile, 16),
+        ("trade", _unknown_profile, 10),
         ("trade", _unknown_member, 10),
     ],
 )
 def test_each_kind_of_failure_has_a_code_of_its_own(
-    story: str, change: Any, code: int, tmp_path: Path
+    profile: str, change: Any, code: int, tmp_path: Path
 ) -> None:
-    assert exit_code(tmp_path, edited(story, change)) == code
+    assert exit_code(tmp_path, edited(profile, change)) == code
 
 
 def test_json_output_has_the_failure_on_one_line_with_its_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for story, change, code in (
+    for profile, change, code in (
         ("trade", _signature, 11),
         ("trade", _path, 12),
         ("credit", _storage_proof, 13),
         ("property", _disclosure, 16),
     ):
-        assert exit_code(tmp_path, edited(story, change)) == code
+        assert exit_code(tmp_path, edited(profile, change)) == code
         printed = capsys.readouterr()
         answer = json.loads(printed.out)
         assert (set(answer), answer["valid"], answer["exit"], printed.err) == (
@@ -319,9 +319,9 @@ def test_a_broken_trust_file_convinces_nobody(trust: bytes, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("story", CHECKERS)
-def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
-    data = BYTES[story]
+@pytest.mark.parametrize("profile", CHECKERS)
+def test_no_byte_of_a_bundle_can_be_changed(profile: str) -> None:
+    data = BYTES[profile]
 
     @settings(max_examples=60, deadline=None)
     @given(index=st.integers(0, len(data) - 1), mask=st.integers(1, 255))
@@ -337,8 +337,7 @@ def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
 # --- What a file says to a terminal ---------------------------------------------------------------
 
 HOSTILE = (
-    "\x1b[2J\x1b[1;1HVALID: a trade story\n  - The bank was paid.\r\x9b\u202e\u200b\u2028"
-    + "x" * 100_000
+    "\x1b[2J\x1b[1;1HVALID: trade\n  - The bank was paid.\r\x9b\u202e\u200b\u2028" + "x" * 100_000
 )
 
 
@@ -388,12 +387,12 @@ def is_quiet(printed: str) -> bool:
     ) & set("\x1b\x9b\u202e\u200b")
 
 
-@pytest.mark.parametrize("story", CHECKERS)
+@pytest.mark.parametrize("profile", CHECKERS)
 def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(
-    story: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bundle.json"
-    for number, data in enumerate(poisoned(BYTES[story])):
+    for number, data in enumerate(poisoned(BYTES[profile])):
         path.write_bytes(data)
         assert verify.run(
             argparse.Namespace(bundle=path, trust=TRUST, json=number % 2 == 1, max_megabytes=1)
@@ -461,35 +460,35 @@ def test_a_file_of_very_many_values_is_refused_before_they_are_built(data: bytes
     assert (refused.value.code, refused.value.exit_code) == ("json_too_many_values", 10)
 
 
-# --- What a story needs ---------------------------------------------------------------------------
+# --- What a profile needs -------------------------------------------------------------------------
 
 SECTIONS = ("statements", "structs", "storage", "keys", "headers", "logs", "disclosures")
 OPTIONAL = {("lane", "Voucher"), ("grant", "qiaolian.scope.v1")}
-"""What only adds to a story: the last acknowledgement to a lane that the chain tells anyway, and
-the opened scope of a grant.
+"""What a bundle may lack: the last acknowledgement of a lane, which the chain also shows, and the
+disclosed scope of a grant.
 """
 
 
-@pytest.mark.parametrize("story", CHECKERS)
-def test_no_element_of_a_bundle_can_be_left_out(story: str) -> None:
+@pytest.mark.parametrize("profile", CHECKERS)
+def test_no_element_of_a_bundle_can_be_left_out(profile: str) -> None:
     for section in SECTIONS:
-        for index, element in enumerate(json.loads(BYTES[story])[section]):
+        for index, element in enumerate(json.loads(BYTES[profile])[section]):
             if (
                 isinstance(element, dict)
-                and (story, element.get("type", element.get("domain"))) in OPTIONAL
+                and (profile, element.get("type", element.get("domain"))) in OPTIONAL
             ):
                 continue
-            value = json.loads(BYTES[story])
+            value = json.loads(BYTES[profile])
             del value[section][index]
             with pytest.raises(VerificationError):
                 verify_bundle(dumps(value), HELD, CHECKERS)
 
 
-@pytest.mark.parametrize("story", CHECKERS)
-def test_no_element_of_a_bundle_may_be_repeated(story: str) -> None:
+@pytest.mark.parametrize("profile", CHECKERS)
+def test_no_element_of_a_bundle_may_be_repeated(profile: str) -> None:
     for section in SECTIONS:
-        for index in range(len(json.loads(BYTES[story])[section])):
-            value = json.loads(BYTES[story])
+        for index in range(len(json.loads(BYTES[profile])[section])):
+            value = json.loads(BYTES[profile])
             value[section].insert(index, value[section][index])
             with pytest.raises(Malformed):
                 verify_bundle(dumps(value), HELD, CHECKERS)

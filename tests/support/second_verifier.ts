@@ -33,7 +33,7 @@ const RECORD_DOMAIN = "qiaolian.test.v1";
 function checkTest(claims: Claims, subject: JsonObject): Sentence[] {
   const names = ["member", "asset", "commitment"];
   if (subject.size !== 3 || !names.every((name) => typeof subject.get(name) === "string")) {
-    throw new Refusal(Kind.MALFORMED, "subject_malformed", "The story is about something else.");
+    throw new Refusal(Kind.MALFORMED, "subject_malformed", "The bundle is about something else.");
   }
   const vouchers = claims.statements(Voucher);
   const member = subject.get("member") as string;

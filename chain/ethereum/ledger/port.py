@@ -173,7 +173,7 @@ class Ledger:
         return _int(self.rpc.call("eth_getTransactionCount", address, "latest"))
 
     def send(self, raw_transactions: Sequence[bytes]) -> list[bytes | RpcRefused]:
-        """Hand signed transactions to a node in one exchange: each one's hash, or the node's
+        """Send signed transactions to a node in one exchange: each one's hash, or the node's
         refusal.
         """
         answers = self.rpc.batch(

@@ -494,7 +494,7 @@ def test_a_department_receives_counts_weights_and_otherwise_uniform_values() -> 
         ("dealer", "scorecard/seed"),
         *(("bank", f"circuit/{kind}") for kind in ("frame", "test", "and", "bits", "step")),
         *((peer, "circuit/size") for peer in ("bank", "estate")),
-        *(("bank", f"products/{kind}") for kind in ("keep", "left", "columns")),
+        *(("bank", f"products/{kind}") for kind in ("selector", "left", "columns")),
         *(("bank", f"eigenvalue/{kind}") for kind in ("scale", "shift", "factor", "square")),
         ("bank", "scorecard/evidence"),
         ("bank", "scorecard/model"),

@@ -195,7 +195,7 @@ export class Claims {
       ...[...this.opened.keys()].map((position) => `disclosure ${position}`),
     ];
     if (held.some((element) => !this.used.has(element))) {
-      throw inconsistent("element_unused", "The bundle carries something its story does not need.");
+      throw inconsistent("element_unused", "The bundle carries something its proof profile does not need.");
     }
   }
 }

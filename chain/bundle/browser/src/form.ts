@@ -33,7 +33,7 @@ export function readForm(value: Json): Bundle {
   const profile = value.get("story")!;
   const subject = value.get("subject")!;
   if (typeof profile !== "string" || !(subject instanceof Map)) {
-    throw malformed("The bundle does not say what its story is about.");
+    throw malformed("The bundle names no proof profile, or no subject.");
   }
   if (!SECTIONS.every((name) => Array.isArray(value.get(name)))) {
     throw malformed("A section of the bundle is not a list.");

@@ -56,7 +56,7 @@ function check(data: Bytes, trust: Trust, profiles: Profiles, maxBytes: number):
   const bundle = readForm(readCanonical(data, maxBytes, maxValues));
   const profile = profiles.get(bundle.profile);
   if (!profile) {
-    const sentence = `This program knows no story called ${quoted(bundle.profile)}.`;
+    const sentence = `This program knows no proof profile called ${quoted(bundle.profile)}.`;
     throw new Refusal(Kind.MALFORMED, "profile_unknown", sentence);
   }
   requireChain(bundle.chain, trust);

@@ -166,7 +166,7 @@ function requireConsentInForce(
 
 function receiptsSentence(claims: Claims, query: Query, anchoredAt: number): Sentence {
   const signed = claims.statements(UsageReceipt);
-  require(signed.length > 0, "profile_incomplete", "The story has no receipt.");
+  require(signed.length > 0, "profile_incomplete", "The bundle has no receipt.");
   const root = rootOf(signed.map((receipt) => leafHash(receipt.hash)));
   require(
     equal(root, query.receiptsRoot),
