@@ -191,7 +191,7 @@ class Database:
         """Run a change and return its value once it is durable.
 
         Raises:
-            QiaolianError: what the change raised, with nothing of it stored; ``database_unavailable``
+            QiaolianError: what the change raised; nothing of it is stored; ``database_unavailable``
                 when the disk is full or the database cannot be reached.
         """
         return self.submit(change).result()

@@ -33,8 +33,8 @@ async def masked_select(
     columns: Ring64,
     shape: BlockShape,
 ) -> Ring64:
-    """Return this party's share of every row multiplied by its selection bit ``selector`` (rows,), in
-    all columns.
+    """Return this party's share of every row multiplied by its bit of ``selector`` (rows,), in all
+    columns.
 
     ``columns`` (rows, held columns): the share this party holds.
     """

@@ -73,7 +73,7 @@ async def propose(
 ) -> SharedProposal:
     """Draw up a directory action and send it to other governors' nodes.
 
-    The administrator of a governor whose node is not reached can be sent the proposal by other means.
+    A governor whose node is not reached can be sent the proposal by other means.
 
     Args:
         function: an action of ``rules.ACTIONS``.

@@ -67,9 +67,7 @@ def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
         file = out / "bundles" / f"{profile}.json"
         file.write_bytes(data)
         state.bundles.append({"name": profile, "story": profile, "file": f"bundles/{profile}.json"})
-        screen.line(
-            f"bundle of the profile {profile}, {len(data):,} bytes", f"bundles/{profile}.json"
-        )
+        screen.line(f"bundle, profile {profile}, {len(data):,} bytes", f"bundles/{profile}.json")
 
 
 def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:
