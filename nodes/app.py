@@ -20,7 +20,7 @@ from starlette.types import Lifespan
 from chain.core.errors import QiaolianError
 from chain.core.memory import return_freed_memory
 from chain.statements.members import KeyPurpose
-from nodes import health, operations, own_keys, problems
+from nodes import health, health_api, operations, own_keys, problems
 from nodes.access import LocalAccess
 from nodes.assembly import AssembledNode, assemble
 from nodes.bodies import BodyBudget, BodyLimits
@@ -115,7 +115,7 @@ def described_app(name: str, *, lifespan: Lifespan[FastAPI] | None = None) -> De
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
-    served = (*routers(), health.router, operations.router, own_keys.router)
+    served = (*routers(), health_api.router, operations.router, own_keys.router)
     for router in served:
         app.include_router(router)
     routes = (route for router in served for route in router.routes)

@@ -1,5 +1,6 @@
-"""``/healthz`` (the process runs), ``/readyz`` (what fails), ``/metrics`` and ``/v1/node`` (who
-this is).
+"""The checks of a node's parts, run side by side under a deadline, and the figures of ``/metrics``.
+
+``readiness`` names the parts; ``health_api`` has the routes.
 """
 
 from __future__ import annotations
@@ -7,16 +8,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, computed_field
 from sqlalchemy.orm import Session
 
 from chain.context import Context
@@ -33,7 +30,6 @@ from nodes.config import NodeLimits
 from nodes.findings import (
     Cosigning,
     HealthFinding,
-    State,
     of_certificate,
     of_clock,
     of_cosignatures,
@@ -42,149 +38,30 @@ from nodes.findings import (
     of_peers,
     of_worker,
 )
-from nodes.metrics import Metrics
-from nodes.problems import CONTENT_TYPE, problem, translate_error
+from nodes.problems import translate_error
+from nodes.readiness import (
+    CHECKS,
+    WORKER_PREFIX,
+    Dependency,
+    Readiness,
+    dependency,
+    readiness_of,
+    source_dependency,
+)
 from nodes.restore_guard import RestoreGuard
-from nodes.sources.monitor import SourceMonitor, SourceStatus
+from nodes.sources.monitor import SourceMonitor
 from nodes.store import NodeHeartbeat
-from nodes.version import VERSION
 from nodes.workers.peers import PeerMonitor
 from nodes.workers.status import WorkerMonitor
-from registry.access import Principal, get_context, get_principal, require_local, require_member
 from registry.assets import incidents
 from registry.evidence.checkpoints import cosigned
 from registry.evidence.log import log_size
 from registry.evidence.supervisors import supervised
-from registry.openapi import LARGE_BODY
 
 MAX_BLOCKS_BEHIND = 30
 CHECK_SECONDS = 2.0
 """How long a check may take before what it looks at counts as failing."""
 _HEARTBEAT_SECONDS = 2.0
-SOURCE_PREFIX = "source "
-"""How a source is named among the parts of a node."""
-WORKER_PREFIX = "worker "
-
-
-@dataclass(frozen=True)
-class Check:
-    """One health check: whether its failure makes the node not ready, and its own codes."""
-
-    required: bool
-    codes: tuple[str, ...]
-
-
-CHECKS: Mapping[str, Check] = {
-    "database": Check(True, ("database_unavailable", "check_timed_out")),
-    "chain": Check(
-        True, ("chain_view_stale", "chain_unreachable", "chain_wrong_id", "chain_header_refused")
-    ),
-    "projection": Check(True, ("projection_behind",)),
-    "restore guard": Check(True, ("restore_unchecked", "log_behind_chain", "log_behind_witness")),
-    "outbox": Check(True, ("outbox_lagging",)),
-    "disk": Check(True, ("disk_full",)),
-    "claims": Check(True, ("claims_at_risk", "claims_unchecked", "claims_outbox_stopped")),
-    "keys": Check(True, ("key_ended", "key_not_in_directory", "not_admitted")),
-    "certificate": Check(True, ("certificate_expired", "certificate_ends_soon")),
-    "clock": Check(True, ("clock_off",)),
-    "peer clocks": Check(False, ("clock_off", "peer_clock_off", "clocks_differ")),
-    "peers": Check(
-        False,
-        (
-            "peer_unreachable",
-            "peer_timeout",
-            "peer_wrong_certificate",
-            "peer_certificate_expired",
-            "peer_certificate_ends_soon",
-        ),
-    ),
-    "cosignatures": Check(False, ("cosignature_late",)),
-    "source NAME": Check(False, ("source_unreachable", "source_missing", "source_driver_missing")),
-    "worker NAME": Check(False, ("worker_stuck", "witness_incomplete", "certificate_not_written")),
-}
-"""The parts of a node by name, as docs/operations.md lists them."""
-
-
-class Dependency(BaseModel):
-    """One part of the node, or one thing it depends on."""
-
-    name: str
-    state: State
-    required: bool
-    """Whether the node is not ready while this fails."""
-    code: str = ""
-    detail: str = ""
-    hint: str = ""
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def up(self) -> bool:
-        """Whether it does not fail; a warning leaves it up."""
-        return self.state != State.FAILING
-
-
-class Readiness(BaseModel):
-    """Whether the node can do its work, and what is wrong.
-
-    A source or a worker that fails leaves the node ready: assets of the source are refused with its
-    code, everything else is served. ``state`` is the worst of all parts.
-    """
-
-    ready: bool
-    state: State
-    dependencies: list[Dependency]
-
-
-class NotReady(Readiness):
-    """The same as a problem (RFC 9457), with status 503."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    hint: str = ""
-
-
-def readiness_of(parts: Sequence[Dependency]) -> Readiness:
-    """Return the readiness that follows from all parts."""
-    worst = next(
-        (
-            state
-            for state in (State.FAILING, State.WARNING)
-            if any(part.state == state for part in parts)
-        ),
-        State.OK,
-    )
-    return Readiness(
-        ready=all(part.up for part in parts if part.required),
-        state=worst,
-        dependencies=list(parts),
-    )
-
-
-def dependency(name: str, finding: HealthFinding, *, required: bool) -> Dependency:
-    """A finding as a part of the node."""
-    return Dependency(
-        name=name,
-        state=finding.state,
-        required=required,
-        code=finding.code,
-        detail=finding.detail,
-        hint=finding.hint,
-    )
-
-
-def source_dependency(status: SourceStatus) -> Dependency:
-    """A source as a part of the node."""
-    return Dependency(
-        name=f"{SOURCE_PREFIX}{status.name}",
-        state=State.OK if status.up else State.FAILING,
-        required=False,
-        code=status.code,
-        detail=status.detail,
-        hint=status.hint,
-    )
 
 
 @dataclass(frozen=True)
@@ -199,17 +76,6 @@ class MonitoredParts:
     """When the server's certificate ends, in Unix seconds."""
     keys: Callable[[], Mapping[KeyPurpose, bytes]]
     """Fingerprints of the keys that the node holds."""
-
-
-class NodeIdentity(BaseModel):
-    """Who this node is, for anyone."""
-
-    member: str
-    name: str
-    roles: list[str]
-    version: str
-    chain_id: int
-    genesis_hash: str
 
 
 class Health:
@@ -512,142 +378,3 @@ def _retrieve(check: asyncio.Future[HealthFinding | None]) -> None:
     """Take the outcome of a check that nobody waits for any more."""
     if not check.cancelled():
         check.exception()
-
-
-class Running(BaseModel):
-    """The process answers."""
-
-    status: Literal["running"]
-
-
-class PingAnswer(BaseModel):
-    """The member that this node takes the caller for."""
-
-    member: str
-
-
-class PingBodyAnswer(PingAnswer):
-    """The same, and the size of the body."""
-
-    bytes: int
-
-
-router = APIRouter(tags=["node"])
-_MAY_SCRAPE = require_local("system", "administrator", "auditor")
-
-
-@router.get("/healthz", summary="The process runs", response_model=Running)
-async def healthz() -> dict[str, str]:
-    return {"status": "running"}
-
-
-@router.get(
-    "/readyz",
-    summary="The node can do its work; if not, what fails",
-    response_model=Readiness,
-    responses={503: {"model": NotReady, "description": "The node is not ready"}},
-)
-async def readyz(request: Request) -> Response:
-    readiness: Readiness = await request.app.state.health.readiness()
-    caller = get_principal(request)
-    if caller is None or caller.kind != "local":
-        readiness = for_strangers(readiness)
-    if readiness.ready:
-        return JSONResponse(readiness.model_dump(mode="json"))
-    down = [part for part in readiness.dependencies if part.required and not part.up]
-    _, body = problem(
-        Unavailable(
-            "not_ready",
-            f"Failing: {', '.join(f'{part.name} ({part.code})' for part in down)}.",
-            hint=down[0].hint,
-            **readiness.model_dump(mode="json"),
-        ),
-        member=request.app.state.config.member,
-    )
-    return Response(body, status_code=503, media_type=CONTENT_TYPE.decode())
-
-
-_CONFIDENTIAL = {
-    "claims": "Earned money is not claimed.",
-    "peers": "Another member's node does not answer or its certificate ends soon.",
-    "peer clocks": "Clocks of members differ.",
-}
-"""What strangers read where a detail is the organisation's own business: amounts, dates, who deals
-with whom.
-"""
-_ASK = "Ask with an access token of this organisation to see more, and what to do."
-
-
-def for_strangers(readiness: Readiness) -> Readiness:
-    """Without amounts and dates of claims, other members, and the names of sources and workers."""
-
-    def shown(part: Dependency) -> Dependency:
-        if part.state == State.OK:
-            return part.model_copy(update={"detail": ""})
-        if part.name not in _CONFIDENTIAL:
-            return part
-        return part.model_copy(update={"detail": _CONFIDENTIAL[part.name], "hint": _ASK})
-
-    def of(prefix: str) -> list[Dependency]:
-        return [part for part in readiness.dependencies if part.name.startswith(prefix)]
-
-    sources, workers = of(SOURCE_PREFIX), of(WORKER_PREFIX)
-    parts = [
-        shown(part)
-        for part in readiness.dependencies
-        if part not in sources and part not in workers
-    ]
-    parts += _as_one("sources", "source_down", "A source cannot be read.", sources)
-    parts += _as_one("workers", "worker_failing", "A background worker fails.", workers)
-    return readiness.model_copy(update={"dependencies": parts})
-
-
-def _as_one(name: str, code: str, detail: str, parts: Sequence[Dependency]) -> list[Dependency]:
-    """Merge several parts into one, without names."""
-    if not parts:
-        return []
-    worst = readiness_of(parts).state
-    if worst == State.OK:
-        return [Dependency(name=name, state=worst, required=False)]
-    return [Dependency(name=name, state=worst, required=False, code=code, detail=detail, hint=_ASK)]
-
-
-@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
-def metrics(request: Request, _caller: Annotated[Principal, Depends(_MAY_SCRAPE)]) -> Response:
-    series: Metrics = request.app.state.metrics
-    return PlainTextResponse(series.text(), media_type="text/plain; version=0.0.4")
-
-
-@router.get("/v1/node", summary="Who this node is", response_model=NodeIdentity)
-async def node(
-    request: Request, context: Annotated[Context, Depends(get_context)]
-) -> dict[str, Any]:
-    config = request.app.state.config
-    deployment = context.ledger.deployment
-    return {
-        "member": config.member,
-        "name": config.name,
-        "roles": list(config.roles),
-        "version": VERSION,
-        "chain_id": deployment.chain_id,
-        "genesis_hash": "0x" + deployment.genesis_hash.hex(),
-    }
-
-
-@router.get(
-    "/v1/peer/ping",
-    summary="A member's node asks whether it is heard",
-    response_model=PingAnswer,
-)
-async def ping(request: Request) -> dict[str, str]:
-    return {"member": (await require_member(request)).member}
-
-
-@router.post(
-    "/v1/peer/ping",
-    summary="The same with a body",
-    response_model=PingBodyAnswer,
-    openapi_extra=LARGE_BODY,
-)
-async def ping_body(request: Request) -> dict[str, Any]:
-    return {"member": (await require_member(request)).member, "bytes": len(await request.body())}

@@ -18,7 +18,7 @@ from chain.core.errors import Conflict, NotFound
 from chain.ethereum.eip712 import Statement, Struct
 from chain.ethereum.proved_records import Key, fingerprint_of
 from chain.ethereum.records import KeyRecord
-from chain.ethereum.view import ProvedStorage
+from chain.ethereum.view_snapshot import ProvedStorage
 from chain.statements.members import KeyPurpose
 from registry.evidence import inclusion
 from registry.evidence import log as evidence_log

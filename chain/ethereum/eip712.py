@@ -293,7 +293,7 @@ class Statement(Struct):
 
     def digest(self, domain: Domain) -> bytes:
         """The 32-byte digest that is signed: keccak256(0x1901 ‖ domain separator ‖ struct hash)."""
-        return keccak256(b"\x19\x01" + domain_separator(domain) + self.struct_hash())
+        return signing_digest(domain, self.struct_hash())
 
 
 DOMAIN_NAME = "Qiaolian"
@@ -313,6 +313,11 @@ def domain_separator(domain: Domain) -> bytes:
         + domain.chain_id.to_bytes(32, "big")
         + bytes.fromhex(domain.contract[2:]).rjust(32, b"\0")
     )
+
+
+def signing_digest(domain: Domain, struct_hash: bytes) -> bytes:
+    """The 32-byte digest that is signed for a struct hash (EIP-712)."""
+    return keccak256(b"\x19\x01" + domain_separator(domain) + struct_hash)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ contract whose storage root did not change keeps its values. A block of an idle 
 costs its header alone.
 
 On a chain that makes empty blocks the next block is asked for shortly before it is expected, then
-at short intervals until it is there.
+at short intervals until it is there (``block_timing``).
 
 A header is refused if it lacks seals, has a wrong hash, does not follow the last header or differs
 from a header already seen at its height; a proof is refused if it does not hold. The head then
@@ -24,12 +24,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from chain.core.errors import (
     BadInput,
@@ -37,6 +34,7 @@ from chain.core.errors import (
     QiaolianError,
     Unavailable,
 )
+from chain.ethereum.block_timing import BlockTiming
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.finality import CheckedHeader, FinalityRule, header_refused
 from chain.ethereum.header_chain import HeaderChain
@@ -46,75 +44,19 @@ from chain.ethereum.receipts import ProvedLogs
 from chain.ethereum.rpc import Rpc, RpcRefused
 from chain.ethereum.storage_proofs import StorageProof
 from chain.ethereum.storage_prover import StorageProver, by_contract, proof_refused
+from chain.ethereum.view_snapshot import ChainHead, ProvedStorage, RecordProofs, Snapshot
 
 log = logging.getLogger("qiaolian.view")
 
 MAX_WATCHED_KEYS = 4096
-MAX_LAGS = 16
-"""Blocks whose time the clock is compared with; the smallest difference counts."""
 CLOCK_SECONDS = 5.0
 """A clock further ahead of the blocks' time is reported as the cause of a stale view."""
-EARLY_SECONDS = 0.05
-"""So long before its expected time the next block is first asked for."""
-OVERDUE_SECONDS = 0.1
-"""Until a block that is not there yet is asked for again; twice as long each further time."""
-MAX_INTERVAL_SECONDS = 2.0
-"""Longest pause for which the next block's expected time is trusted."""
 MAX_ATTEMPTS = 5
 """Requests for a proof, each under the chain's latest block, before a refusal is raised."""
 
 
-@dataclass(frozen=True)
-class ChainHead:
-    """The latest header that was checked."""
-
-    height: int
-    block_hash: bytes
-    timestamp: int
-    seen_at: float
-    """Unix seconds when this node first saw it (when it was last confirmed, on a test chain that
-    makes no empty blocks).
-    """
-
-
 Following = Callable[[ProvedRecords], Iterable[StorageKey]]
 """The records that proved ones name."""
-
-
-@dataclass(frozen=True)
-class RecordProofs:
-    """Storage proofs of several records under one header."""
-
-    header: CheckedHeader
-    proofs: Mapping[StorageKey, StorageProof]
-
-
-@dataclass(frozen=True)
-class ProvedStorage:
-    """A storage proof for a bundle, and the header it is proved under."""
-
-    proof: StorageProof
-    header: CheckedHeader
-
-
-@dataclass
-class _Snapshot:
-    """A head and the values proved under it."""
-
-    header: CheckedHeader
-    head: ChainHead
-    roots: dict[str, bytes] = field(default_factory=dict)
-    """Storage root by contract name."""
-    values: dict[StorageKey, int] = field(default_factory=dict)
-
-    def records(self, wanted: Iterable[StorageKey]) -> ProvedRecords:
-        """Some of the values, with the block they were proved under."""
-        return ProvedRecords(
-            self.head.height,
-            self.head.block_hash,
-            self.head.timestamp,
-            {record: self.values[record] for record in wanted},
-        )
 
 
 class ChainView:
@@ -156,12 +98,8 @@ class ChainView:
         self._watch_seconds = watch_seconds
         self._stall_seconds = stall_seconds
         self._clock = clock
-        self._lags: deque[float] = deque(maxlen=MAX_LAGS)
-        self._intervals: deque[float] = deque(maxlen=MAX_LAGS)
-        """Seconds a block between the latest heads, by their timestamps."""
-        self._misses = 0
-        """Requests for the latest block since it was last a new one."""
-        self._snapshot: _Snapshot | None = None
+        self._timing = BlockTiming(poll_seconds)
+        self._snapshot: Snapshot | None = None
         self._headers = HeaderChain(self._rpc, rule)
         self._prover = StorageProver(self._rpc, deployment)
         self._logs = LogProver(self._rpc, rule, deployment)
@@ -228,8 +166,7 @@ class ChainView:
         that network delay counts least. None before the first blocks, and on a chain that makes
         no empty ones.
         """
-        lags = list(self._lags)
-        return min(lags) if lags and self._rule.makes_empty_blocks else None
+        return self._timing.clock_offset if self._rule.makes_empty_blocks else None
 
     @property
     def last_error(self) -> QiaolianError | None:
@@ -395,10 +332,7 @@ class ChainView:
         """Seconds until the next block is asked for."""
         if not self._rule.makes_empty_blocks or self._last_error is not None:
             return self._poll_seconds
-        if self._misses or not self._intervals:
-            return min(self._poll_seconds, OVERDUE_SECONDS * 2.0 ** min(self._misses, 10))
-        expected = min(statistics.median(self._intervals), MAX_INTERVAL_SECONDS) - EARLY_SECONDS
-        return max(expected, min(self._poll_seconds, OVERDUE_SECONDS))
+        return self._timing.pause()
 
     def _is_stalled(self) -> bool:
         """Whether new blocks are overdue: the node may have stopped following and still answer."""
@@ -418,30 +352,25 @@ class ChainView:
             header = self._headers.latest()
             before = self._snapshot
             if before is not None and header.height <= before.header.height:
-                self._misses += 1
+                self._timing.missed()
                 self._same_or_older(before, header)
                 return
             if before is not None:
                 self._headers.require_linked(before.header, header)
             head = ChainHead(header.height, header.block_hash, header.timestamp, self._clock())
-            self._misses = 0
-            if before is not None:
-                self._lags.append(head.seen_at - head.timestamp)
-                self._intervals.append(
-                    (head.timestamp - before.head.timestamp) / (head.height - before.head.height)
-                )
-            snapshot = _Snapshot(header, head)
+            self._timing.advanced(None if before is None else before.head, head)
+            snapshot = Snapshot(header, head)
             self._renew(before, snapshot)
             self._publish(snapshot)
 
-    def _publish(self, snapshot: _Snapshot) -> None:
+    def _publish(self, snapshot: Snapshot) -> None:
         self._headers.store(snapshot.header)
         self._snapshot = snapshot
         self._last_error = None
         with self._advanced:
             self._advanced.notify_all()
 
-    def _same_or_older(self, before: _Snapshot, header: CheckedHeader) -> None:
+    def _same_or_older(self, before: Snapshot, header: CheckedHeader) -> None:
         known = self._headers.stored(header.height)
         if known is not None and known.block_hash != header.block_hash:
             raise header_refused(f"The chain node gave a second, different block {header.height}.")
@@ -449,9 +378,9 @@ class ChainView:
             self._last_error = None
             if not self._rule.makes_empty_blocks:
                 head = ChainHead(header.height, header.block_hash, header.timestamp, self._clock())
-                self._snapshot = _Snapshot(before.header, head, before.roots, before.values)
+                self._snapshot = Snapshot(before.header, head, before.roots, before.values)
 
-    def _renew(self, before: _Snapshot | None, snapshot: _Snapshot) -> None:
+    def _renew(self, before: Snapshot | None, snapshot: Snapshot) -> None:
         """Carry the values in use over to a new head; prove those of changed contracts again."""
         if before is None:
             return
@@ -474,7 +403,7 @@ class ChainView:
         )
 
     def _keep(
-        self, before: _Snapshot, snapshot: _Snapshot, storage_keys: Iterable[StorageKey]
+        self, before: Snapshot, snapshot: Snapshot, storage_keys: Iterable[StorageKey]
     ) -> None:
         """Take over values whose contract, or whose chain, is in the same state as before."""
         for storage_key in storage_keys:
@@ -485,12 +414,12 @@ class ChainView:
                     snapshot.roots[storage_key.contract] = root
 
     def _contracts_changed(
-        self, before: _Snapshot, snapshot: _Snapshot, names: Sequence[str]
+        self, before: Snapshot, snapshot: Snapshot, names: Sequence[str]
     ) -> list[str]:
         snapshot.roots.update(self._prover.storage_roots(snapshot.header, names))
         return [name for name in names if before.roots.get(name) != snapshot.roots[name]]
 
-    def _snapshot_with(self, wanted: Collection[StorageKey], *, watch: bool) -> _Snapshot:
+    def _snapshot_with(self, wanted: Collection[StorageKey], *, watch: bool) -> Snapshot:
         """A fresh snapshot that has every record wanted."""
         snapshot = self._fresh()
         if any(record not in snapshot.values for record in wanted):
@@ -505,7 +434,7 @@ class ChainView:
 
     # --- proving ----------------------------------------------------------------------------------
 
-    def _fetch(self, wanted: Collection[StorageKey]) -> _Snapshot:
+    def _fetch(self, wanted: Collection[StorageKey]) -> Snapshot:
         """Prove what is missing under the head; returns the snapshot that has everything."""
         for attempt in range(MAX_ATTEMPTS):
             try:
@@ -523,20 +452,20 @@ class ChainView:
                 log.debug("view: %s", error.sentence)
         raise proof_refused("The chain node gives no proof for its latest block.")
 
-    def _prove_into(self, snapshot: _Snapshot, storage_keys: Sequence[StorageKey]) -> None:
+    def _prove_into(self, snapshot: Snapshot, storage_keys: Sequence[StorageKey]) -> None:
         for contract, root, proofs in self._prover.prove(snapshot.header, storage_keys):
             snapshot.roots[contract] = root
             snapshot.values.update((key, proof.value) for key, proof in proofs.items())
 
     # --- freshness --------------------------------------------------------------------------------
 
-    def _require_snapshot(self) -> _Snapshot:
+    def _require_snapshot(self) -> Snapshot:
         snapshot = self._snapshot
         if snapshot is None:
             raise self._last_error_or(_stale("The chain view has not seen a block yet.", None))
         return snapshot
 
-    def _fresh(self) -> _Snapshot:
+    def _fresh(self) -> Snapshot:
         snapshot = self._require_snapshot()
         age = self._age(snapshot.head)
         if age > self.stale_seconds:

@@ -20,9 +20,9 @@ from exchange.closing.model import FinalState, StoredSettlement
 from exchange.closing.rules import closing_records, final_settlement, require_closable
 from exchange.closing.signing import store_signed
 from exchange.metering.buyer import Buyer
+from exchange.metering.buyer_rules import closing_voucher
 from exchange.metering.buyer_state import BuyerTrade
 from exchange.metering.model import ClosingVoucher, LaneState
-from exchange.metering.rules import closing_voucher
 
 _REFUSALS = (BadInput, Conflict, Forbidden, NotFound)
 """Errors by which the provider's node refuses to sign; after any other its answer is unknown."""

@@ -16,11 +16,11 @@ from chain.core.crypto import recover
 from chain.core.errors import Conflict, QiaolianError, RefusedBy, Refuser
 from chain.statements.commitment import commit_bytes
 from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt
-from exchange.metering import rules
+from exchange.metering import gateway_rules, rules
 from exchange.metering.buyer_state import OutgoingRequest
 from exchange.metering.buyer_store import CompletedColumns, CompletionColumns, complete
+from exchange.metering.digests import Digest
 from exchange.metering.model import RESPONSE_DOMAIN, CallResult, CallStatus, LaneState
-from exchange.metering.pending import Digest
 from exchange.metering.wire import error_from, json_text
 
 
@@ -144,7 +144,7 @@ def _require_content(unit: int, receipt: UsageReceipt, content: Any, salt: bytes
     canonical = dumps(content)
     if commit_bytes(salt, RESPONSE_DOMAIN, canonical) != receipt.response_commitment:
         raise Conflict("response_differs", "The answer is not what the receipt commits to.")
-    if rules.units_of(unit, canonical) != receipt.units:
+    if gateway_rules.units_of(unit, canonical) != receipt.units:
         raise Conflict(
             "receipt_wrong_amount", "The receipt meters another amount than the answer holds."
         )

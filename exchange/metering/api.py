@@ -12,7 +12,7 @@ from chain.context import Context
 from chain.core.error_codes import error_codes
 from chain.core.errors import Forbidden, QiaolianError
 from chain.statements.trade import RequestWithdrawal, UsageRequest, Voucher
-from exchange.metering import history, rules, service
+from exchange.metering import buyer_rules, history, service
 from exchange.metering.gateway_state import gateway_limits
 from exchange.metering.model import (
     CallResult,
@@ -271,7 +271,7 @@ def positions(
 
 def _refused(result: CallResult) -> Forbidden:
     meaning = error_codes().get(result.reason)
-    hint = rules.refusal_hint(result.reason) or (meaning.next_step.en if meaning else "")
+    hint = buyer_rules.refusal_hint(result.reason) or (meaning.next_step.en if meaning else "")
     sentence = "The provider refused the call; it costs nothing."
     if meaning is not None:
         sentence = f"The provider refused the call, which costs nothing: {meaning.sentence.en}"

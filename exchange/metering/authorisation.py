@@ -29,9 +29,9 @@ from chain.ethereum.proved_records import (
 )
 from chain.statements.grants import GrantTerms
 from chain.statements.trade import Agreement, UsageRequest
-from exchange.metering import rules
+from exchange.metering import gateway_rules
+from exchange.metering.gateway_rules import UnknownSubjects
 from exchange.metering.model import CallQuery
-from exchange.metering.rules import UnknownSubjects
 from registry.credit.model import CheckedPackage, ConsentPackage
 from registry.credit.rules import consent_records, require_consent
 from registry.grants.rules import require_allows, require_delivering
@@ -98,14 +98,14 @@ def authorise(
         now: Unix seconds.
 
     Raises:
-        Forbidden, Conflict, BadInput: what ``rules.require_servable``, ``require_parties``,
+        Forbidden, Conflict, BadInput: what ``gateway_rules.require_servable``, ``require_parties``,
         ``registry.grants.rules.require_allows``,
             ``registry.credit.rules.require_consent`` raise; ``too_many_unknown_subjects``,
             ``purpose_not_listed``, ``column_unknown``, ``column_withheld``.
     """
     state = records.agreement(rights.agreement_id)
     opened, ended = state.opened_at != 0, state.notice_at != 0 or state.closed_at != 0
-    rules.require_servable(rights.agreement, request, opened=opened, ended=ended, now=now)
+    gateway_rules.require_servable(rights.agreement, request, opened=opened, ended=ended, now=now)
     require_parties(rights, records)
     require_delivering(query.operation)
     unknown.require_below(now)

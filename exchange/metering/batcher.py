@@ -19,8 +19,8 @@ from chain.core.errors import QiaolianError, RefusedBy, Refuser, Unavailable
 from exchange.metering import buyer_store
 from exchange.metering.answers import CompletedCall, check_answer, store_completed
 from exchange.metering.buyer_state import OutgoingRequest
+from exchange.metering.digests import Digest
 from exchange.metering.model import MIN_BODY_BYTES, WITHDRAWN, CallResult
-from exchange.metering.pending import Digest
 from registry.evidence.log import append_all, append_if_missing
 
 log = logging.getLogger("qiaolian.calls")

@@ -24,12 +24,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.crypto import keccak256
 from chain.core.errors import Conflict, NotFound, Unavailable
-from chain.ethereum.eip712 import domain_separator
 from chain.statements.commitment import commit, new_salt
 from chain.statements.trade import RequestWithdrawal, UsageReceipt
-from exchange.metering import buyer_store, consents, rules
+from exchange.metering import buyer_rules, buyer_store, consents, rules
 from exchange.metering.batcher import NoAnswer, RequestBatcher
 from exchange.metering.buyer_state import (
     BuyerLane,
@@ -39,6 +37,7 @@ from exchange.metering.buyer_state import (
     OutgoingWithdrawal,
 )
 from exchange.metering.buyer_store import KnownCall, RequestColumns
+from exchange.metering.digests import settlement_digest
 from exchange.metering.model import (
     REQUEST_DOMAIN,
     WITHDRAWN,
@@ -68,7 +67,7 @@ class Buyer:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.separator = domain_separator(context.domain(CONTRACT))
+        self.digest = settlement_digest(context)
         self._state = BuyerState(context, self.digest)
         self._batchers: dict[str, RequestBatcher] = {}
         self._under_way: dict[str, asyncio.Task[CallResult]] = {}
@@ -151,7 +150,7 @@ class Buyer:
         return vouchers
 
     async def _voucher(self, trade: BuyerTrade, lane: BuyerLane) -> ClosingVoucher:
-        voucher = rules.closing_voucher(trade.agreement_id, lane.number, lane.state)
+        voucher = buyer_rules.closing_voucher(trade.agreement_id, lane.number, lane.state)
         digest = self.digest(voucher.struct_hash())
         signed = ClosingVoucher(voucher, self._signature(trade, digest))
 
@@ -263,8 +262,8 @@ class Buyer:
             f'{{"query":{json_text(query_json)},"salt":"0x{salt.hex()}",'
             f'"consent":{consent or "null"}}}'
         )
-        rules.require_sendable(opening)
-        request = rules.next_request(
+        buyer_rules.require_sendable(opening)
+        request = buyer_rules.next_request(
             trade.agreement,
             trade.agreement_id,
             lane.number,
@@ -367,10 +366,6 @@ class Buyer:
         return found
 
     # --- state ------------------------------------------------------------------------------------
-
-    def digest(self, struct_hash: bytes) -> bytes:
-        """The digest signed for a statement of the settlement contract."""
-        return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
     async def trade(self, agreement_id: bytes) -> BuyerTrade:
         """An agreement this node buys under; raises what ``BuyerState.trade`` raises."""

@@ -22,8 +22,8 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.closing.totals import is_final
 from exchange.metering.buyer_store import RequestColumns
+from exchange.metering.digests import Digest
 from exchange.metering.model import CallResult, CallStatus, LaneState
-from exchange.metering.pending import Digest
 from exchange.metering.recovery import require_recovered
 from exchange.metering.store import BUYER, call_at, lane_state_of, last_calls
 from exchange.metering.synchronisation import require_synchronised

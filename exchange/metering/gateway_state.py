@@ -22,6 +22,7 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.closing.totals import is_final
 from exchange.metering.authorisation import Rights
+from exchange.metering.gateway_rules import UnknownSubjects
 from exchange.metering.gateway_store import counted_uses, stored_answer
 from exchange.metering.model import (
     AgreementTotals,
@@ -30,7 +31,6 @@ from exchange.metering.model import (
     LaneState,
 )
 from exchange.metering.recovery import require_recovered
-from exchange.metering.rules import UnknownSubjects
 from exchange.metering.store import (
     GATEWAY,
     call_at,
@@ -93,7 +93,7 @@ class GatewayState:
 
     def __init__(self, context: Context) -> None:
         self.limits = gateway_limits(context)
-        self._context = context
+        self.context = context
         self._trades: dict[bytes, GatewayTrade] = {}
         self._quotas: dict[bytes, GrantQuota] = {}
         """By grant."""
@@ -115,11 +115,11 @@ class GatewayState:
         return trade
 
     def _load(self, agreement_id: bytes) -> GatewayTrade:
-        signed = agreements.load(self._context, agreement_id)
+        signed = agreements.load(self.context, agreement_id)
         if signed.side != AgreementSide.PROVIDER or signed.terms is None:
             raise Forbidden("not_provider", "This node is not the agreement's provider.")
         agreement = signed.agreement
-        with self._context.database.read() as session:
+        with self.context.database.read() as session:
             require_recovered(session, agreement_id)
             final = is_final(session, agreement_id)
             lanes = {
@@ -132,15 +132,15 @@ class GatewayState:
             units=sum(lane.state.units for lane in lanes.values()),
             amount=sum(lane.state.amount for lane in lanes.values()),
         )
-        served = serving.served_version(self._context, agreement.asset_id, agreement.asset_version)
-        columns = grants.load(self._context, agreement.grant_id).columns
+        served = serving.served_version(self.context, agreement.asset_id, agreement.asset_version)
+        columns = grants.load(self.context, agreement.grant_id).columns
         rights = Rights(
             agreement_id, agreement, signed.terms, columns, served.masking, served.purposes
         )
         return GatewayTrade(
             agreement_id=agreement_id,
             agreement=agreement,
-            signer=self._context.pinned_signer(agreement.provider_key),
+            signer=self.context.pinned_signer(agreement.provider_key),
             rights=rights,
             served=served,
             totals=totals,
@@ -160,7 +160,7 @@ class GatewayState:
         """
         unknown = self._unknown.get(grant_id)
         if unknown is None:
-            since = self._context.now() - self.limits.unknown_seconds
+            since = self.context.now() - self.limits.unknown_seconds
             times = unknown_subject_times(
                 session, grant_id, since=since, limit=self.limits.unknown_subjects
             )

@@ -14,14 +14,15 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.crypto import keccak256, recover
+from chain.core.crypto import recover
 from chain.core.errors import Conflict, Forbidden
-from chain.ethereum.eip712 import Statement, domain_separator
+from chain.ethereum.eip712 import Statement
 from chain.ethereum.proved_records import lane_record
 from chain.statements.trade import Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering import peers, records, rules, store
+from exchange.metering.digests import settlement_digest
 from exchange.metering.model import CallStatus, ClosingVoucher, LaneState, StoredCall
 from exchange.metering.peers import Shown, ShownLane, ShownPosition
 from exchange.metering.recovery_store import RecoveredCall, put_recovered
@@ -49,12 +50,6 @@ def positions(
     return calls, records.voucher_of(context, agreement_id, lane)
 
 
-def digester(context: Context) -> Callable[[bytes], bytes]:
-    """What is signed of a struct hash of the settlement contract's statements."""
-    separator = domain_separator(context.domain(CONTRACT))
-    return lambda struct_hash: keccak256(b"\x19\x01" + separator + struct_hash)
-
-
 class LaneRecovery:
     """Recovers one lane of an agreement, page by page."""
 
@@ -70,7 +65,7 @@ class LaneRecovery:
             if signed.side == AgreementSide.BUYER
             else signed.agreement.buyer
         )
-        self._digest = digester(context)
+        self._digest = settlement_digest(context)
 
     async def recover(self) -> int:
         """Store the calls that the other side presents after this side's state; returns how many.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from chain.statements.commitment import opens
 from chain.statements.trade import RequestWithdrawal, UsageRequest
 from exchange.metering import rules
 from exchange.metering.authorisation import ShownConsent
+from exchange.metering.digests import Digest
 from exchange.metering.gateway_state import GatewayLane, GatewayTrade
 from exchange.metering.model import (
     REQUEST_DOMAIN,
@@ -22,8 +23,6 @@ from exchange.metering.model import (
 from exchange.metering.wire import error_answer, hex_field
 from registry.assets.rules import RecordDrift
 
-Digest = Callable[[bytes], bytes]
-"""The digest that is signed for a struct hash."""
 SignedWithdrawal = tuple[RequestWithdrawal, bytes]
 
 

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from chain.statements.commitment import commit_bytes, new_salt
 from chain.statements.trade import ReceiptVoid, UsageReceipt
-from exchange.metering import rules
+from exchange.metering import gateway_rules, rules
+from exchange.metering.digests import Digest
 from exchange.metering.gateway_store import GatewayColumns, insert_calls, store_void
 from exchange.metering.model import RESPONSE_DOMAIN, SUBJECT_UNKNOWN, CallStatus
-from exchange.metering.pending import Digest, PendingRequest
+from exchange.metering.pending import PendingRequest
 from exchange.metering.store import GATEWAY, AnswerColumns, call_at, store_answers
 from exchange.metering.wire import json_text
 from exchange.usage import service as usage
@@ -95,7 +96,7 @@ def _issue_receipt(pending: PendingRequest, *, digest: Digest, now: int) -> Issu
     if metered is not None:
         salt = new_salt()
         commitment = {"response_commitment": commit_bytes(salt, RESPONSE_DOMAIN, metered.canonical)}
-    receipt = rules.receipt_for(
+    receipt = gateway_rules.receipt_for(
         pending.request,
         pending.request_hash,
         pending.lane.state,

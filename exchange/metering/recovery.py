@@ -23,7 +23,8 @@ from exchange.agreements.model import AgreementSide
 from exchange.closing import totals
 from exchange.closing.recovery import recover_final
 from exchange.metering import recovery_store
-from exchange.metering.history import LaneRecovery, digester
+from exchange.metering.digests import settlement_digest
+from exchange.metering.history import LaneRecovery
 from exchange.metering.recovery_store import UnrecoveredAgreementRow
 from registry import fanout
 from registry.evidence.log import entries_since
@@ -168,5 +169,5 @@ def _unmatched(
         known = recovery_store.request_hashes(session)
     else:
         known = recovery_store.receipt_hashes(session) | set(totals.settlement_hashes(session))
-    digest = digester(context)
+    digest = settlement_digest(context)
     return len(recorded - {digest(struct_hash) for struct_hash in known})

@@ -13,6 +13,7 @@ from chain.statements.trade import Voucher
 from exchange.metering import store
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway
+from exchange.metering.gateway_rules import UnknownSubjects
 from exchange.metering.gateway_state import gateway_limits
 from exchange.metering.model import (
     AcknowledgedAmount,
@@ -23,7 +24,6 @@ from exchange.metering.model import (
     ClosingVoucher,
     SignedAcknowledgement,
 )
-from exchange.metering.rules import UnknownSubjects
 from registry.evidence.log import append_if_missing
 from registry.pages import Page, PageRequest
 

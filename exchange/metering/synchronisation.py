@@ -8,13 +8,14 @@ provider that shows anything else proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from chain.context import Context
 from chain.core.crypto import recover
 from chain.core.errors import Conflict, QiaolianError
 from chain.statements.trade import Agreement, UsageRequest
 from exchange.metering import peers
+from exchange.metering.digests import Digest
 from exchange.metering.peers import Shown
 
 
@@ -24,7 +25,7 @@ async def require_synchronised(
     agreement: Agreement,
     *,
     last: Mapping[int, int],
-    digest: Callable[[bytes], bytes],
+    digest: Digest,
 ) -> None:
     """Refuse an agreement of which the provider holds later requests than this node does.
 
@@ -51,9 +52,7 @@ async def require_synchronised(
             )
 
 
-def _is_signed(
-    shown: Shown[UsageRequest], agreement: Agreement, digest: Callable[[bytes], bytes]
-) -> bool:
+def _is_signed(shown: Shown[UsageRequest], agreement: Agreement, digest: Digest) -> bool:
     """Whether this organisation signed a request that the provider shows."""
     try:
         signer = recover(digest(shown.statement.struct_hash()), shown.signature)

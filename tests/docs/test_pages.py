@@ -15,7 +15,7 @@ from chain.core.errors import QiaolianError
 from federated.protocols import PROTOCOLS
 from nodes.cli.commands import COMMANDS
 from nodes.cli.main import parse, parser_for
-from nodes.health import CHECKS
+from nodes.readiness import CHECKS
 from registry.uscc import require_valid
 from scripts.statement_pages import PAGE, page
 

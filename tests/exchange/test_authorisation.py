@@ -33,8 +33,8 @@ from exchange.metering.authorisation import (
     records_of_consent,
     require_not_withdrawn,
 )
+from exchange.metering.gateway_rules import UnknownSubjects
 from exchange.metering.model import CallQuery, GatewayLimits
-from exchange.metering.rules import UnknownSubjects
 from registry.credit.model import CheckedPackage, ConsentPackage
 from registry.purposes import ListedPurposes
 

@@ -26,9 +26,9 @@ from exchange.closing.store import FinalSettlementRow
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
+from exchange.metering.buyer_rules import closing_voucher
 from exchange.metering.gateway import Gateway
 from exchange.metering.model import ClosingVoucher, LaneState
-from exchange.metering.rules import closing_voucher
 from exchange.metering.store import GATEWAY
 from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chain.core.errors import Forbidden
+from exchange.metering.gateway_rules import UnknownSubjects
 from exchange.metering.model import GatewayLimits
-from exchange.metering.rules import UnknownSubjects
 
 
 @given(

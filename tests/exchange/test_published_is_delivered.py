@@ -20,7 +20,7 @@ from chain.statements.grants import GrantDecision, Operation
 from exchange.agreements import countersigning, proposals
 from exchange.agreements import service as agreements
 from exchange.agreements.model import ProposalRequest
-from exchange.metering import rules
+from exchange.metering import buyer_rules
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallQuery, CallStatus
@@ -197,7 +197,7 @@ def test_no_record_is_delivered_for_training_or_computing_even_where_that_is_gra
         0,
         None,
     )
-    assert "joint model" in rules.refusal_hint(result.reason)
+    assert "joint model" in buyer_rules.refusal_hint(result.reason)
 
 
 def test_an_operation_outside_the_grant_is_refused(shop: Shop) -> None:

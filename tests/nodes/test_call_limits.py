@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exchange.metering.batcher import MAX_BATCH_BYTES
+from exchange.metering.buyer_rules import require_sendable
 from exchange.metering.gateway import MAX_REQUESTS
 from exchange.metering.model import (
     MAX_ANSWER_BYTES,
@@ -14,7 +15,6 @@ from exchange.metering.model import (
     CallQuery,
     GatewayLimits,
 )
-from exchange.metering.rules import require_sendable
 from exchange.metering.wire import json_text
 from nodes.config import NodeLimits
 from nodes.http import MAX_RESPONSE_BYTES

@@ -21,7 +21,7 @@ from nodes.findings import (
     of_peers,
     of_worker,
 )
-from nodes.health import Dependency, for_strangers, readiness_of
+from nodes.readiness import Dependency, for_strangers, readiness_of
 from nodes.workers.status import WorkerMonitor
 from registry.uscc import with_check_character
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chain.core.error_codes import error_codes
 from nodes.console.i18n import CHINESE, N_
 from nodes.findings import State
-from nodes.health import Dependency, Readiness
+from nodes.readiness import Dependency, Readiness
 
 _STATES = {State.OK: N_("in order"), State.WARNING: N_("warning"), State.FAILING: N_("failing")}
 

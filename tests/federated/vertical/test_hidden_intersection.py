@@ -545,15 +545,21 @@ def few_common(count: int) -> dict[str, Table]:
 
 
 def unlike() -> dict[str, Table]:
-    """The tax bureau has fifty times as many firms, and one in two of the common ones is of a kind
-    that is rare among them.
+    """The tax bureau has fifty times as many firms, and one in two of the common ones, more often a
+    bad one, is of a kind that is rare among them.
     """
     table, common = SMALL["tax"], common_ids(SMALL)
+    bank = SMALL["bank"]
+    bad = set(bank.ids[bank.columns["status"] == "bad"].tolist())
     ids = np.concatenate(
         [table.ids, np.array([b"92660703%08d" % index for index in range(30_000)])]
     )
     rare = np.array(
-        [person in common and int(person[-2:]) % 2 == 0 for person in table.ids.tolist()], object
+        [
+            person in common and int(person[-2:]) % 10 < (7 if person in bad else 4)
+            for person in table.ids.tolist()
+        ],
+        object,
     )
     more = {
         name: np.concatenate([column, np.resize(column, 30_000)])
