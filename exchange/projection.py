@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.ethereum.ledger import Event
 from exchange.agreements import service as agreements
+from exchange.catalogue import service as catalogue
 from exchange.closing import totals
 from exchange.settlement import service as settlement
 
@@ -18,7 +19,9 @@ from exchange.settlement import service as settlement
 def apply(session: Session, events: Sequence[Event], context: Context) -> None:
     """Take events in chain order; those of other contracts are passed over."""
     for event in events:
-        if event.contract == "TradeSettlement":
+        if event.contract == "AssetRegistry":
+            catalogue.apply(session, event)
+        elif event.contract == "TradeSettlement":
             agreements.apply(session, event)
             settlement.apply(session, event)
             totals.apply(session, event)

@@ -20,6 +20,7 @@ def routers() -> Sequence[APIRouter]:
     """The routers of all domains, in the order in which paths are matched: the busiest first."""
     from exchange.agreements import api as agreements
     from exchange.call_files import api as call_files
+    from exchange.catalogue import api as catalogue
     from exchange.closing import api as closing
     from exchange.metering import api as metering
     from exchange.reconciliation import api as reconciliation
@@ -55,6 +56,7 @@ def routers() -> Sequence[APIRouter]:
         reconciliation.router,
         reports.router,
         call_files.router,
+        catalogue.router,
         spending.router,
     )
 
@@ -64,6 +66,7 @@ def load_tables() -> None:
     import chain.outbox.store  # noqa: F401
     import exchange.agreements.store
     import exchange.call_files.store
+    import exchange.catalogue.store
     import exchange.closing.store
     import exchange.metering.recovery_store
     import exchange.metering.store

@@ -75,6 +75,12 @@ def listing(
         return found.map(lambda row: _view(row, newest))
 
 
+def latest_of_asset(session: Session, asset_id: bytes, buyer: str) -> AgreementView | None:
+    """A buyer's latest agreement or proposal on an asset, or None."""
+    row = store.latest_of_asset(session, asset_id, buyer)
+    return None if row is None else _view(row, {})
+
+
 def counts(context: Context, side: AgreementSide) -> dict[AgreementStage, int]:
     """How many agreements that this organisation provides or buys under are in each state."""
     with context.database.read() as session:

@@ -175,6 +175,16 @@ def agreements(
     return page_of(session, query, _ORDER, page)
 
 
+def latest_of_asset(session: Session, asset_id: bytes, buyer: str) -> AgreementRow | None:
+    """A buyer's latest agreement or proposal on an asset, or None."""
+    query = sa.select(AgreementRow).where(
+        OWN,
+        AgreementRow.buyer == buyer,
+        AgreementRow.agreement["assetId"].as_string() == "0x" + asset_id.hex(),
+    )
+    return session.scalars(query.order_by(AgreementRow.added.desc()).limit(1)).first()
+
+
 def count_by_state(session: Session, side: AgreementSide) -> dict[AgreementStage, int]:
     """How many agreements of a side are in each state."""
     query = sa.select(AgreementRow.state, sa.func.count())

@@ -278,4 +278,4 @@ def row_key(file_id: str, line: int, attempt: int) -> str:
     """The idempotency key of a row's call: the same each time, so that no row is billed twice. Only
     a refusal, which costs nothing, is followed by another attempt.
     """
-    return f"file/{file_id}/{line}" + (f"/{attempt}" if attempt else "")
+    return f"file-{file_id}-{line}" + (f"-{attempt}" if attempt else "")

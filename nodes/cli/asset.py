@@ -35,6 +35,18 @@ CATALOGUE: Columns = {
         "cancelled" if row["cancelledAt"] else "on hold" if row["held"] else "usable"
     ),
 }
+FOUND: Columns = {
+    "asset": "assetId",
+    "name": "name",
+    "L": "grade",
+    "rows": "rowCount",
+    "holder": "holder",
+    "fen": lambda row: "" if row["price"] is None else f"{row['price']}/{row['unit']}",
+    "columns": lambda row: ",".join(row["columns"]),
+    "state": "state",
+}
+FILTERS = ("q", "holder", "category", "grade", "price", "unit", "column", "minDays")
+BANDS = ("free", "below-1", "1-10", "10-", "unknown")
 OWN: Columns = {
     "asset": "assetId",
     "title": "titleZh",
@@ -207,6 +219,28 @@ GROUP = CommandGroup(
             "assets by a part of their name or category",
             read_pages("/v1/assets", within="assets", columns=CATALOGUE, query=("q", "holder")),
             (arg("q", metavar="TEXT"), *CATALOGUE_PAGE),
+        ),
+        Command(
+            "find",
+            "assets by words, columns, price and other facets",
+            read_pages("/v1/catalogue", within="assets", columns=FOUND, query=FILTERS),
+            (
+                arg("q", metavar="WORDS", nargs="?", default="", help="words or their beginnings"),
+                arg("--holder", help="only this member's assets"),
+                arg("--category", help="of this category"),
+                arg("--grade", type=int, help="of this grade, 1 to 5"),
+                arg("--price", choices=BANDS, help="yuan a unit"),
+                arg("--unit", choices=("call", "row", "byte"), help="what is billed"),
+                arg("--column", help="that deliver this column"),
+                arg("--min-days", dest="minDays", type=int, help="with agreements this long"),
+                *PAGE,
+            ),
+        ),
+        Command(
+            "course",
+            "where this organisation stands with an asset, and whose turn it is",
+            read("/v1/catalogue/{asset_id}/course"),
+            (ASSET,),
         ),
         Command(
             "show",

@@ -1,5 +1,6 @@
 """Background workers of a node: event projection, expired proposals, delivery of deal steps,
-proposed closings, registrations, files of calls, claims, checkpoints and anchors, witnessing.
+proposed closings, registrations, files of calls, the catalogue's index, claims, checkpoints and
+anchors, witnessing.
 
 A worker is a coroutine run again and again; ``nodes.workers.scheduler`` says when. A round that
 fails is reported (once for each new code) and tried again, with longer pauses while it keeps
@@ -16,6 +17,7 @@ from chain.core.errors import QiaolianError
 from chain.statements.members import Role
 from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.call_files.runner import CallFileRunner
+from exchange.catalogue.worker import CatalogueReader
 from exchange.closing.worker import ClosingWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
@@ -34,6 +36,7 @@ from registry.property.register import RegistrationUpdater
 RESTORE_GUARD_SECONDS = 0.1
 """Until it has come out well the node signs nothing, so a start waits for it."""
 DELIVERY_SECONDS = 1.0
+CATALOGUE_SECONDS = 2.0
 PROPOSAL_SECONDS = 1.0
 CALL_FILE_SECONDS = 0.2
 CALL_FILE_IDLE_SECONDS = 5.0
@@ -110,6 +113,7 @@ def _projecting(
     )
     proposals, closings = ProposalWorker(context), ClosingWorker(context)
     deals, register = StepDelivery(context), RegistrationUpdater(context)
+    catalogue = CatalogueReader(context)
     return [
         projector,
         *(
@@ -117,6 +121,7 @@ def _projecting(
             for name, seconds, worker, has_work in (
                 ("proposals", PROPOSAL_SECONDS, proposals, lambda: proposals.has_work),
                 ("closings", PROPOSAL_SECONDS, closings, lambda: closings.has_work),
+                ("catalogue", CATALOGUE_SECONDS, catalogue, lambda: catalogue.has_work),
                 ("deals", DELIVERY_SECONDS, deals, lambda: deals.has_work),
                 ("register", DELIVERY_SECONDS, register, lambda: register.has_work),
             )

@@ -31,6 +31,11 @@ def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[byte
     return store.newest_versions(session, asset_ids)
 
 
+def find_in(session: Session, asset_id: bytes) -> CatalogueEntry | None:
+    """The catalogue's entry of an asset, or None."""
+    return store.find_entry(session, asset_id)
+
+
 def find(context: Context, asset_id: bytes) -> CatalogueEntry:
     """The catalogue's entry of an asset; ``asset_unknown``."""
     with context.database.read() as session:

@@ -347,6 +347,11 @@ def listing(
         )
 
 
+def latest_of_asset(session: Session, asset_id: bytes, grantee: str) -> Grant | None:
+    """A grantee's latest grant on an asset, or None."""
+    return store.latest_of_asset(session, asset_id, grantee)
+
+
 def counts(context: Context, side: GrantSide) -> dict[GrantState, int]:
     """How many grants of one side are in each state, by the events this node knows."""
     member = context.member

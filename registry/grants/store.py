@@ -61,6 +61,16 @@ def find_grant(session: Session, grant_id: bytes) -> Grant | None:
     return None if row is None else _grant(row)
 
 
+def latest_of_asset(session: Session, asset_id: bytes, grantee: str) -> Grant | None:
+    """The grantee's latest grant on an asset, or None."""
+    query = sa.select(GrantRow).where(
+        GrantRow.grantee == grantee,
+        GrantRow.terms["assetId"].as_string() == "0x" + asset_id.hex(),
+    )
+    row = session.scalars(query.order_by(GrantRow.added.desc()).limit(1)).first()
+    return None if row is None else _grant(row)
+
+
 def grants_page(
     session: Session,
     page: PageRequest,

@@ -23,6 +23,7 @@ from nodes.console.exports import identifier_cell
 from registry.grants import store as grants
 from registry.pages import PageRequest
 from tests.console.test_agreements import stored
+from tests.console.test_pages import add_asset
 from tests.exchange.test_spending import call
 from tests.support.console import BASE, ConsolePerson, TestConsole, running_console
 
@@ -213,6 +214,32 @@ def test_a_report_without_a_consent_or_an_agreement_is_refused(bank: TestConsole
     assert (answer.status_code, "report_empty" in answer.text) == (422, True)
     fields = {**clerk.hidden("/account"), "subject": "A1", "consent": "nonsense"}
     assert clerk.post("/reports/new", fields).status_code == 422
+
+
+def test_an_assets_page_says_where_the_bank_stands_and_whose_turn_it_is(bank: TestConsole) -> None:
+    asset = add_asset(bank, 1)
+    page = bank.person(PersonRole.CLERK).page(f"/assets/{asset}")
+    assert html.escape("It is your organisation's turn.").replace("&#x27;", "&#39;") in page
+    assert f'href="/grants/request?asset={asset}">Ask for a grant</a></p>' in page
+    auditor = bank.person(PersonRole.AUDITOR).page(f"/assets/{asset}")
+    assert "Ask for a grant</a></p>" not in auditor
+
+
+def test_a_search_with_facets_is_an_address(bank: TestConsole) -> None:
+    for number in range(1, 31):
+        add_asset(bank, number)
+    clerk = bank.person(PersonRole.CLERK)
+    page = clerk.page("/assets?q=asset&price=unknown")
+    assert "30 assets" in page
+    assert 'aria-current="true"' in page
+    narrowed = page.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+    assert "price=unknown" in narrowed
+    assert clerk.page(narrowed).count("<tr>") == 6
+    rows = clerk.get("/assets.csv?q=asset-30").text.splitlines()
+    assert len(rows) == 2
+    assert "0 assets" in clerk.page("/assets?column=nothing")
+    for wrong in ("price=nonsense", "state=nonsense", "grade=9", "min_days=x"):
+        assert clerk.get(f"/assets?{wrong}").status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/call-files", "/reports", "/consents", "/spending"])

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from chain.core.errors import Conflict
 from chain.statements.assets import AssetRecord
 from chain.statements.examples import example
+from exchange.catalogue import store as index
 from nodes.console.access import PersonGuard
 from nodes.console.accounts import service as accounts
 from nodes.console.accounts.erasure import forget_person
@@ -23,6 +24,7 @@ from nodes.console.acts.store import ConsoleAct, ConsolePersonKey
 from nodes.console.domains import ROUTERS
 from nodes.console.exports import csv_text, safe_cell
 from nodes.console.submissions import service as submissions
+from registry.assets import catalogue
 from registry.assets.store import CatalogueAsset
 from registry.evidence.store import PendingEntry
 from registry.pages import PageRequest
@@ -58,7 +60,15 @@ def add_asset(console: TestConsole, number: int) -> str:
         changed_at=number,
     )
     asset_id = "0x" + row.asset_id.hex()
-    console.context.database.write(lambda session: session.add(row))
+
+    def add(session: Session) -> None:
+        session.add(row)
+        session.flush()
+        entry = catalogue.find_in(session, row.asset_id)
+        assert entry is not None
+        index.save_entry(session, entry)
+
+    console.context.database.write(add)
     return asset_id
 
 
@@ -165,6 +175,7 @@ def test_a_list_is_read_in_pages_and_searched(console: TestConsole) -> None:
     person = console.person(PersonRole.CLERK)
     first = person.page("/assets")
     assert first.count("<tr>") == 26
+    assert "30 assets" in first
     following = first.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
     second = person.page(following)
     assert second.count("<tr>") == 6

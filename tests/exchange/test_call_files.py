@@ -12,6 +12,9 @@ from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianE
 from exchange.call_files import rules, service, store
 from exchange.call_files.model import CallFileRequest, FileState, FileView, RowState
 from exchange.call_files.runner import CallFileRunner
+from exchange.catalogue import service as catalogue
+from exchange.catalogue.model import CatalogueFilter, Step, Turn
+from exchange.catalogue.worker import CatalogueReader
 from exchange.metering import spent
 from exchange.spending import service as spending
 from exchange.spending.model import Alarm
@@ -160,7 +163,7 @@ def test_a_refusal_that_every_row_would_get_stops_the_file(market: Market, grant
     assert (stopped.file.state, stopped.file.stop_code) == (FileState.STOPPED, "cap_reached")
     assert set(rows(market, shown.file.id).values()) == {(RowState.WAITING, "cap_reached")}
     keys = [row.key for row in service.rows(context, shown.file.id, PageRequest()).rows]
-    assert all(key.endswith("/1") for key in keys), "a refused call's key is used up"
+    assert all(key.endswith("-1") for key in keys), "a refused call's key is used up"
     assert spent.totals(context, [agreement_id])[agreement_id].amount == 4 * PRICE
 
 
@@ -227,6 +230,25 @@ def test_spending_is_the_sum_of_the_receipts_to_the_fen(market: Market, grant: b
     assert Alarm.CAP_NEAR in row.alarms
     assert row.forecast.cap_at is not None
     assert found.by_month[found.months[-1]] == found.total
+
+
+def test_the_catalogue_is_read_from_chain_and_holder_and_says_whose_turn_it_is(
+    market: Market, agreement_id: bytes
+) -> None:
+    context = market.bank.context
+    reader = CatalogueReader(context)
+    assert market.run(reader.round()) is None
+    found = catalogue.search(context, PageRequest(), CatalogueFilter(text="人员", column="age"))
+    (row,) = found.rows
+    assert (row.asset_id, row.unit, row.price) == (market.asset_id, "call", PRICE)
+    assert "code" not in row.columns, "a column that never leaves is no column of the catalogue"
+    nothing = CatalogueFilter(text="人员", column="code")
+    assert catalogue.search(context, PageRequest(), nothing).rows == []
+    before = market.run(catalogue.course(context, market.asset_id))
+    assert (before.current, before.turn) == (Step.CALL, Turn.OWN)
+    market.call(agreement_id, 4)
+    after = market.run(catalogue.course(context, market.asset_id))
+    assert (after.current, after.turn) == (None, Turn.NOBODY)
 
 
 # --- Reading, without a market --------------------------------------------------------------------

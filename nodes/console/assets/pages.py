@@ -1,19 +1,33 @@
-"""The catalogue of all members: search, one asset, export."""
+"""The catalogue of all members: search with facets, one asset and its course, export."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 from starlette.responses import Response
 
+from chain.context import Context
 from chain.ethereum.eip712 import encode_code
 from chain.statements.members import Role
+from exchange.catalogue import service
+from exchange.catalogue.model import CatalogueFilter
 from nodes.console.access import READERS, get_context, record, require, require_reader
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
-from nodes.console.assets.views import EXPORT_COLUMNS, asset_view, export_cells, own_view
+from nodes.console.assets.own_views import own_view
+from nodes.console.assets.views import (
+    EXPORT_COLUMNS,
+    CourseView,
+    asset_detail,
+    asset_view,
+    course_view,
+    export_cells,
+    facet_views,
+    query_of,
+)
 from nodes.console.exports import csv_response
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_, gettext, in_language
@@ -30,6 +44,7 @@ from registry.reasons import reason_code
 router = APIRouter()
 NAVIGATION = (Entry("/assets", N_("Catalogue"), READERS),)
 
+
 _officer = require(PersonRole.CHIEF_DATA_OFFICER, nodes=Role.DEPARTMENT)
 
 
@@ -39,63 +54,100 @@ class CancelForm(ConsoleForm):
     reason: Annotated[str, Field(min_length=1, max_length=64)]
 
 
-SearchText = Annotated[str, Query(max_length=100)]
+def wanted_assets(
+    q: Annotated[str, Query(max_length=100)] = "",
+    holder: Annotated[str, Query(max_length=18)] = "",
+    category: Annotated[str, Query(max_length=100)] = "",
+    grade: Annotated[str, Query(pattern="^[1-5]?$")] = "",
+    state: Annotated[str, Query(max_length=10)] = "",
+    price: Annotated[str, Query(max_length=10)] = "",
+    unit: Annotated[str, Query(max_length=8)] = "",
+    column: Annotated[str, Query(max_length=128)] = "",
+    min_days: Annotated[str, Query(pattern="^[0-9]{0,5}$")] = "",
+) -> CatalogueFilter:
+    """What a request looks for, for ``Depends``; an empty field of the form matches everything."""
+    return CatalogueFilter(
+        text=q.strip(),
+        holder=holder.strip(),
+        category=category,
+        grade=int(grade or 0),
+        state=state,
+        price=price,
+        unit=unit,
+        column=column.strip(),
+        min_days=int(min_days or 0),
+    )
 
 
 @router.get("/assets")
 def assets(
     request: Request,
     page: Annotated[PageRequest, Depends(console_page)],
+    wanted: Annotated[CatalogueFilter, Depends(wanted_assets)],
     visit: Annotated[Visit, Depends(require_reader)],
-    q: SearchText = "",
-    holder: Annotated[str, Query(max_length=18)] = "",
 ) -> Response:
+    context, language = get_context(request), request.state.language
     record(request, visit, Act(ActKind.VIEW, "catalogue"))
-    found = catalogue.search(get_context(request), page, text=q.strip(), holder=holder.strip())
+    found, facets = service.search(context, page, wanted), service.facets(context, wanted)
     return render(
         request,
         "assets/list.html",
-        rows=[asset_view(row) for row in found.rows],
+        rows=[asset_view(context, row, language) for row in found.rows],
         next=found.next,
-        q=q,
-        holder=holder,
+        total=facets.total,
+        facets=facet_views(context, facets, wanted),
+        query=query_of(wanted),
+        wanted=wanted,
     )
 
 
 @router.get("/assets.csv")
 def export(
     request: Request,
+    wanted: Annotated[CatalogueFilter, Depends(wanted_assets)],
     visit: Annotated[Visit, Depends(require_reader)],
-    q: SearchText = "",
-    holder: Annotated[str, Query(max_length=18)] = "",
 ) -> Response:
-    context = get_context(request)
+    context, language = get_context(request), request.state.language
     record(request, visit, Act(ActKind.EXPORT, "catalogue"))
-    rows = all_rows(
-        lambda page: catalogue.search(context, page, text=q.strip(), holder=holder.strip())
-    )
-    with in_language(request.state.language):
+    rows = all_rows(lambda page: service.search(context, page, wanted))
+    with in_language(language):
         headers = [gettext(label) for label in EXPORT_COLUMNS]
-    return csv_response("assets", headers, (export_cells(asset_view(row)) for row in rows))
+    cells = (export_cells(asset_view(context, row, language)) for row in rows)
+    return csv_response("assets", headers, cells)
 
 
 @router.get("/assets/{asset_id}")
-def asset(
+async def asset(
     request: Request, asset_id: str, visit: Annotated[Visit, Depends(require_reader)]
 ) -> Response:
-    entry = catalogue.find(get_context(request), hex_bytes(asset_id))
-    record(request, visit, Act(ActKind.VIEW, "asset", asset_id))
-    context = get_context(request)
+    context, identifier = get_context(request), hex_bytes(asset_id)
+    entry = await run_in_threadpool(catalogue.find, context, identifier)
+    await run_in_threadpool(record, request, visit, Act(ActKind.VIEW, "asset", asset_id))
+    language = request.state.language
     own, live = entry.record.holder == context.member, entry.cancelled_at is None
-    return render(
+    course = await _course(context, request, identifier, visit) if live and not own else None
+    held = await run_in_threadpool(own_view, context, identifier, language) if own else None
+    return await run_in_threadpool(
+        render,
         request,
         "assets/detail.html",
-        shown=asset_view(entry),
-        requests=not own and live and visit.holds(PersonRole.CLERK),
-        own=own_view(context, entry.asset_id, request.state.language) if own else None,
+        shown=asset_detail(entry),
+        course=course,
+        own=held,
         cancels=own and live and visit.holds(PersonRole.CHIEF_DATA_OFFICER),
-        reasons=reason_choices(request.state.language),
+        reasons=reason_choices(language),
     )
+
+
+async def _course(
+    context: Context, request: Request, asset_id: bytes, visit: Visit
+) -> CourseView | None:
+    """Where a bank stands with the asset; other organisations only ask for grants."""
+    clerk = visit.holds(PersonRole.CLERK)
+    if not context.roles & (Role.BANK | Role.DEPARTMENT):
+        return None
+    found = await service.course(context, asset_id)
+    return course_view("0x" + asset_id.hex(), found, request.state.language, clerk=clerk)
 
 
 @router.post("/assets/{asset_id}/cancellation")

@@ -335,6 +335,31 @@ class CancelBody(BaseModel):
     reason: str
 
 
+class CatalogueRowAnswer(BaseModel):
+    """
+    An asset as a search finds it; the price in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    holder: str
+    name: str
+    title_zh: Annotated[str, Field(alias="titleZh")]
+    title_en: Annotated[str, Field(alias="titleEn")]
+    asset_version: Annotated[int, Field(alias="assetVersion")]
+    category: str
+    grade: int
+    row_count: Annotated[int, Field(alias="rowCount")]
+    state: str
+    unit: Annotated[str, Field(description="Empty where no offer is known")]
+    price: Annotated[int | None, Field(description="Null where no offer is known")]
+    max_days: Annotated[int, Field(alias="maxDays")]
+    columns: list[str]
+    registered_at: Annotated[int, Field(alias="registeredAt")]
+
+
 class CertificateAnswer(BaseModel):
     """
     A certificate of a subject's one-time key.
@@ -521,6 +546,26 @@ class Countersignature(BaseModel):
     signature: str
 
 
+class CourseAnswer(BaseModel):
+    """
+    Where this organisation stands with an asset.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    done: Annotated[
+        list[str], Field(description="`request`, `decision`, `offer`, `agreement`, `call`")
+    ]
+    current: Annotated[
+        str | None, Field(description="The step that is next; null once a call was made")
+    ]
+    turn: Annotated[str, Field(description="`own`, `provider`, `chain` or `nobody`")]
+    grant_id: Annotated[str | None, Field(alias="grantId")]
+    agreement_id: Annotated[str | None, Field(alias="agreementId")]
+    ended: Annotated[str, Field(description="How an earlier attempt ended; empty where none did")]
+
+
 class Coverage(BaseModel):
     """
     What was compared.
@@ -689,6 +734,18 @@ class Ending(BaseModel):
         populate_by_name=True,
     )
     operation: str
+
+
+class FacetAnswer(BaseModel):
+    """
+    A value with the number of assets that have it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    value: str
+    count: int
 
 
 class FaultRow(BaseModel):
@@ -2518,6 +2575,22 @@ class CallList(BaseModel):
         str | None, Field(description="The `cursor` of the following page; null at the end.")
     ]
     calls: list[CallRow]
+
+
+class CatalogueAnswer(BaseModel):
+    """
+    A page of assets, the number of all that match, and their facets.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    assets: list[CatalogueRowAnswer]
+    total: int
+    facets: dict[str, list[FacetAnswer]]
 
 
 class ChangesBody(BaseModel):

@@ -1,0 +1,1 @@
+"""The catalogue as a buyer searches it, and the course from an asset to its first call."""
