@@ -24,6 +24,7 @@ from nodes.client import NodeClient
 from nodes.governance import Governance
 from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
+from tests.support.waiting import growing_pauses
 
 
 @dataclass
@@ -125,7 +126,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
 
 def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What ``look`` gives once it is true; a refusal counts as not yet."""
-    deadline = time.monotonic() + seconds
+    deadline, pauses = time.monotonic() + seconds, growing_pauses()
     while True:
         try:
             found = look()
@@ -135,7 +136,7 @@ def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
             found = None
         if found or time.monotonic() > deadline:
             return found
-        time.sleep(0.02)
+        time.sleep(next(pauses))
 
 
 def done(client: NodeClient, operation: str) -> None:

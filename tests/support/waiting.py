@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from chain.core.errors import QiaolianError
@@ -14,12 +14,19 @@ SECONDS = 60.0
 """A bound for what a busy machine may delay, not a measure."""
 
 
+def growing_pauses() -> Iterator[float]:
+    """Seconds between two looks: what comes soon is seen soon, and a long wait costs little."""
+    pause = 0.01
+    while True:
+        yield pause
+        pause = min(1.5 * pause, 0.1)
+
+
 def wait_for(
     look: Callable[[], T | None],
     what: str = "a condition",
     *,
     seconds: float = SECONDS,
-    pause: float = 0.01,
 ) -> T:
     """What ``look`` gives once it is true; a refusal counts as not yet.
 
@@ -27,7 +34,7 @@ def wait_for(
         AssertionError: it is not true within ``seconds``; then, where the last look was refused,
             that refusal.
     """
-    deadline = time.monotonic() + seconds
+    deadline, pauses = time.monotonic() + seconds, growing_pauses()
     while True:
         try:
             found = look()
@@ -38,4 +45,4 @@ def wait_for(
         if found:
             return found
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(pause)
+        time.sleep(next(pauses))
