@@ -32,10 +32,13 @@ hypothesis.settings.register_profile("long", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("short")
 
 FIRST = (
-    "tests/scripts/test_demo.py",
     "tests/nodes/",
-    "tests/scripts/test_people.py",
+    "tests/scripts/test_key_replacement.py",
     "tests/registry/",
+    "tests/scripts/test_demo.py",
+    "tests/federated/horizontal/test_flower.py",
+    "tests/scripts/test_federated_demo.py",
+    "tests/scripts/test_people.py",
 )
 """What takes longest in one piece, and so begins first in a parallel run."""
 

@@ -222,11 +222,13 @@ def test_a_private_training_over_flower_is_charged_to_every_member(
     assert {Budget(path).balance().left for path in budgets.values()} == {0}
 
 
+@pytest.mark.long
 def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing(
     deployment: FlowerDeployment,
     rows: dict[str, Path],
     tmp_path: Path,
 ) -> None:
+    """Without processes it is one of ``flower_checks``, which every run makes."""
     plan = TrainingPlan.read("refused", MEMBERS, PARAMETERS | NOISE)
     other = TrainingPlan.read("refused", MEMBERS, {**plan.parameters, "rounds": 2})
     budgets = budgets_of(plan, tmp_path)
