@@ -1,4 +1,7 @@
-"""Alembic's entry: the URL comes from ``nodes.migrate``, the tables from every package's ``store``.
+"""Alembic's entry; the URL comes from ``nodes.migrate``.
+
+A migration names its tables itself, so none of the packages is imported. Whoever drafts one with
+``alembic.command.revision`` calls ``nodes.routers.load_tables`` before.
 
 A migration is one transaction, also on SQLite, so a kill in its middle leaves the former schema.
 """
@@ -11,9 +14,7 @@ import sqlalchemy as sa
 from alembic import context
 
 from chain.core.database import Base
-from nodes.routers import load_tables
 
-load_tables()
 engine = sa.create_engine(context.config.attributes["url"])
 
 if engine.dialect.name == "sqlite":
