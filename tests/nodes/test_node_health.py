@@ -191,7 +191,7 @@ def test_a_node_whose_key_ended_is_not_ready_and_names_purpose_and_block(
     network: TestNetwork, laid_out: Node, capsys: pytest.CaptureFixture[str]
 ) -> None:
     node = laid_out(1)
-    node.node.start()
+    node.node.start(outbox=False)
     node.node.wait_ready(node.client(None))
     assert part(node, "keys")["state"] == "ok"
     fingerprint = node.admission.key(KeyPurpose.STATEMENT).fingerprint
