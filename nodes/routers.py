@@ -32,6 +32,7 @@ def routers() -> Sequence[APIRouter]:
     from registry.assets import publication_api as publications
     from registry.credit import api as credit
     from registry.credit import consent_api as consents
+    from registry.demands import api as demands
     from registry.evidence import api as evidence
     from registry.grants import api as grants
     from registry.members import api as members
@@ -53,6 +54,7 @@ def routers() -> Sequence[APIRouter]:
         settlement.router,
         closing.router,
         usage.router,
+        demands.router,
         reconciliation.router,
         reports.router,
         call_files.router,
@@ -81,6 +83,7 @@ def load_tables() -> None:
     import registry.assets.incident_store
     import registry.assets.store
     import registry.credit.store
+    import registry.demands.store
     import registry.evidence.store
     import registry.evidence.witness_store
     import registry.grants.store

@@ -194,11 +194,9 @@ class EarningsList(ListAnswer):
 
 
 class MonthRow(BaseModel):
-    """What an agreement earned in a month, by its first day in Unix seconds; fen as text."""
+    """What was earned in a month, by its first day in Unix seconds; fen as text."""
 
     month: int
-    agreementId: str
-    buyer: str
     served: int
     delivered: str
 
@@ -377,28 +375,23 @@ def earned(
 
 @router.get(
     "/v1/earnings/months",
-    summary="What each agreement earned in each month of a period (provider)",
+    summary="What was earned in each month of a period, in all or under one agreement (provider)",
     response_model=MonthList,
 )
 def earned_by_month(
     since: Annotated[str, Query(max_length=10, description="Such as 2026-01-01.")] = "",
     until: Annotated[str, Query(max_length=10, description="Such as 2026-11-30.")] = "",
+    agreement: str | None = None,
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
 ) -> MonthList:
-    found = usage.monthly(context, usage.period_of(context, since=since, until=until))
-    return MonthList(
-        months=[
-            MonthRow(
-                month=row.month,
-                agreementId="0x" + row.agreement_id.hex(),
-                buyer=row.buyer,
-                served=row.counts.served,
-                delivered=str(row.counts.amount),
-            )
-            for row in found
-        ]
-    )
+    period = usage.period_of(context, since=since, until=until)
+    wanted = None if agreement is None else hex_bytes(agreement)
+    months = [
+        MonthRow(month=row.day, served=row.counts.served, delivered=str(row.counts.amount))
+        for row in usage.earned_months(context, period, wanted)
+    ]
+    return MonthList(months=months)
 
 
 @router.get(

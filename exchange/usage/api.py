@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from chain.context import Context
 from exchange.usage import model, service
 from registry.access import Principal, get_context, hex_bytes, page_request, require_local
-from registry.pages import ListAnswer, PageRequest
+from registry.pages import ListAnswer, PageRequest, page_by_id
 
 router = APIRouter(tags=["usage"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor"))
@@ -51,8 +51,8 @@ class UsedAsset(BaseModel):
     counts: UsageCounts
 
 
-class UsedAssetList(BaseModel):
-    """The assets that were asked for in a period; Unix seconds."""
+class UsedAssetList(ListAnswer):
+    """A page of the assets that were asked for in a period; Unix seconds."""
 
     since: int
     until: int
@@ -79,6 +79,12 @@ class UsedByBuyer(BaseModel):
     counts: UsageCounts
 
 
+class UsedByBuyerList(ListAnswer):
+    """A page of an asset's agreements with their counts."""
+
+    buyers: list[UsedByBuyer]
+
+
 class UsedColumn(BaseModel):
     """How many calls delivered a column."""
 
@@ -95,7 +101,6 @@ class UsageAnswer(BaseModel):
     total: UsageCounts
     days: list[UsedDay]
     months: list[UsedDay]
-    buyers: list[UsedByBuyer]
     columns: list[UsedColumn]
 
     @classmethod
@@ -108,14 +113,6 @@ class UsageAnswer(BaseModel):
             total=UsageCounts.of(report.total),
             days=list(map(UsedDay.of, report.days)),
             months=list(map(UsedDay.of, report.months)),
-            buyers=[
-                UsedByBuyer(
-                    buyer=usage.buyer,
-                    agreementId="0x" + usage.agreement_id.hex(),
-                    counts=UsageCounts.of(usage.counts),
-                )
-                for usage in report.buyers
-            ],
             columns=[
                 UsedColumn(column=usage.column, calls=usage.calls) for usage in report.columns
             ],
@@ -156,23 +153,26 @@ class UsedRowList(ListAnswer):
 )
 def used_assets(
     period: model.Period = Depends(_period),
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
 ) -> UsedAssetList:
-    found = service.assets(context, period)
+    assets = service.assets(context, period)
+    found = page_by_id(assets, lambda usage: usage.asset_id, page)
     return UsedAssetList(
         since=period.since,
         until=period.until,
         assets=[
             UsedAsset(assetId="0x" + usage.asset_id.hex(), counts=UsageCounts.of(usage.counts))
-            for usage in found
+            for usage in found.rows
         ],
+        next=found.next,
     )
 
 
 @router.get(
     "/v1/usage/{asset_id}",
-    summary="Who used an asset: by day, month, buyer and column",
+    summary="How an asset was used: by day, month and column",
     response_model=UsageAnswer,
 )
 def usage_of_asset(
@@ -182,6 +182,31 @@ def usage_of_asset(
     _caller: Principal = Readers,
 ) -> UsageAnswer:
     return UsageAnswer.of(service.report(context, hex_bytes(asset_id), period))
+
+
+@router.get(
+    "/v1/usage/{asset_id}/buyers",
+    summary="Who used an asset: its agreements with their counts",
+    response_model=UsedByBuyerList,
+)
+def usage_by_buyer(
+    asset_id: str,
+    period: model.Period = Depends(_period),
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> UsedByBuyerList:
+    buyers = service.report(context, hex_bytes(asset_id), period).buyers
+    found = page_by_id(buyers, lambda usage: usage.agreement_id, page)
+    rows = [
+        UsedByBuyer(
+            buyer=usage.buyer,
+            agreementId="0x" + usage.agreement_id.hex(),
+            counts=UsageCounts.of(usage.counts),
+        )
+        for usage in found.rows
+    ]
+    return UsedByBuyerList(buyers=rows, next=found.next)
 
 
 @router.get(

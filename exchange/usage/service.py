@@ -128,6 +128,17 @@ def monthly(context: Context, period: Period) -> list[MonthlyEarning]:
     return sorted(found.values(), key=lambda one: (-one.month, -one.counts.amount))
 
 
+def earned_months(
+    context: Context, period: Period, agreement_id: bytes | None = None
+) -> list[DayUsage]:
+    """What was earned in each month, in all or under one agreement, the latest month first."""
+    found: defaultdict[int, Counts] = defaultdict(Counts)
+    for row in monthly(context, period):
+        if agreement_id in (None, row.agreement_id):
+            found[row.month] += row.counts
+    return [DayUsage(month, counts) for month, counts in sorted(found.items(), reverse=True)]
+
+
 def months(days: Sequence[DayUsage]) -> list[DayUsage]:
     """Days added up by month, in order."""
     found: defaultdict[int, Counts] = defaultdict(Counts)

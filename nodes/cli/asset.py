@@ -72,13 +72,13 @@ FAULTS: Columns = {
     "detail": "detail",
     "publishable": lambda row: "no" if row["blocking"] else "yes",
 }
-USED: Columns = {
-    "asset": "assetId",
+COUNTS: Columns = {
     "calls": lambda row: row["counts"]["served"],
     "refused": lambda row: row["counts"]["refused"],
     "units": lambda row: row["counts"]["units"],
     "earned": lambda row: yuan(row["counts"]["amount"]),
 }
+USED: Columns = {"asset": "assetId", **COUNTS}
 PERIOD = (
     arg("--since", metavar="DATE", help="such as 2026-11-01 (default 30 days ago)"),
     arg("--until", metavar="DATE", help="such as 2026-11-30 (default today)"),
@@ -353,14 +353,25 @@ GROUP = CommandGroup(
         Command(
             "usage",
             "the own assets that were asked for, with calls and earnings",
-            read("/v1/usage", within="assets", columns=USED, query=("since", "until")),
-            PERIOD,
+            read_pages("/v1/usage", within="assets", columns=USED, query=("since", "until")),
+            (*PERIOD, *PAGE),
         ),
         Command(
             "usage-detail",
-            "who used an own asset: by day, month, buyer and column",
+            "how an own asset was used: by day, month and column",
             read("/v1/usage/{asset_id}", query=("since", "until")),
             (ASSET, *PERIOD),
+        ),
+        Command(
+            "usage-buyers",
+            "who used an own asset, by agreement",
+            read_pages(
+                "/v1/usage/{asset_id}/buyers",
+                within="buyers",
+                columns={"buyer": "buyer", "agreement": "agreementId", **COUNTS},
+                query=("since", "until"),
+            ),
+            (ASSET, *PERIOD, *PAGE),
         ),
         Command(
             "own",

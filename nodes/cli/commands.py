@@ -58,6 +58,12 @@ def _asset() -> CommandParser:
     return asset.GROUP
 
 
+def _demand() -> CommandParser:
+    from nodes.cli import demand
+
+    return demand.GROUP
+
+
 def _grant() -> CommandParser:
     from nodes.cli import grant
 
@@ -205,8 +211,13 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     "data and its use": {
         "asset": CommandEntry(
             "the catalogue and own publications: list, search, show, sources, check, preview, "
-            "publish, republish, incidents, usage, usage-detail, own, cancel, hold, release",
+            "publish, republish, incidents, usage, usage-detail, usage-buyers, own, cancel, hold, "
+            "release",
             _asset,
+        ),
+        "demand": CommandEntry(
+            "data that banks need and the catalogue lacks: post, list, withdraw, received, answer",
+            _demand,
         ),
         "grant": CommandEntry(
             "rights to use data: list, show, request, approve, refuse, revoke, "

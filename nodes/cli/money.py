@@ -87,8 +87,6 @@ EARNINGS: Columns = {
 }
 MONTHS: Columns = {
     "month": lambda row: when(row["month"])[:7],
-    "agreement": "agreementId",
-    "buyer": "buyer",
     "calls": "served",
     "delivered": lambda row: yuan(row["delivered"]),
 }
@@ -154,11 +152,17 @@ GROUP = CommandGroup(
         ),
         Command(
             "months",
-            "what each agreement earned in each month",
-            read("/v1/earnings/months", within="months", columns=MONTHS, query=("since", "until")),
+            "what was earned in each month, in all or under one agreement",
+            read(
+                "/v1/earnings/months",
+                within="months",
+                columns=MONTHS,
+                query=("since", "until", "agreement"),
+            ),
             (
                 arg("--since", metavar="DATE", help="such as 2026-01-01 (default 30 days ago)"),
                 arg("--until", metavar="DATE", help="such as 2026-11-30 (default today)"),
+                arg("--agreement", metavar="AGREEMENT", help="of one agreement"),
             ),
         ),
         Command(

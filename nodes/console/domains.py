@@ -10,6 +10,7 @@ from nodes.console.assets import pages as assets
 from nodes.console.call_files import pages as call_files
 from nodes.console.calls import pages as calls
 from nodes.console.consents import pages as consents
+from nodes.console.demands import pages as demands
 from nodes.console.earnings import pages as earnings
 from nodes.console.grants import pages as grants
 from nodes.console.health import pages as health
@@ -28,6 +29,7 @@ _FOLDERS = (
     layout,
     assets,
     publishing,
+    demands,
     grants,
     agreements,
     calls,

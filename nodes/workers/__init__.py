@@ -1,6 +1,6 @@
 """Background workers of a node: event projection, expired proposals, delivery of deal steps,
 proposed closings, registrations, files of calls, the catalogue's index, claims, checkpoints and
-anchors, witnessing.
+anchors, witnessing, other members' demands, uploaded files that nothing uses.
 
 A worker is a coroutine run again and again; ``nodes.workers.scheduler`` says when. A round that
 fails is reported (once for each new code) and tried again, with longer pauses while it keeps
@@ -25,6 +25,7 @@ from nodes.assembly import AssembledNode
 from nodes.restore_guard import RestoreGuardWorker
 from nodes.workers.changes import DatabaseChanges
 from nodes.workers.claims import ClaimWorker
+from nodes.workers.demands import DemandsWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.scheduler import Scheduler, Worker
@@ -56,6 +57,9 @@ def node_workers(node: AssembledNode) -> list[Worker]:
     ]
     if node.config.console is not None:
         workers.append(Worker("uploads", UPLOADS_SECONDS, UploadsWorker(context).round))
+    if context.roles & Role.DEPARTMENT:
+        demands = DemandsWorker(context)
+        workers.append(Worker("demands", settings.peer_seconds, demands.round))
     if settings.projector:
         workers += _projecting(context, settings.projector_seconds, changes)
     if settings.evidence:

@@ -22,6 +22,7 @@ from chain.core.errors import Conflict, NotFound
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.proved_records import ProvedRecords, governor_record, key_record
 from chain.outbox import Priority, enqueue, is_known
+from chain.statements.members import Role
 from registry.evidence.log import append_statement
 from registry.members import peers, store
 from registry.members.model import Member, MemberKey, MemberWithKeys, Proposal, SharedProposal
@@ -38,6 +39,13 @@ def listing(context: Context, page: PageRequest) -> Page[Member]:
     """All members, by code; ``cursor_malformed``."""
     with context.database.read() as session:
         return store.members_page(session, page)
+
+
+def active(context: Context, role: Role) -> list[str]:
+    """The codes of the active members that hold a role, as this node's lists have them."""
+    with context.database.read() as session:
+        members = store.not_removed(session)
+    return [one.member for one in members if one.roles & role and one.status == "active"]
 
 
 def find(context: Context, member: str) -> MemberWithKeys:

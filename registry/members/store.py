@@ -74,6 +74,12 @@ def members_page(session: Session, page: PageRequest) -> Page[Member]:
     return page_of(session, query, order, page, ascending=True).map(_member)
 
 
+def not_removed(session: Session) -> list[Member]:
+    """Every member that was not removed, by code."""
+    query = sa.select(MemberRow).where(MemberRow.removed_at == 0).order_by(MemberRow.member)
+    return list(map(_member, session.scalars(query)))
+
+
 def find_member(session: Session, member: str) -> MemberWithKeys | None:
     """A member with at most ``MAX_ROWS`` of its keys, or None."""
     row = session.get(MemberRow, member)

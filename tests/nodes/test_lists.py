@@ -501,9 +501,12 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
         if listed and not ({"limit", "cursor"} <= parameters and "next" in answer):
             unpaged.append((path, sorted(listed)))
     # Bounded by what they are: a member's first 200 keys, a deal's seven steps and its taxes, the
-    # findings on one agreement; positions after a number, as many as one answer holds.
+    # findings on one agreement; positions after a number, as many as one answer holds; the days and
+    # months of ten years, the columns of an asset.
     assert dict(unpaged) == {
         "/v1/members/{member}": ["keys"],
+        "/v1/usage/{asset_id}": ["columns", "days", "months"],
+        "/v1/earnings/months": ["months"],
         "/v1/deals/{deal_id}": ["steps"],
         "/v1/deals/{deal_id}/taxes": ["lines"],
         "/v1/agreements/{agreement_id}/reconciliation": ["findings"],

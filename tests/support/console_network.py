@@ -93,3 +93,40 @@ def running_node(root: Path, *, plain_http: bool = True) -> Iterator[ConsoleNode
     finally:
         provision.stop_all(organisations)
         anvil.end(chain)
+
+
+@contextmanager
+def running_department_and_bank(root: Path) -> Iterator[tuple[ConsoleNode, ConsoleNode]]:
+    """A department and a bank, whose nodes run. They govern with an operator, whose node does
+    not.
+    """
+    url, chain = anvil.start(root / "anvil.log")
+    organisations: list[Organisation] = []
+    try:
+        tables = {"workers": {"anchor_seconds": 1.0, "peer_seconds": 1.0}}
+        plans = [
+            OrganisationPlan(
+                _member(11),
+                "市水务局",
+                ("department",),
+                officer=True,
+                extra_tables=tables,
+                console=True,
+            ),
+            OrganisationPlan(_member(12), "侨商银行", ("bank",), extra_tables=tables, console=True),
+            OrganisationPlan(_member(13), "operator", ("operator", "settlement_bank")),
+        ]
+        organisations += provision.create_organisations(
+            root / "nodes", plans, rpc=[url], deployment=root / "deployment.json"
+        )
+        governors = [organisation.governor() for organisation in organisations]
+        deployment = deploy(url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
+        deployment.save(root / "deployment.json")
+        ledger = Ledger(url, deployment)
+        provision.found(organisations, deployment, ledger=ledger)
+        ledger.close()
+        provision.start_all(organisations[:2])
+        yield ConsoleNode(organisations[0]), ConsoleNode(organisations[1])
+    finally:
+        provision.stop_all(organisations)
+        anvil.end(chain)

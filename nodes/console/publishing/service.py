@@ -27,7 +27,7 @@ from nodes.console.publishing.model import Draft, DraftContent, DraftState, Sale
 from nodes.console.publishing.store import ConsoleDraft
 from registry.assets import preview as previews
 from registry.assets import publication, serving
-from registry.assets.model import OwnVersion
+from registry.assets.model import OwnVersion, Publication
 from registry.assets.rules import asset_id_of, require_description
 from registry.pages import Page, PageRequest
 from registry.purposes import require_purposes
@@ -226,7 +226,7 @@ def _in_thread(work: Callable[[], None]) -> None:
 
 def _run(context: Context, draft: Draft) -> None:
     try:
-        own = _published_before(context, draft) or publication.publish(context, draft.publication())
+        own = _published(context, draft)
         if draft.content.terms is not None:
             offers.offer(context, offer_of(context, draft.content.name, draft.content.terms))
         _finish(context, draft.id, DraftState.REGISTERED, own=own)
@@ -237,13 +237,27 @@ def _run(context: Context, draft: Draft) -> None:
         _finish(context, draft.id, DraftState.FAILED, failure="internal_error")
 
 
-def _published_before(context: Context, draft: Draft) -> OwnVersion | None:
-    """The version that this draft published before the node ended."""
-    asset_id = asset_id_of(context.member, draft.content.name)
-    own = serving.own_version(context, asset_id, 1)
-    if own is None or own.record is None or own.source != draft.source:
-        return None
-    return None if publication.was_refused(context, own) else own
+def _published(context: Context, draft: Draft) -> OwnVersion:
+    """The draft's version, which may have been published before the node ended; raises as
+    ``publication.publish``.
+    """
+    wanted = draft.publication()
+    try:
+        return publication.publish(context, wanted)
+    except Conflict as error:
+        own = serving.own_version(context, asset_id_of(context.member, wanted.name), 1)
+        if error.code != "asset_known" or own is None or not _is_of(own, wanted):
+            raise
+        return own
+
+
+def _is_of(own: OwnVersion, wanted: Publication) -> bool:
+    """Whether a version was published from exactly this draft."""
+    return (
+        own.source == wanted.source
+        and dict(own.masking) == dict(wanted.masking)
+        and own.metadata.description == wanted.description
+    )
 
 
 def _finish(

@@ -49,15 +49,15 @@ class AnchoredSize(BaseModel):
     size: int
 
 
-class AnswerBody(BaseModel):
+class AnswerTaken(BaseModel):
     """
-    A repaired record, or nothing when the old one stands.
+    The demand that was answered.
     """
 
     model_config = ConfigDict(
         populate_by_name=True,
     )
-    record: dict[str, Any] | None
+    demand_id: Annotated[str, Field(alias="demandId")]
 
 
 class ApprovalBody(BaseModel):
@@ -601,6 +601,50 @@ class DealName(BaseModel):
         populate_by_name=True,
     )
     deal_id: Annotated[str, Field(alias="dealId")]
+
+
+class DemandAnswerRow(BaseModel):
+    """
+    A department's asset in answer to a demand.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    department: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    note: str
+    answered_at: Annotated[int, Field(alias="answeredAt")]
+
+
+class DemandBody(BaseModel):
+    """
+    What this bank needs.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    title: str
+    text: str
+    purpose: str
+    columns: list[str] | None = []
+
+
+class DemandFields(BaseModel):
+    """
+    A demand; Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    demand_id: Annotated[str, Field(alias="demandId")]
+    title: str
+    text: str
+    purpose: str
+    columns: list[str]
+    posted_at: Annotated[int, Field(alias="postedAt")]
 
 
 class DepositAnswer(BaseModel):
@@ -1180,15 +1224,13 @@ class Money(BaseModel):
 
 class MonthRow(BaseModel):
     """
-    What an agreement earned in a month, by its first day in Unix seconds; fen as text.
+    What was earned in a month, by its first day in Unix seconds; fen as text.
     """
 
     model_config = ConfigDict(
         populate_by_name=True,
     )
     month: int
-    agreement_id: Annotated[str, Field(alias="agreementId")]
-    buyer: str
     served: int
     delivered: str
 
@@ -1261,6 +1303,24 @@ class OperationAnswer(BaseModel):
     height: int | None
     code: str | None
     context: dict[str, Any]
+
+
+class OwnDemandRow(BaseModel):
+    """
+    A demand of this bank with its answers.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    demand_id: Annotated[str, Field(alias="demandId")]
+    title: str
+    text: str
+    purpose: str
+    columns: list[str]
+    posted_at: Annotated[int, Field(alias="postedAt")]
+    withdrawn_at: Annotated[int | None, Field(alias="withdrawnAt")]
+    answers: list[DemandAnswerRow]
 
 
 class Stage(StrEnum):
@@ -1358,6 +1418,20 @@ class PaymentRow(BaseModel):
     amount: str
     height: int
     log_index: Annotated[int, Field(alias="logIndex")]
+
+
+class PeerDemandList(BaseModel):
+    """
+    A page of this bank's open demands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    demands: list[DemandFields]
 
 
 class PeerDispute(BaseModel):
@@ -1588,6 +1662,27 @@ class ReceiptAnswer(BaseModel):
     receipt: Annotated[dict[str, Any], Field(description="`UsageReceipt`; see docs/statements.md")]
     salt: str | None
     signature: str
+
+
+class ReceivedDemandRow(BaseModel):
+    """
+    A demand of another member.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    demand_id: Annotated[str, Field(alias="demandId")]
+    title: str
+    text: str
+    purpose: str
+    columns: list[str]
+    posted_at: Annotated[int, Field(alias="postedAt")]
+    bank: str
+    answered_with: Annotated[
+        str | None,
+        Field(alias="answeredWith", description="The asset this department answered with"),
+    ]
 
 
 class RefusedByAnswer(BaseModel):
@@ -2247,12 +2342,15 @@ class UsedAsset(BaseModel):
 
 class UsedAssetList(BaseModel):
     """
-    The assets that were asked for in a period; Unix seconds.
+    A page of the assets that were asked for in a period; Unix seconds.
     """
 
     model_config = ConfigDict(
         populate_by_name=True,
     )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
     since: int
     until: int
     assets: list[UsedAsset]
@@ -2269,6 +2367,20 @@ class UsedByBuyer(BaseModel):
     buyer: str
     agreement_id: Annotated[str, Field(alias="agreementId")]
     counts: UsageCounts
+
+
+class UsedByBuyerList(BaseModel):
+    """
+    A page of an asset's agreements with their counts.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    buyers: list[UsedByBuyer]
 
 
 class UsedColumn(BaseModel):
@@ -2380,6 +2492,29 @@ class WitnessedHead(BaseModel):
         populate_by_name=True,
     )
     note: str | None
+
+
+class RegistryCreditApiAnswerBody(BaseModel):
+    """
+    A repaired record, or nothing when the old one stands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    record: dict[str, Any] | None
+
+
+class RegistryDemandsApiAnswerBody(BaseModel):
+    """
+    The asset that meets a demand.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    asset_id: Annotated[str, Field(alias="assetId")]
+    note: str | None = ""
 
 
 class Problem(BaseModel):
@@ -3000,6 +3135,20 @@ class OrderBody(BaseModel):
     shares: list[ShareBody] | None = None
 
 
+class OwnDemandList(BaseModel):
+    """
+    A page of this bank's demands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    demands: list[OwnDemandRow]
+
+
 class PaymentList(BaseModel):
     """
     A page of payments.
@@ -3111,6 +3260,20 @@ class Readiness(BaseModel):
     dependencies: list[Dependency]
 
 
+class ReceivedDemandList(BaseModel):
+    """
+    A page of other members' demands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    demands: list[ReceivedDemandRow]
+
+
 class SpendingAnswer(BaseModel):
     """
     The months, the latest last, and a page of agreements.
@@ -3170,7 +3333,6 @@ class UsageAnswer(BaseModel):
     total: UsageCounts
     days: list[UsedDay]
     months: list[UsedDay]
-    buyers: list[UsedByBuyer]
     columns: list[UsedColumn]
 
 

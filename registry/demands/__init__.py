@@ -1,0 +1,1 @@
+"""Demands for data that no asset of the catalogue meets yet (需求清单)."""
