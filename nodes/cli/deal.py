@@ -160,8 +160,12 @@ GROUP = CommandGroup(
         Command(
             "list",
             "deals this node knows",
-            read_pages("/v1/deals", within="deals", columns=LISTED),
-            PAGE,
+            read_pages("/v1/deals", within="deals", columns=LISTED, query=("q", "state")),
+            (
+                arg("--search", dest="q", metavar="TEXT", help="part of a unit's number, or an id"),
+                arg("--state", choices=["draft", "open", "registered", "expired"]),
+                *PAGE,
+            ),
         ),
         Command("show", "one deal with its steps", read("/v1/deals/{deal_id}"), (DEAL,)),
         Command(

@@ -14,10 +14,12 @@ from chain.core.errors import BadInput
 from chain.ethereum.deployment import Deployment
 from chain.keys.files import write_private
 from chain.statements.grants import GrantDecision, GrantRevocation
+from chain.statements.property import DealStep
 from chain.statements.signing_files import SignatureFile, SignRequest
 from nodes.cli import output
 from nodes.cli.session import KEY_ARGUMENTS, agreed, open_key
 from registry.grants.signing import reviewed, reviewed_asset
+from registry.property.signing import reviewed as reviewed_deal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,9 +93,11 @@ def _review(request: SignRequest) -> None:
 
     Raises:
         BadInput: ``grant_differs``, ``grant_malformed``, ``grant_asset_unseen``,
-            ``sign_request_differs``.
+            ``sign_request_differs``, and as ``_review_deal``.
     """
     statement = request.statement
+    if isinstance(statement, DealStep):
+        _review_deal(request, statement)
     if not isinstance(statement, GrantDecision | GrantRevocation):
         return
     grant_id, terms = reviewed(request.described)
@@ -110,3 +114,17 @@ def _review(request: SignRequest) -> None:
             "The request does not show the asset version that this grant is about; "
             "nothing is approved unseen.",
         )
+
+
+def _review_deal(request: SignRequest, statement: DealStep) -> None:
+    """Compare a deal's description with the id that is signed: ``deal_differs``,
+    ``deal_malformed``, ``sign_request_differs``.
+    """
+    terms, content = reviewed_deal(request.described)
+    if terms.struct_hash() != statement.deal_id or statement.content != terms.content:
+        raise BadInput(
+            "sign_request_differs",
+            "The request describes another deal than the one it asks to sign.",
+            hint="Do not sign; ask the agent.",
+        )
+    request.about.update({name: str(value) for name, value in content.items()})

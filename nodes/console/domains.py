@@ -10,6 +10,7 @@ from nodes.console.assets import pages as assets
 from nodes.console.call_files import pages as call_files
 from nodes.console.calls import pages as calls
 from nodes.console.consents import pages as consents
+from nodes.console.deals import pages as deals
 from nodes.console.demands import pages as demands
 from nodes.console.earnings import pages as earnings
 from nodes.console.grants import pages as grants
@@ -40,6 +41,7 @@ _FOLDERS = (
     usage,
     earnings,
     record_disputes,
+    deals,
     members,
     health,
     operations,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -28,8 +28,10 @@ from registry.access import (
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
 from registry.property import deals, export, model, peers, steps
+from registry.property.course import course_of
 from registry.property.register_api import READERS
 from registry.property.rules import STEP_NAMES, members_of
+from registry.property.tax import sources_of
 from registry.schemas import BUNDLE, QueuedCall, Statement
 
 router = APIRouter(tags=["property"])
@@ -125,6 +127,14 @@ class StepRow(BaseModel):
     record: dict[str, Any] | None
 
 
+class CourseRow(BaseModel):
+    """A step that the deal needs, and whose turn it is."""
+
+    step: str
+    party: str | None = Field(description="The member that signs it; null for seller and buyer")
+    state: str = Field(description="`done`, `sent`, `next`, `later` or `dropped`")
+
+
 class DealRow(BaseModel):
     """A deal with its steps; heights in blocks."""
 
@@ -140,6 +150,7 @@ class DealRow(BaseModel):
     registeredAt: int | None
     expiredAt: int | None
     steps: list[StepRow]
+    course: list[CourseRow] = Field(description="Every step that the deal needs, in order")
 
 
 class DealList(ListAnswer):
@@ -167,8 +178,15 @@ class TaxLine(BaseModel):
     ground: str
 
 
+class TaxSource(BaseModel):
+    """A law or notice that a tax rests on."""
+
+    name: str
+    validFrom: str = Field(description="ISO date")
+
+
 class TaxSheet(BaseModel):
-    """The taxes of a deal and the sums by payer; fen as text."""
+    """The taxes of a deal and the sums by payer, as the tax authority signs them; fen as text."""
 
     rules: str
     price: str
@@ -176,6 +194,13 @@ class TaxSheet(BaseModel):
     buyer: str
     seller: str
     total: str
+
+
+class TaxSources(BaseModel):
+    """One line of a tax sheet and what it rests on."""
+
+    tax: str
+    sources: list[TaxSource]
 
 
 class SignatureAnswer(BaseModel):
@@ -227,6 +252,10 @@ def deal_row(overview: model.DealOverview) -> DealRow:
         registeredAt=deal.registered_at or None,
         expiredAt=deal.expired_at or None,
         steps=list(map(step_row, overview.steps)),
+        course=[
+            CourseRow(step=step.step.name.lower(), party=step.party or None, state=step.state)
+            for step in course_of(overview)
+        ],
     )
 
 
@@ -271,11 +300,18 @@ async def create(
     "/v1/deals", summary="Deals this node knows, the latest drawn up first", response_model=DealList
 )
 def listing(
+    q: Annotated[
+        str, Query(max_length=100, description="Part of a unit's number; a deal's or unit's id")
+    ] = "",
+    state: Annotated[
+        str | None, Query(pattern="^(draft|open|registered|expired)$", description="Of the deal")
+    ] = None,
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> DealList:
-    found = deals.listing(context, page)
+    stage = None if state is None else model.DealStage(state)
+    found = deals.listing(context, page, model.DealSearch(q, stage))
     return DealList(deals=list(map(deal_row, found.rows)), next=found.next)
 
 
@@ -299,6 +335,29 @@ def taxes(
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> TaxSheet:
     return TaxSheet(**deals.taxes(context, hex_bytes(deal_id)).to_json())
+
+
+@router.get(
+    "/v1/deals/{deal_id}/taxes/sources",
+    summary="The laws and notices that each line of a deal's tax sheet rests on",
+    response_model=list[TaxSources],
+)
+def tax_sources(
+    deal_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> list[TaxSources]:
+    sheet = deals.taxes(context, hex_bytes(deal_id))
+    return [
+        TaxSources(
+            tax=line.tax,
+            sources=[
+                TaxSource(name=source.name, validFrom=source.valid_from)
+                for source in sources_of(line, rules_name=sheet.rules)
+            ],
+        )
+        for line in sheet.lines
+    ]
 
 
 @router.post(

@@ -25,6 +25,7 @@ from registry.property.model import (
     Deal,
     DealDisclosure,
     DealOverview,
+    DealSearch,
     NewDeal,
     StoredStep,
 )
@@ -36,6 +37,7 @@ from registry.property.rules import (
     require_free,
     require_loan,
     require_period,
+    require_searchable,
     require_title,
     require_title_current,
     roles_of,
@@ -43,8 +45,10 @@ from registry.property.rules import (
     unit_of,
     unit_records,
 )
-from registry.property.tax import TaxSheet, compute
+from registry.property.tax import CURRENT, TaxSheet, compute
 from registry.signers import signed_by
+
+EVERY_DEAL = DealSearch()
 
 
 async def create(context: Context, draft: NewDeal) -> Deal:
@@ -205,10 +209,23 @@ def describe(context: Context, deal_id: bytes) -> DealOverview:
         return _overview(session, _stored(session, deal_id))
 
 
-def listing(context: Context, page: PageRequest) -> Page[DealOverview]:
-    """Deals this node knows, the latest drawn up first; ``cursor_malformed``."""
+def listing(
+    context: Context, page: PageRequest, search: DealSearch = EVERY_DEAL
+) -> Page[DealOverview]:
+    """The deals that a search finds at this node, the latest drawn up first.
+
+    Raises:
+        BadInput: ``cursor_malformed``, ``deal_stage_unknown``.
+    """
+    require_searchable(search)
     with context.database.read() as session:
-        return store.deals_page(session, page).map(lambda deal: _overview(session, deal))
+        return store.deals_page(session, page, search).map(lambda deal: _overview(session, deal))
+
+
+def of_key(context: Context, key: str) -> list[DealOverview]:
+    """The deals whose seller or buyer signs with this key, the latest drawn up first."""
+    with context.database.read() as session:
+        return [_overview(session, deal) for deal in store.deals_of_keys(session, key)]
 
 
 def of_unit(context: Context, unit: bytes) -> list[DealOverview]:
@@ -217,9 +234,12 @@ def of_unit(context: Context, unit: bytes) -> list[DealOverview]:
         return [_overview(session, deal) for deal in store.deals_of_unit(session, unit)]
 
 
-def taxes(context: Context, deal_id: bytes) -> TaxSheet:
-    """The tax sheet the rules give for a deal; ``deal_unknown``, ``content_not_received``."""
-    return compute(require_content(find(context, deal_id).require_disclosed().content))
+def taxes(context: Context, deal_id: bytes, *, rules_name: str = CURRENT) -> TaxSheet:
+    """The tax sheet the rules give for a deal; ``deal_unknown``, ``content_not_received``,
+    ``tax_rules_unknown``.
+    """
+    facts = require_content(find(context, deal_id).require_disclosed().content)
+    return compute(facts, rules_name=rules_name)
 
 
 def _stored(session: Session, deal_id: bytes) -> Deal:

@@ -241,6 +241,16 @@ class DealStage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DealSearch:
+    """Which deals are asked for; empty fields match everything."""
+
+    text: str = ""
+    """Part of a unit's register number, or a whole deal id or unit pseudonym in 0x hexadecimal."""
+    stage: DealStage | None = None
+    """``DRAFT``, ``OPEN``, ``REGISTERED`` or ``EXPIRED``: what the chain's events tell apart."""
+
+
+@dataclass(frozen=True, slots=True)
 class DealOverview:
     """A deal with its steps in order."""
 

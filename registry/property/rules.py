@@ -21,7 +21,14 @@ from chain.ethereum.proved_records import (
 from chain.ethereum.records import DealRecord
 from chain.statements.members import Role
 from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
-from registry.property.model import NO_DEAL, Deal, DealStage, DealState, UnitState
+from registry.property.model import (
+    NO_DEAL,
+    Deal,
+    DealSearch,
+    DealStage,
+    DealState,
+    UnitState,
+)
 from registry.property.tax import TaxFacts, compute
 
 DEAL_DOMAIN = "qiaolian.deal.v1"
@@ -353,6 +360,20 @@ def require_running(deal: DealRecord, terms: DealTerms, now: int) -> None:
     """
     if deal.registered_at or deal.expired_at or now > terms.expires_at:
         raise Conflict("deal_over", "The deal is registered or has expired.")
+
+
+SEARCHED_STAGES = (DealStage.DRAFT, DealStage.OPEN, DealStage.REGISTERED, DealStage.EXPIRED)
+"""The stages that a list can be asked for."""
+
+
+def require_searchable(search: DealSearch) -> None:
+    """Refuse a stage that is of one node's calls and not of the deal: ``deal_stage_unknown``."""
+    if search.stage is not None and search.stage not in SEARCHED_STAGES:
+        raise BadInput(
+            "deal_stage_unknown",
+            "Deals are not listed by this state.",
+            hint=", ".join(SEARCHED_STAGES),
+        )
 
 
 def stage_of(deal: Deal, *, refused: bool) -> DealStage:

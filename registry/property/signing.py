@@ -11,6 +11,7 @@ from chain.core import schema
 from chain.core.errors import BadInput, Forbidden, QiaolianError
 from chain.statements.commitment import opens
 from chain.statements.property import DealStep, DealTerms, StepKind
+from registry.property.model import Deal
 from registry.property.rules import DEAL_DOMAIN, NATURAL_PERSONS
 
 
@@ -42,6 +43,17 @@ def reviewed(drawn: Any) -> tuple[DealTerms, Mapping[str, Any]]:
             hint="Do not sign; ask the agent for the deal again.",
         )
     return terms, content
+
+
+def described(deal: Deal) -> dict[str, Any]:
+    """A deal as ``reviewed`` takes it: id, terms, content and what opens the commitment."""
+    disclosed = deal.require_disclosed()
+    return {
+        "dealId": "0x" + deal.deal_id.hex(),
+        "terms": deal.terms.to_json(),
+        "content": dict(disclosed.content),
+        "contentSalt": "0x" + disclosed.salt.hex(),
+    }
 
 
 def step_of(terms: DealTerms, step: StepKind, *, now: int) -> DealStep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -13,7 +14,15 @@ from chain.core.database import Base
 from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.list_limits import MAX_ROWS
 from registry.pages import Page, PageRequest, page_of
-from registry.property.model import CertifiedKey, Deal, DealDisclosure, MissingStep, StoredStep
+from registry.property.model import (
+    CertifiedKey,
+    Deal,
+    DealDisclosure,
+    DealSearch,
+    DealStage,
+    MissingStep,
+    StoredStep,
+)
 
 
 class DealRow(Base):
@@ -65,10 +74,51 @@ def find_deal(session: Session, deal_id: bytes) -> Deal | None:
     return None if row is None else _deal(row)
 
 
-def deals_page(session: Session, page: PageRequest) -> Page[Deal]:
-    """Deals, the latest drawn up first; ``cursor_malformed``."""
+def deals_page(session: Session, page: PageRequest, search: DealSearch) -> Page[Deal]:
+    """The deals that a search finds, the latest drawn up first; ``cursor_malformed``."""
     order = (DealRow.added, DealRow.deal_id)
-    return page_of(session, sa.select(DealRow), order, page).map(_deal)
+    query = sa.select(DealRow).where(*_matching(search))
+    return page_of(session, query, order, page).map(_deal)
+
+
+def deals_of_keys(session: Session, key: str) -> list[Deal]:
+    """The deals whose seller or buyer signs with a key, the latest first, ``MAX_ROWS`` at most."""
+    named = [DealRow.terms[side].as_string() == key for side in ("seller", "buyer")]
+    query = sa.select(DealRow).where(sa.or_(*named)).order_by(DealRow.added.desc())
+    return list(map(_deal, session.scalars(query.limit(MAX_ROWS))))
+
+
+_STAGES: Mapping[DealStage, tuple[sa.ColumnElement[bool], ...]] = {
+    DealStage.DRAFT: (DealRow.opened_at == 0, DealRow.expired_at == 0),
+    DealStage.OPEN: (
+        DealRow.opened_at > 0,
+        DealRow.registered_at == 0,
+        DealRow.expired_at == 0,
+    ),
+    DealStage.REGISTERED: (DealRow.registered_at > 0,),
+    DealStage.EXPIRED: (DealRow.expired_at > 0,),
+}
+
+
+def _matching(search: DealSearch) -> list[sa.ColumnElement[bool]]:
+    found = list(_STAGES[search.stage]) if search.stage is not None else []
+    if not search.text:
+        return found
+    identifier = _identifier(search.text)
+    if identifier is not None:
+        return [*found, sa.or_(DealRow.deal_id == identifier, DealRow.unit == identifier)]
+    number = DealRow.content["unit"].as_string()
+    return [*found, number.contains(search.text, autoescape=True)]
+
+
+def _identifier(text: str) -> bytes | None:
+    """32 bytes in 0x hexadecimal; None for anything else."""
+    if len(text) != 66 or not text.startswith("0x"):
+        return None
+    try:
+        return bytes.fromhex(text[2:])
+    except ValueError:
+        return None
 
 
 def deals_of_unit(session: Session, unit: bytes) -> list[Deal]:

@@ -124,6 +124,38 @@ def compute(facts: TaxFacts, *, rules_name: str = CURRENT) -> TaxSheet:
     return TaxSheet(book["id"], facts.price, lines)
 
 
+@dataclass(frozen=True, slots=True)
+class LegalSource:
+    """A law or notice that a tax rests on."""
+
+    name: str
+    valid_from: str
+    """An ISO date."""
+
+
+_RULE_OF = {
+    "deed-tax": "deedTax",
+    "value-added-tax": "valueAddedTax",
+    "income-tax": "incomeTax",
+}
+"""The part of a rule file that a tax is computed from; any other tax is a surcharge."""
+
+
+def sources_of(line: TaxLine, *, rules_name: str = CURRENT) -> list[LegalSource]:
+    """The sources of a line's rate and base, as the rule file names them;
+    ``tax_rules_unknown``.
+    """
+    part = _RULE_OF.get(line.tax, "valueAddedTax.surcharges")
+    wanted = {part, "base"}
+    if line.ground == "further-home":
+        wanted |= {"deedTax.otherwise"}
+    return [
+        LegalSource(source["name"], source["validFrom"])
+        for source in rules(rules_name)["sources"]
+        if wanted & {name.strip() for name in source["for"].split(",")}
+    ]
+
+
 def half_up(numerator: int, denominator: int) -> int:
     """The quotient rounded half up, for numbers that are not negative."""
     return (2 * numerator + denominator) // (2 * denominator)

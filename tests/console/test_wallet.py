@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from eth_account import Account
 from playwright.sync_api import Browser, Page, expect
 
 from chain.core.crypto import address_of, new_private_key
-from chain.core.loopback import free_ports
 from nodes.console.accounts import service as accounts
 from nodes.console.accounts.model import PersonRole
 from tests.console.test_signing import router
 from tests.support.browser import axe_findings, chromium, console_messages
-from tests.support.console import PASSWORD, TestConsole, running_console
-from tests.support.waiting import wait_for
+from tests.support.console import PASSWORD, running_console, served
 
 WALLET = """
 window.ethereum = {
@@ -31,23 +26,6 @@ window.ethereum = {
   },
 };
 """
-
-
-@contextmanager
-def served(console: TestConsole) -> Iterator[str]:
-    """The console on a port of this machine; its address."""
-    (port,) = free_ports(1)
-    server = uvicorn.Server(
-        uvicorn.Config(console.app, port=port, log_config=None, lifespan="off", ws="none")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_for(lambda: server.started or None, "the console to listen")
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from chain.context import Context
 from chain.core.crypto import new_private_key
 from chain.core.database import Base, Database
+from chain.core.loopback import free_ports
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
@@ -30,6 +33,7 @@ from nodes.console.app import create_console
 from nodes.routers import load_tables
 from tests.support.node import LocalPeers
 from tests.support.sealing import SealedForTests
+from tests.support.waiting import wait_for
 
 MEMBER = "11440700MB2C62170M"
 PASSWORD = "orchid-harbour-tunnel"
@@ -188,3 +192,20 @@ def running_console(
     finally:
         context.ledger.close()
         context.database.close()
+
+
+@contextmanager
+def served(console: TestConsole) -> Iterator[str]:
+    """The console on a port of this machine; its address."""
+    (port,) = free_ports(1)
+    server = uvicorn.Server(
+        uvicorn.Config(console.app, port=port, log_config=None, lifespan="off", ws="none")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started or None, "the console to listen")
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()

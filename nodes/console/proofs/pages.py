@@ -14,6 +14,7 @@ from nodes.console.navigation import Entry
 from nodes.console.proofs.views import (
     agreement_proof,
     asset_proof,
+    deal_proof,
     entry_proof,
     grant_proof,
     member_proof,
@@ -25,7 +26,12 @@ from registry.members import service as members
 router = APIRouter()
 NAVIGATION: tuple[Entry, ...] = ()
 
-_PROOFS = {"agreements": agreement_proof, "assets": asset_proof, "grants": grant_proof}
+_PROOFS = {
+    "agreements": agreement_proof,
+    "assets": asset_proof,
+    "deals": deal_proof,
+    "grants": grant_proof,
+}
 """By the kind of a record of the chain; its id is 32 bytes."""
 
 
@@ -51,7 +57,7 @@ def member(
 @router.get("/proofs/{kind}/{identifier}")
 def chain_record(
     request: Request,
-    kind: Literal["agreements", "assets", "grants"],
+    kind: Literal["agreements", "assets", "deals", "grants"],
     identifier: str,
     visit: Annotated[Visit, Depends(require_reader)],
 ) -> Response:

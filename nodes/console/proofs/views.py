@@ -11,9 +11,11 @@ from chain.ethereum.proved_records import (
     StorageKey,
     agreement_records,
     asset_record,
+    deal_record,
     grant_record,
     member_record,
 )
+from chain.statements.property import StepKind
 from nodes.console.i18n import N_
 from registry.evidence import inclusion
 
@@ -121,6 +123,24 @@ def agreement_proof(context: Context, agreement_id: bytes) -> RecordProof:
     command = f"qiaolian agreement show 0x{agreement_id.hex()}"
     title = N_("Record of an agreement")
     return _record_proof(proved, keys[0], "0x" + agreement_id.hex(), title, facts, command)
+
+
+def deal_proof(context: Context, deal_id: bytes) -> RecordProof:
+    """The proof of a property deal's record; raises as ``ChainView.proved``."""
+    key = deal_record(deal_id)
+    proved = context.view.proved([key])
+    record = proved.deal(deal_id)
+    signed = ", ".join(step.name.lower() for step in StepKind if record.done(step))
+    facts = [
+        (N_("Opened in block"), str(record.opened_at or "–")),
+        (N_("Signed steps"), signed or "–"),
+        (N_("Last step in block"), str(record.last_step_at or "–")),
+        (N_("Registered in block"), str(record.registered_at or "–")),
+        (N_("Expired in block"), str(record.expired_at or "–")),
+    ]
+    identifier = "0x" + deal_id.hex()
+    command = f"qiaolian deal show {identifier}"
+    return _record_proof(proved, key, identifier, N_("Record of a property deal"), facts, command)
 
 
 def member_proof(context: Context, member: str) -> RecordProof:

@@ -1,0 +1,1 @@
+"""Pages of property deals (云链签): from the agent's draft to the registered title."""
