@@ -23,6 +23,7 @@ signatures, and that the chain closed by these totals.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from chain.bundle.claims import VerifiedClaims, VerifiedStatement
@@ -66,23 +67,7 @@ def check_trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]
     trade = _TradeProof(claims, subject, "seq")
     seq = subject["seq"]
     _require_acknowledgement(claims, trade, seq)
-    request = _only(trade.requests, seq, "request")
-    receipt = _only(trade.receipts, seq, "receipt")
-    before = LaneState(
-        seq - 1, request.acknowledged_units, request.acknowledged_amount, request.previous_receipt
-    )
-    _by_protocol(
-        lambda: require_receipt(trade.agreement, before, request, request.struct_hash(), receipt)
-    )
-    _require_timely(claims, trade, seq)
-    sentences = [
-        (
-            f"The receipt of position {seq} of lane {trade.lane} answers the "
-            f"buyer's request, for {receipt.units} units."
-        )
-    ]
-    sentences.append(_logged(claims, trade.signed_receipts[seq], "receipt"))
-    sentences += _viewed(claims, trade, [seq])
+    request, receipt, sentences = _answered(claims, trade, seq)
     sentences += _disclosed(claims, request, receipt)
     acknowledged = _acknowledged(trade, receipt)
     if receipt.outcome == UsageOutcome.REFUSED:
@@ -109,6 +94,55 @@ def check_trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]
         *_claimed(claims, trade, receipt),
         *_paid(claims, trade, receipt),
     ]
+
+
+@dataclass(frozen=True)
+class CallProof:
+    """One call as a bundle proves it, and the sentences on it."""
+
+    agreement: Agreement
+    request: UsageRequest
+    receipt: UsageReceipt
+    sentences: list[str]
+
+
+def check_call(claims: VerifiedClaims, subject: Mapping[str, Any]) -> CallProof:
+    """One named call up to its receipt, acknowledged or not: subject {agreementId, lane, seq}. The
+    bundle holds nothing else of the lane.
+    """
+    trade = _TradeProof(claims, subject, "seq")
+    seq = subject["seq"]
+    others = {*trade.requests, *trade.receipts} - {seq}
+    if others or trade.voids or trade.vouchers:
+        raise Inconsistent(
+            "element_unused", "The bundle carries statements of other positions than its call's."
+        )
+    request, receipt, sentences = _answered(claims, trade, seq)
+    return CallProof(trade.agreement, request, receipt, [*trade.sentences, *sentences])
+
+
+def _answered(
+    claims: VerifiedClaims, trade: _TradeProof, seq: int
+) -> tuple[UsageRequest, UsageReceipt, list[str]]:
+    """A position's request and receipt, which answers it in time, and the sentences on them."""
+    request = _only(trade.requests, seq, "request")
+    receipt = _only(trade.receipts, seq, "receipt")
+    before = LaneState(
+        seq - 1, request.acknowledged_units, request.acknowledged_amount, request.previous_receipt
+    )
+    _by_protocol(
+        lambda: require_receipt(trade.agreement, before, request, request.struct_hash(), receipt)
+    )
+    _require_timely(claims, trade, seq)
+    sentences = [
+        (
+            f"The receipt of position {seq} of lane {trade.lane} answers the "
+            f"buyer's request, for {receipt.units} units."
+        ),
+        _logged(claims, trade.signed_receipts[seq], "receipt"),
+        *_viewed(claims, trade, [seq]),
+    ]
+    return request, receipt, sentences
 
 
 def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:

@@ -262,6 +262,8 @@ class Console(_Strict):
     two_persons: tuple[str, ...] = ()
     """Actions that one person proposes and another confirms, such as ``grant.approve``."""
     openid: OpenId | None = None
+    subjects: bool = True
+    """Whether firms and citizens may log in with a certified key, each to its own records."""
 
     @model_validator(mode="after")
     def _plain_on_loopback(self) -> Console:

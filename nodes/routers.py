@@ -22,6 +22,7 @@ def routers() -> Sequence[APIRouter]:
     from exchange.call_files import api as call_files
     from exchange.catalogue import api as catalogue
     from exchange.closing import api as closing
+    from exchange.looks import api as looks
     from exchange.metering import api as metering
     from exchange.reconciliation import api as reconciliation
     from exchange.reports import api as reports
@@ -60,6 +61,7 @@ def routers() -> Sequence[APIRouter]:
         call_files.router,
         catalogue.router,
         spending.router,
+        looks.router,
     )
 
 
@@ -78,6 +80,7 @@ def load_tables() -> None:
     import nodes.console.acts.store
     import nodes.console.approvals.store
     import nodes.console.publishing.store
+    import nodes.console.subjects.store
     import nodes.console.submissions.store
     import nodes.store  # noqa: F401
     import registry.assets.incident_store

@@ -198,7 +198,7 @@ class Demo:
             for cast in ORGANISATIONS
             for link in consoles.invite(living.organisations[cast.key], cast)
         ]
-        consoles.write(page, links)
+        consoles.write(page, links, consoles.firm(living))
         self._screen.line(
             f"the network keeps running; {page} has a one-time link for each role; Ctrl-C ends it"
         )

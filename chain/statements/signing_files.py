@@ -16,9 +16,12 @@ from chain.core.crypto import is_address
 from chain.core.errors import BadInput, Malformed
 from chain.ethereum.eip712 import Domain, Statement
 from chain.statements.catalogue import STATEMENTS
+from chain.statements.login import SubjectLogin
 
 REQUEST_FORM, SIGNATURE_FORM = "qiaolian.sign-request.v1", "qiaolian.signature.v1"
 MAX_BYTES = 262_144
+SIGNED: dict[str, type[Statement]] = {**STATEMENTS, SubjectLogin.__name__: SubjectLogin}
+"""What persons sign: the statements of the network, and a log-in, which is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class SignRequest:
             about, described = value["about"], value["described"]
             if (
                 value["form"] != REQUEST_FORM
-                or kind not in STATEMENTS
+                or kind not in SIGNED
                 or type(chain) is not int
                 or not is_address(contract)
                 or not isinstance(about, dict)
@@ -67,7 +70,7 @@ class SignRequest:
                 raise ValueError("form")
         except (KeyError, TypeError, ValueError) as error:
             raise _malformed("sign_request_malformed", "request for a signature") from error
-        statement = STATEMENTS[kind].from_json(value["statement"])
+        statement = SIGNED[kind].from_json(value["statement"])
         statement.require_known_version()
         shown = {str(name): str(text) for name, text in about.items()}
         return cls(statement, Domain(chain, contract), shown, described)

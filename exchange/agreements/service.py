@@ -102,6 +102,12 @@ def provided(context: Context) -> list[bytes]:
         return store.provided(session)
 
 
+def bought_from(context: Context, provider: str) -> list[bytes]:
+    """Ids of the opened agreements that this node buys under from a provider."""
+    with context.database.read() as session:
+        return store.bought_from(session, provider)
+
+
 def provided_in_notice(context: Context) -> set[bytes]:
     """Ids of the agreements that this node provides under and that are in notice."""
     with context.database.read() as session:

@@ -214,6 +214,16 @@ def provided(session: Session) -> list[bytes]:
     return list(session.scalars(query))
 
 
+def bought_from(session: Session, provider: str) -> list[bytes]:
+    """Ids of the opened agreements that this node buys under from a provider."""
+    query = sa.select(AgreementRow.agreement_id).where(
+        AgreementRow.side == AgreementSide.BUYER,
+        AgreementRow.provider == provider,
+        AgreementRow.opened_at.is_not(None),
+    )
+    return list(session.scalars(query))
+
+
 def provided_in_notice(session: Session) -> set[bytes]:
     """Ids of those under which notice was given and which are not closed."""
     return set(session.scalars(_provided().where(AgreementRow.state == AgreementStage.NOTICE)))

@@ -286,6 +286,7 @@ class Buyer:
             "request_hash": request_hash,
             "request_signature": signature,
             "query": opening,
+            "subject": query.subject,
             "units": lane.state.units,
             "amount": lane.state.amount,
             "asked_at": now,

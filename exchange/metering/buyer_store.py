@@ -42,6 +42,7 @@ class RequestColumns(TypedDict):
     request_hash: bytes
     request_signature: bytes
     query: str
+    subject: str
     units: int
     amount: int
     asked_at: int

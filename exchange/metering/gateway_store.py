@@ -43,6 +43,8 @@ class GatewayColumns(TypedDict):
     units: int
     amount: int
     at: int
+    subject: str | None
+    opening: str | None
 
 
 def insert_calls(session: Session, rows: Sequence[GatewayColumns]) -> None:

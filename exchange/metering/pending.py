@@ -35,6 +35,8 @@ class PendingRequest:
     signature: bytes
     query_json: Mapping[str, Any]
     """The query that opens the request's commitment."""
+    salt: bytes
+    """32 bytes, of the same commitment."""
     consent_json: Mapping[str, Any] | None
     """The consent package that came with the request."""
     withdrawal: SignedWithdrawal | None
@@ -141,6 +143,7 @@ def read_request(
         request_hash=request_hash,
         signature=parsed.signature,
         query_json=query,
+        salt=parsed.salt,
         consent_json=item.get("consent"),
         withdrawal=withdrawal,
         trade=trade,

@@ -137,8 +137,17 @@ def _issue_receipt(pending: PendingRequest, *, digest: Digest, now: int) -> Issu
         "units": receipt.total_units,
         "amount": receipt.total_amount,
         "at": now,
+        "subject": None if pending.query is None else pending.query.subject,
+        "opening": _opening(pending),
     }
     return IssuedReceipt(pending, receipt, receipt_hash, receipt_digest, row, answer)
+
+
+def _opening(pending: PendingRequest) -> str | None:
+    """What opens the request's commitment, for the subject of a query that could be read."""
+    if pending.query is None:
+        return None
+    return json_text({"query": pending.query_json, "salt": "0x" + pending.salt.hex()})
 
 
 def _issue_void(pending: PendingRequest, *, digest: Digest, now: int) -> IssuedVoid:

@@ -15,6 +15,7 @@ from chain.core.database import Base, PreparedStatement
 from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements.model import AgreementSide
 from exchange.metering.model import (
+    MAX_TEXT,
     AcknowledgedAmount,
     CallStatus,
     ClosingVoucher,
@@ -64,6 +65,10 @@ class GatewayCallRow(Base):
     withdrawal: Mapped[str | None] = mapped_column(sa.Text)
     """The buyer's withdrawal that a receipt of zero units answers."""
     withdrawal_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+    subject: Mapped[str | None] = mapped_column(sa.String(MAX_TEXT), index=True)
+    """Whose record was asked for; None where the query could not be read or is not here."""
+    opening: Mapped[str | None] = mapped_column(sa.Text)
+    """``query`` and ``salt`` as JSON: what opens the request's commitment."""
 
 
 class StoredAnswerRow(Base):
@@ -111,6 +116,8 @@ class BuyerCallRow(Base):
     request_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
     query: Mapped[str] = mapped_column(sa.Text)
     """``query``, ``salt`` and ``consent`` as JSON."""
+    subject: Mapped[str | None] = mapped_column(sa.String(MAX_TEXT), index=True)
+    """Whose record was asked for; None for a recovered call, whose query is lost."""
     receipt: Mapped[str | None] = mapped_column(sa.Text)
     receipt_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     receipt_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))

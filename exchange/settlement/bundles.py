@@ -35,7 +35,7 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
         "lane": lane,
         "seq": seq,
     }
-    bundle = _TradeExporter(context, signed, "trade", subject)
+    bundle = TradeExporter(context, signed, "trade", subject)
     bundle.add_call(call)
     if call.status == CallStatus.SERVED:
         _claim(bundle, lane, seq)
@@ -56,7 +56,7 @@ def lane_bundle(context: Context, agreement_id: bytes, lane: int) -> bytes:
     them, and they cost nothing.
     """
     signed = _provided(context, agreement_id)
-    bundle = _TradeExporter(
+    bundle = TradeExporter(
         context, signed, "lane", {"agreementId": "0x" + agreement_id.hex(), "lane": lane}
     )
     calls = records.lane_calls(context, AgreementSide.PROVIDER, agreement_id, lane)
@@ -77,7 +77,7 @@ def lane_bundle(context: Context, agreement_id: bytes, lane: int) -> bytes:
     return bundle.build()
 
 
-def _claim(bundle: _TradeExporter, lane: int, seq: int) -> None:
+def _claim(bundle: TradeExporter, lane: int, seq: int) -> None:
     """Add what the chain's lane was claimed up to, and who got what; a free trade
     claims nothing.
     """
@@ -93,7 +93,7 @@ def _claim(bundle: _TradeExporter, lane: int, seq: int) -> None:
         bundle.add_storage_value(CONTRACT, "paidTo", agreement_id, share.member)
 
 
-def _acknowledgement(context: Context, bundle: _TradeExporter, call: StoredCall) -> bool:
+def _acknowledgement(context: Context, bundle: TradeExporter, call: StoredCall) -> bool:
     """Add the buyer's signature that names this receipt: its request of the next position, or the
     voucher that closed the lane here.
 
@@ -125,7 +125,7 @@ def _provided(context: Context, agreement_id: bytes) -> SignedAgreement:
     return signed
 
 
-class _TradeExporter(Exporter):
+class TradeExporter(Exporter):
     """Builds the bundle of one agreement."""
 
     def __init__(
@@ -170,10 +170,14 @@ class _TradeExporter(Exporter):
 
     def add_call(self, call: StoredCall) -> None:
         """Add a call: request, receipt with its log entry, and the void if there is one."""
-        self.add_member_statement(call.request, call.request_signature, named_by=_receipt(call))
-        self._add_receipt(call)
+        self.add_answered_request(call)
         if call.void is not None:
             self.add_member_statement(call.void, call.void_signature)
+
+    def add_answered_request(self, call: StoredCall) -> None:
+        """Add a call's request, and its receipt with the log entry."""
+        self.add_member_statement(call.request, call.request_signature, named_by=_receipt(call))
+        self._add_receipt(call)
 
     def add_next_request(self, call: StoredCall) -> None:
         """Add the next position's request, for what it acknowledges; its receipt only where that

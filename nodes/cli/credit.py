@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from chain.core.errors import BadInput
 from nodes.cli.command_group import (
@@ -69,6 +70,34 @@ def identity_of(arguments: argparse.Namespace) -> dict[str, str]:
 def _sources(session: CommandSession, arguments: argparse.Namespace) -> None:
     answer = session.client.get(filled_path("/v1/reports/sources", arguments, ("purpose",)))
     session.table(answer["sources"], SOURCES, whole=answer)
+
+
+LOOKS: Columns = {
+    "when": lambda row: when(row["at"]),
+    "columns": lambda row: ",".join(row["columns"]),
+    "purpose": "purpose",
+    "outcome": lambda row: row["reason"] or row["outcome"],
+    "agreement": "agreementId",
+    "lane": "lane",
+    "seq": "seq",
+}
+
+
+def _looks(session: CommandSession, arguments: argparse.Namespace) -> None:
+    """Every page: the subject's code travels in the body, not in an address that logs keep."""
+    rows: list[Any] = []
+    path = "/v1/looks"
+    while True:
+        answer = session.client.post(path, {"subject": arguments.code})
+        rows += answer["looks"]
+        if answer["next"] is None or len(rows) >= arguments.limit:
+            break
+        path = f"/v1/looks?{urlencode({'cursor': answer['next']})}"
+    session.table(rows[: arguments.limit], LOOKS, whole={"looks": rows[: arguments.limit]})
+
+
+def _check_looks(session: CommandSession, arguments: argparse.Namespace) -> None:
+    session.show(session.client.post("/v1/looks/check", {"subject": arguments.code}))
 
 
 def _report(session: CommandSession, arguments: argparse.Namespace) -> None:
@@ -206,6 +235,27 @@ GROUP = CommandGroup(
                     help="write it for the subject, who can dispute it with this file",
                 ),
             ),
+        ),
+        Command(
+            "looks",
+            "at the counter, who asked for a subject's record and why, the latest first",
+            _looks,
+            (
+                arg("--code", required=True, help="the subject's code"),
+                arg("--limit", type=int, default=1_000, metavar="N", help="rows (default 1000)"),
+            ),
+        ),
+        Command(
+            "check-looks",
+            "whether that account is complete, by receipts, log, chain and buyers",
+            _check_looks,
+            (arg("--code", required=True, help="the subject's code"),),
+        ),
+        Command(
+            "look",
+            "write the proof of one look",
+            save("/v1/looks/{agreement}/{lane}/{seq}/bundle"),
+            (arg("agreement"), arg("lane"), arg("seq"), OUT),
         ),
         Command(
             "disputes",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from chain.core.errors import BadInput
 from chain.ethereum.deployment import Deployment
 from chain.keys.files import write_private
 from chain.statements.grants import GrantDecision, GrantRevocation
+from chain.statements.login import SubjectLogin, origin_hash
 from chain.statements.property import DealStep
 from chain.statements.signing_files import SignatureFile, SignRequest
 from nodes.cli import output
@@ -93,11 +95,13 @@ def _review(request: SignRequest) -> None:
 
     Raises:
         BadInput: ``grant_differs``, ``grant_malformed``, ``grant_asset_unseen``,
-            ``sign_request_differs``, and as ``_review_deal``.
+            ``sign_request_differs``, and as ``_review_deal`` and ``_review_login``.
     """
     statement = request.statement
     if isinstance(statement, DealStep):
         _review_deal(request, statement)
+    if isinstance(statement, SubjectLogin):
+        _review_login(request, statement)
     if not isinstance(statement, GrantDecision | GrantRevocation):
         return
     grant_id, terms = reviewed(request.described)
@@ -128,3 +132,23 @@ def _review_deal(request: SignRequest, statement: DealStep) -> None:
             hint="Do not sign; ask the agent.",
         )
     request.about.update({name: str(value) for name, value in content.items()})
+
+
+def _review_login(request: SignRequest, statement: SubjectLogin) -> None:
+    """Show the site that is logged in at, which the signature is for; ``sign_request_differs``,
+    ``login_request_expired``.
+    """
+    origin = request.described.get("origin")
+    if not isinstance(origin, str) or origin_hash(origin) != statement.origin:
+        raise BadInput(
+            "sign_request_differs",
+            "The request names another site than the one it logs in at.",
+            hint="Do not sign; open the console's own address and begin again.",
+        )
+    if statement.expires_at < time.time():
+        raise BadInput(
+            "login_request_expired",
+            "The request for a log-in has expired.",
+            hint="Load the log-in page again and sign the new request.",
+        )
+    request.about["you log in at"] = origin

@@ -133,6 +133,12 @@ def _lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     return check_lane(claims, subject)
 
 
+def _look(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from exchange.looks.proof_profile import check
+
+    return check(claims, subject)
+
+
 def _grant(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     from registry.grants.proof_profile import check
 
@@ -154,6 +160,7 @@ def _property(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
 CHECKERS: dict[str, ProfileChecker] = {
     "trade": _trade,
     "lane": _lane,
+    "look": _look,
     "grant": _grant,
     "credit": _credit,
     "property": _property,

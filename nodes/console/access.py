@@ -62,6 +62,44 @@ class PersonGuard:
         return visit
 
 
+@dataclass(frozen=True)
+class SubjectGuard(PersonGuard):
+    """Admits firms and citizens who have logged in with a certified key, and nobody else."""
+
+    roles: tuple[PersonRole, ...] = ()
+
+    async def __call__(self, request: Request) -> Visit:
+        """The subject's visit.
+
+        Raises:
+            Unauthorised: ``login_needed``; Forbidden: ``page_of_subjects``.
+        """
+        visit = get_visit(request)
+        if visit is None:
+            raise Unauthorised("login_needed", "Nobody is logged in.", hint="Log in.")
+        if visit.subject is None:
+            raise Forbidden(
+                "page_of_subjects",
+                "This page belongs to firms and citizens who log in with a key of their own.",
+                hint="Log out, then log in with the key.",
+            )
+        return visit
+
+
+@dataclass(frozen=True)
+class VisitGuard(PersonGuard):
+    """Admits whoever has logged in: a person of the organisation, a firm or a citizen."""
+
+    roles: tuple[PersonRole, ...] = tuple(PersonRole)
+
+    async def __call__(self, request: Request) -> Visit:
+        """The visit; raises as ``PersonGuard``."""
+        visit = get_visit(request)
+        if visit is not None and visit.subject is not None:
+            return visit
+        return await super().__call__(request)
+
+
 def require(*roles: PersonRole, nodes: Role = EVERY_NODE) -> PersonGuard:
     """The guard for persons of these roles, and for nodes of these member roles."""
     return PersonGuard(roles, nodes)
@@ -77,6 +115,8 @@ READERS = (
 
 require_reader = require(*READERS)
 require_person = require(*PersonRole)
+require_subject = SubjectGuard()
+require_visit = VisitGuard()
 
 
 def actor_of(request: Request, visit: Visit) -> Actor:

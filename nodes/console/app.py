@@ -11,7 +11,7 @@ from starlette.responses import Response
 from chain.core.errors import QiaolianError
 from nodes import problems
 from nodes.config import Console, NodeConfig
-from nodes.console.domains import NAVIGATION, ROUTERS
+from nodes.console.domains import NAVIGATION, ROUTERS, SUBJECT_NAVIGATION
 from nodes.console.errors import error_page
 from nodes.console.forms import check_csrf
 from nodes.console.gate import ConsoleGate
@@ -34,6 +34,7 @@ def create_console(config: NodeConfig, settings: Console) -> FastAPI:
     app.state.settings = settings
     app.state.templates = environment()
     app.state.navigation = NAVIGATION
+    app.state.subject_navigation = SUBJECT_NAVIGATION
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(QiaolianError, _refused)

@@ -24,6 +24,9 @@ from nodes.console.record_disputes import pages as record_disputes
 from nodes.console.reports import pages as reports
 from nodes.console.signing import pages as signing
 from nodes.console.spending import pages as spending
+from nodes.console.subjects import consent_pages as subject_consents
+from nodes.console.subjects import login_pages as subject_login
+from nodes.console.subjects import pages as subjects
 from nodes.console.usage import pages as usage
 
 _FOLDERS = (
@@ -50,7 +53,11 @@ _FOLDERS = (
     approvals,
     acts,
     accounts,
+    subject_login,
+    subject_consents,
+    subjects,
 )
 
 ROUTERS = tuple(folder.router for folder in _FOLDERS)
 NAVIGATION = tuple(entry for folder in _FOLDERS for entry in folder.NAVIGATION)
+SUBJECT_NAVIGATION = subjects.SUBJECT_NAVIGATION

@@ -62,7 +62,8 @@ def error_page(request: Request, error: QiaolianError) -> Response:
     if error.code == "login_needed":
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         query = {"next": target} if request.method == "GET" else {"expired": "1"}
-        return RedirectResponse(f"/login?{urlencode(query)}", status_code=303)
+        log_in = "/my/login" if request.url.path.startswith("/my") else "/login"
+        return RedirectResponse(f"{log_in}?{urlencode(query)}", status_code=303)
     if error.code == "second_factor_needed":
         return RedirectResponse("/login/code", status_code=303)
     view = error_view(error, request.state.language)

@@ -26,6 +26,7 @@ from nodes.console.accounts import service as accounts
 from nodes.console.accounts.model import SessionLimits, Visit
 from nodes.console.errors import error_page
 from nodes.console.i18n import LANGUAGES, preferred_language
+from nodes.console.subjects import service as subjects
 from nodes.rates import RateLimiter
 
 log = logging.getLogger("qiaolian.console")
@@ -163,7 +164,8 @@ class ConsoleGate:
         token = cookies.get(self._names.session, "")
         if not token:
             return None
-        return await run_in_threadpool(accounts.visit_of, context, token, self._limits)
+        find = subjects.visit_of if token.startswith(subjects.TOKEN_PREFIX) else accounts.visit_of
+        return await run_in_threadpool(find, context, token, self._limits)
 
     def _visitor(self, cookies: dict[str, str], answer: _Answer) -> str:
         """The anti-forgery token of somebody who is not logged in."""

@@ -20,6 +20,17 @@ class Entry:
     roles: tuple[PersonRole, ...]
     nodes: Role = EVERY_NODE
 
+    with_code: bool = False
+    """Of a subject's menu: shown only where the node knows the subject's code."""
+    with_key: bool = False
+    """Of a subject's menu: shown only for a key that is certified for a property deal."""
+
     def shown_to(self, visit: Visit, node: Role) -> bool:
-        """Whether the person sees it at a node of these roles."""
-        return visit.holds(*self.roles) and (not self.nodes or bool(node & self.nodes))
+        """Whether the person or subject sees it at a node of these roles."""
+        if self.nodes and not node & self.nodes:
+            return False
+        if visit.subject is None:
+            return visit.holds(*self.roles)
+        if self.with_key and visit.subject.purpose != "deal":
+            return False
+        return bool(visit.subject.subject) or not self.with_code

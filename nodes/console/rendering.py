@@ -60,12 +60,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
 def _common(request: Request, visit: Visit | None, language: str) -> dict[str, Any]:
     """What every page's frame shows."""
     config, context = request.app.state.config, request.app.state.context
-    entries: tuple[Entry, ...] = request.app.state.navigation
-    menu = (
-        [entry for entry in entries if entry.shown_to(visit, context.roles)]
-        if visit is not None and visit.verified
-        else []
-    )
+    menu = _menu(request, visit) if visit is not None and visit.verified else []
     return {
         "path": request.url.path,
         "target": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
@@ -80,3 +75,12 @@ def _common(request: Request, visit: Visit | None, language: str) -> dict[str, A
         "blocks_behind": context.blocks_behind,
         "now": context.now(),
     }
+
+
+def _menu(request: Request, visit: Visit) -> list[Entry]:
+    """The pages for this person of the organisation, or for this subject's kind of key."""
+    state = request.app.state
+    entries: tuple[Entry, ...] = (
+        state.subject_navigation if visit.subject is not None else state.navigation
+    )
+    return [entry for entry in entries if entry.shown_to(visit, state.context.roles)]

@@ -111,6 +111,12 @@ def sources_in_use(context: Context) -> set[str]:
         return store.sources_in_use(session)
 
 
+def own_assets(context: Context) -> list[tuple[str, bytes]]:
+    """Name and id of each asset that this node has published, by name."""
+    with context.database.read() as session:
+        return store.own_assets(session)
+
+
 def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record]) -> OwnVersion:
     """Publish the next version, with some subjects' records repaired.
 

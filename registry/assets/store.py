@@ -189,6 +189,13 @@ def sources_in_use(session: Session) -> set[str]:
     return set(session.scalars(query))
 
 
+def own_assets(session: Session) -> list[tuple[str, bytes]]:
+    """Name and id of each asset with a published version, by name."""
+    query = sa.select(OwnAsset.asset_id, OwnAsset.record).where(OwnAsset.state == "published")
+    names = {asset_id: str(record["name"]) for asset_id, record in session.execute(query)}
+    return sorted((name, asset_id) for asset_id, name in names.items())
+
+
 def start_version(session: Session, version: OwnVersion) -> None:
     """Store a version whose rows are about to be read, in place of an abandoned attempt."""
     _delete_records(session, version.asset_id, version.asset_version)

@@ -86,6 +86,12 @@ def certified_identity(session: Session, key: str) -> CertifiedIdentity | None:
     return store.find_certificate(session, key)
 
 
+def find(context: Context, key: str) -> CertifiedIdentity | None:
+    """``certified_identity`` in a transaction of its own."""
+    with context.database.read() as session:
+        return certified_identity(session, key)
+
+
 def certified_under(context: Context, address: str) -> int:
     """Count this issuer's certificates in force under a key; they end when the key ends."""
     domain, now = context.domain("MemberDirectory"), context.now()

@@ -166,6 +166,41 @@ def held_for(context: Context, subjects: Collection[str], purpose: str) -> dict[
     return {subject: consent_id for subject, (_, consent_id) in found.items()}
 
 
+def held_under(context: Context, key: str) -> ConsentPackage | None:
+    """A consent stored at this bank that a key signed, or None."""
+    with context.database.read() as session:
+        found = store.consents_under(session, key)
+    return found[0][1] if found else None
+
+
+def require_held_of(context: Context, subject: str, consent: bytes) -> ConsentPackage:
+    """A consent stored at this bank, if it is the subject's; ``consent_unknown`` otherwise."""
+    package = stored_package(context, consent)
+    if package.subject() != subject:
+        raise NotFound("consent_unknown", "This bank holds no such consent.")
+    return package
+
+
+def held_of(context: Context, subject: str) -> list[StoredConsent]:
+    """The consents of a subject stored at this bank with their proved heights;
+    ``chain_view_stale``.
+    """
+    with context.database.read() as session:
+        found = store.consents_of(session, [subject])
+    records = context.view.proved([consent_record(consent_id) for consent_id, _ in found])
+    return [
+        StoredConsent(
+            package,
+            ConsentStatus(
+                consent_id,
+                records.consent(consent_id).recorded_at,
+                records.consent(consent_id).withdrawn_at,
+            ),
+        )
+        for consent_id, package in found
+    ]
+
+
 def stored_package(context: Context, commitment: bytes) -> ConsentPackage:
     """Return a consent stored at this bank; ``consent_unknown``."""
     text = store.consent_text(context.database, commitment)

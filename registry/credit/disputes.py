@@ -178,6 +178,27 @@ def list_disputes(context: Context, page: PageRequest) -> Page[Dispute]:
         return store.disputes_page(session, page)
 
 
+def own_disputes(context: Context, subject: str) -> list[Dispute]:
+    """A subject's disputes at this department, the newest first, ``MAX_ROWS`` at most."""
+    with context.database.read() as session:
+        return store.disputes_by(session, subject)
+
+
+def records_of(context: Context, subject: str) -> list[tuple[str, bytes, SubjectRecord]]:
+    """What this department has published of a subject: asset name, asset id and the record of the
+    latest version. An asset that has no record of the subject, or whose source has drifted from
+    what was published, is left out.
+    """
+    found = []
+    for name, asset_id in publication.own_assets(context):
+        try:
+            record = subject_record(context, {"code": subject}, asset_id)
+        except (NotFound, Conflict):
+            continue
+        found.append((name, asset_id, record))
+    return found
+
+
 def unanswered(context: Context) -> int:
     """How many disputes wait for this department's answer."""
     with context.database.read() as session:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from chain.context import Context
 from chain.core.canonical import dumps
 from chain.core.errors import Unavailable
-from registry.credit.model import AnchoredQuery, DisputeSearch, ReportedDispute
+from registry.credit.model import (
+    AnchoredQuery,
+    ConsentPackage,
+    DisputeSearch,
+    ReportedDispute,
+)
 
 
 async def fetch_disputes(
@@ -26,6 +31,13 @@ async def fetch_disputes(
             hint="Ask again; its operator should look at its log.",
         )
     return list(map(ReportedDispute.from_json, found))
+
+
+async def deliver_consent(context: Context, package: ConsentPackage) -> None:
+    """Hand a subject's consent to the bank it is for, as the subject itself could; whatever refusal
+    the bank gives.
+    """
+    await context.peers.post(package.consent.bank, "/v1/consents/held", package.to_json())
 
 
 async def fetch_bundle(context: Context, query: AnchoredQuery) -> bytes:

@@ -19,8 +19,9 @@ from chain.keys.files import Secp256k1Signer
 from chain.statements.commitment import commit, consent_id, new_salt
 from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
 from chain.statements.members import SubjectKeyCertificate
-from registry.credit.model import CONSENT_DOMAIN
+from registry.credit.model import CONSENT_DOMAIN, SubjectRecord
 from registry.credit.rules import CLAIM_DOMAIN, IDENTITY_DOMAIN
+from registry.subjects.model import SubjectKey
 
 DEADLINE_SECONDS = 3_600
 """How long a registration or withdrawal may take to reach the chain."""
@@ -195,6 +196,42 @@ class DraftDispute:
             "claimSalt": "0x" + self.claim_salt.hex(),
             "subject": self.subject,
         }
+
+
+def claim_of(
+    known: SubjectKey,
+    *,
+    department: str,
+    asset_id: bytes,
+    record: SubjectRecord,
+    column: str,
+    says: str,
+    now: int,
+) -> DraftDispute:
+    """A dispute of one value of a record, for a subject that is logged in at the department.
+
+    Raises:
+        BadInput: ``column_unknown``, ``certificate_wrong_purpose``.
+    """
+    if column not in record.record:
+        raise BadInput("column_unknown", "The record has no such value.", column=column)
+    if known.purpose != "dispute":
+        raise BadInput(
+            "certificate_wrong_purpose",
+            "The key is certified for something else than disputes.",
+            hint="A key serves one purpose: have another key certified for disputes.",
+        )
+    claim, salt = {"column": column, "says": says}, new_salt()
+    dispute = CreditDispute(
+        version=1,
+        department=department,
+        asset_id=asset_id,
+        record=record.commitment,
+        claim=commit(salt, CLAIM_DOMAIN, claim),
+        authority=known.key,
+        raised_at=now,
+    )
+    return DraftDispute(dispute, claim, salt, known.subject)
 
 
 def dispute_of(

@@ -23,6 +23,7 @@ from registry.credit.model import (
     ReportedDispute,
     SignedReceipt,
 )
+from registry.list_limits import MAX_ROWS
 from registry.pages import Page, PageRequest, page_of
 
 
@@ -32,6 +33,8 @@ class StoredConsentRow(Base):
     __tablename__ = "credit_consent"
     commitment: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     subject: Mapped[str] = mapped_column(index=True)
+    authority: Mapped[str] = mapped_column(index=True)
+    """The key that signed it."""
     package: Mapped[dict[str, object]] = mapped_column(JSON)
 
 
@@ -112,7 +115,10 @@ def save_consent(session: Session, consent_id: bytes, package: ConsentPackage) -
     """Store a consent under the id that the chain has for it."""
     session.merge(
         StoredConsentRow(
-            commitment=consent_id, subject=package.subject(), package=package.to_json()
+            commitment=consent_id,
+            subject=package.subject(),
+            authority=package.consent.authority,
+            package=package.to_json(),
         )
     )
 
@@ -149,6 +155,13 @@ def consents_of(session: Session, subjects: Collection[str]) -> list[tuple[bytes
     query = sa.select(StoredConsentRow).where(StoredConsentRow.subject.in_(list(subjects)))
     found = session.scalars(query)
     return [(row.commitment, ConsentPackage.from_json(row.package)) for row in found]
+
+
+def consents_under(session: Session, key: str) -> list[tuple[bytes, ConsentPackage]]:
+    """Stored consents that a key signed, with their ids, ``MAX_ROWS`` at most."""
+    query = sa.select(StoredConsentRow).where(StoredConsentRow.authority == key).limit(MAX_ROWS)
+    rows = session.scalars(query.order_by(StoredConsentRow.commitment))
+    return [(row.commitment, ConsentPackage.from_json(row.package)) for row in rows]
 
 
 def find_certificate(session: Session, key: str) -> CertifiedIdentity | None:
@@ -207,6 +220,13 @@ def disputes_of(
         .order_by(DisputeRow.raised_at)
     )
     return [(_dispute(row), _certified(key)) for row, key in session.execute(query)]
+
+
+def disputes_by(session: Session, subject: str) -> list[Dispute]:
+    """A subject's disputes, the newest first, ``MAX_ROWS`` at most."""
+    query = sa.select(DisputeRow).where(DisputeRow.subject == subject)
+    rows = session.scalars(query.order_by(DisputeRow.raised_at.desc()).limit(MAX_ROWS))
+    return list(map(_dispute, rows))
 
 
 def count_unanswered(session: Session) -> int:

@@ -70,6 +70,12 @@ def integrate_pending(session: Session) -> merkle.Frontier:
     return frontier
 
 
+def count_known(context: Context, digests: Sequence[bytes]) -> int:
+    """How many of these distinct digests the log has, or will have in a moment."""
+    with context.database.read() as session:
+        return store.count_known(session, digests)
+
+
 def consistency(context: Context, old: int, new: int) -> list[bytes]:
     """Return the consistency proof between two sizes of the log; ``head_unknown``."""
     with context.database.read() as session:

@@ -138,6 +138,21 @@ def find_leaf(session: Session, digest: bytes) -> IndexedLeaf | None:
     return None if row is None else _leaf(row)
 
 
+def count_known(session: Session, digests: Sequence[bytes]) -> int:
+    """How many of these distinct digests the tree has, or will have once pending leaves are in."""
+    known: set[bytes] = set()
+    for start in range(0, len(digests), _IN_ONE_QUERY):
+        some = digests[start : start + _IN_ONE_QUERY]
+        known |= set(session.scalars(sa.select(LogEntry.digest).where(LogEntry.digest.in_(some))))
+        known |= set(
+            session.scalars(sa.select(PendingEntry.digest).where(PendingEntry.digest.in_(some)))
+        )
+    return len(known)
+
+
+_IN_ONE_QUERY = 500
+
+
 def leaves(session: Session, start: int, end: int | None = None) -> list[IndexedLeaf]:
     """The leaves of the tree from one index on, up to but not including another."""
     query = sa.select(LogEntry).where(LogEntry.index >= start)

@@ -196,11 +196,18 @@ class TaxSheet(BaseModel):
     total: str
 
 
-class TaxSources(BaseModel):
+class TaxLineSources(BaseModel):
     """One line of a tax sheet and what it rests on."""
 
     tax: str
     sources: list[TaxSource]
+
+
+class TaxSources(BaseModel):
+    """The lines of a tax sheet and what each rests on."""
+
+    rules: str
+    lines: list[TaxLineSources]
 
 
 class SignatureAnswer(BaseModel):
@@ -340,16 +347,16 @@ def taxes(
 @router.get(
     "/v1/deals/{deal_id}/taxes/sources",
     summary="The laws and notices that each line of a deal's tax sheet rests on",
-    response_model=list[TaxSources],
+    response_model=TaxSources,
 )
 def tax_sources(
     deal_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
-) -> list[TaxSources]:
+) -> TaxSources:
     sheet = deals.taxes(context, hex_bytes(deal_id))
-    return [
-        TaxSources(
+    lines = [
+        TaxLineSources(
             tax=line.tax,
             sources=[
                 TaxSource(name=source.name, validFrom=source.valid_from)
@@ -358,6 +365,7 @@ def tax_sources(
         )
         for line in sheet.lines
     ]
+    return TaxSources(rules=sheet.rules, lines=lines)
 
 
 @router.post(

@@ -225,7 +225,7 @@ def listing(
 def of_key(context: Context, key: str) -> list[DealOverview]:
     """The deals whose seller or buyer signs with this key, the latest drawn up first."""
     with context.database.read() as session:
-        return [_overview(session, deal) for deal in store.deals_of_keys(session, key)]
+        return [_overview(session, deal) for deal in store.deals_of_key(session, key)]
 
 
 def of_unit(context: Context, unit: bytes) -> list[DealOverview]:

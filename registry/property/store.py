@@ -35,6 +35,9 @@ class DealRow(Base):
     changes.
     """
     unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
+    seller: Mapped[str] = mapped_column(index=True)
+    """The seller's key, and the buyer's."""
+    buyer: Mapped[str] = mapped_column(index=True)
     terms: Mapped[dict[str, object]] = mapped_column(JSON)
     content: Mapped[dict[str, object] | None] = mapped_column(JSON)
     content_salt: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -81,11 +84,11 @@ def deals_page(session: Session, page: PageRequest, search: DealSearch) -> Page[
     return page_of(session, query, order, page).map(_deal)
 
 
-def deals_of_keys(session: Session, key: str) -> list[Deal]:
+def deals_of_key(session: Session, key: str) -> list[Deal]:
     """The deals whose seller or buyer signs with a key, the latest first, ``MAX_ROWS`` at most."""
-    named = [DealRow.terms[side].as_string() == key for side in ("seller", "buyer")]
-    query = sa.select(DealRow).where(sa.or_(*named)).order_by(DealRow.added.desc())
-    return list(map(_deal, session.scalars(query.limit(MAX_ROWS))))
+    query = sa.select(DealRow).where(sa.or_(DealRow.seller == key, DealRow.buyer == key))
+    rows = session.scalars(query.order_by(DealRow.added.desc()).limit(MAX_ROWS))
+    return list(map(_deal, rows))
 
 
 _STAGES: Mapping[DealStage, tuple[sa.ColumnElement[bool], ...]] = {
@@ -133,6 +136,8 @@ def add_deal(session: Session, deal: Deal) -> None:
     row = DealRow(
         deal_id=deal.deal_id,
         unit=deal.terms.unit,
+        seller=deal.terms.seller,
+        buyer=deal.terms.buyer,
         terms=deal.terms.to_json(),
         certificates=[],
         operation=deal.operation,

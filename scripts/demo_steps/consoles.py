@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from chain.keys.files import create_person_key, write_private
 from nodes import config as configuration
 from nodes.cli.console import invitation_link, opened_records
+from nodes.cli.session import json_bytes
+from nodes.cli.subject import request_file
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import Organisation
-from scripts.demo_steps.world import DemoOrganisation
+from scripts.demo_steps.trade import ISSUER, consent
+from scripts.demo_steps.world import ORGANISATIONS, DemoOrganisation, World
 
 PAGE = "start.html"
 _TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -59,7 +64,44 @@ def invite(organisation: Organisation, cast: DemoOrganisation) -> list[ConsoleLi
     return links
 
 
-def write(page: Path, links: Sequence[ConsoleLink]) -> None:
+@dataclass(frozen=True, slots=True)
+class FirmLink:
+    """A trader's key file, and the consoles where it logs in."""
+
+    address: str
+    key_file: str
+    consoles: list[tuple[str, str]]
+    """Name and address."""
+
+
+def firm(world: World) -> FirmLink:
+    """Give the first trader a key file of its own, certified for consents, and a consent under it:
+    the tax bureau shows who looked at its records, the bank its consent.
+    """
+    path = world.directory / f"firm-{secrets.token_hex(4)}.json"
+    trader = consent(world, 1, key=create_person_key(path))
+    request = request_file(path)
+    write_private(request, json_bytes(trader.subject.request(purpose="consent")))
+    places = [(cast.name, world.organisations[cast.key]) for cast in ORGANISATIONS]
+    return FirmLink(
+        address=trader.subject.key.address,
+        key_file=str(path),
+        consoles=[
+            (name, f"{_address(organisation)}/my/login")
+            for name, organisation in places
+            if organisation.member in (world.code(ISSUER), world.code("bank"))
+        ],
+    )
+
+
+def _address(organisation: Organisation) -> str:
+    settings = configuration.load(organisation.plan.directory / CONFIG_FILE).console
+    assert settings is not None
+    scheme = "http" if settings.plain_http else "https"
+    return f"{scheme}://{settings.host}:{settings.port}"
+
+
+def write(page: Path, links: Sequence[ConsoleLink], firm_link: FirmLink) -> None:
     """Write the start page."""
     templates = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined
@@ -70,5 +112,5 @@ def write(page: Path, links: Sequence[ConsoleLink]) -> None:
             links, key=lambda link: (link.organisation, link.english)
         )
     ]
-    text = templates.get_template("start.html").render(organisations=organisations)
+    text = templates.get_template("start.html").render(organisations=organisations, firm=firm_link)
     page.write_text(text, encoding="utf-8")

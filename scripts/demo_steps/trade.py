@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from chain.core.errors import QiaolianError
+from chain.keys.files import Secp256k1Signer
 from nodes.client import NodeClient
 from registry.credit.signing import Subject, consent_of, sign_consent
 from scripts.demo_steps.catalogue import CREDIT, SERVICE, grant_shared
@@ -66,18 +67,23 @@ def prepare_for_bench(
 # --- Consents -------------------------------------------------------------------------------------
 
 
-def certified(world: World, number: int, *, purpose: str) -> tuple[Subject, dict[str, Any]]:
-    """Return a trader with a fresh key, and the tax bureau's certificate of it with signature."""
-    subject = Subject({"code": trader_code(number), "kind": "sole-trader"})
+def certified(
+    world: World, number: int, *, purpose: str, key: Secp256k1Signer | None = None
+) -> tuple[Subject, dict[str, Any]]:
+    """Return a trader with a fresh key, or the one given, and the tax bureau's certificate of it
+    with signature.
+    """
+    identity = {"code": trader_code(number), "kind": "sole-trader"}
+    subject = Subject(identity) if key is None else Subject(identity, key=key)
     body = {**subject.request(purpose=purpose), "notAfter": int(time.time()) + 90 * 86_400}
     return subject, world.client(ISSUER, "clerk").post("/v1/certificates", body)
 
 
-def consent(world: World, number: int) -> Trader:
+def consent(world: World, number: int, *, key: Secp256k1Signer | None = None) -> Trader:
     """One trader consents to the bank: certificate, signature, relay, and the package
     for the bank.
     """
-    subject, certificate = certified(world, number, purpose="consent")
+    subject, certificate = certified(world, number, purpose="consent", key=key)
     now = int(time.time())
     given = consent_of(subject, bank=world.code("bank"), purpose=CREDIT, now=now)
     signed = sign_consent(

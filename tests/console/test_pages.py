@@ -39,6 +39,10 @@ PUBLIC = {
     "/logout",
     "/language",
     "/invitations/{token}",
+    "/my/login",
+    "/my/login/challenge",
+    "/my/login/request",
+    "/my/help",
 }
 """Pages that somebody who is not logged in needs."""
 

@@ -101,6 +101,14 @@ def test_a_session_ends_when_it_is_idle_and_when_it_is_old(console: TestConsole)
     assert last == 303
 
 
+def test_after_a_session_has_ended_the_same_browser_logs_in_again(console: TestConsole) -> None:
+    person = console.person(CLERK, login="wang")
+    console.clock.at += 1_801
+    assert person.get("/").status_code == 303
+    assert person.log_in("wang", PASSWORD).headers["location"] == "/"
+    assert person.get("/").status_code == 200
+
+
 def test_a_session_that_was_logged_out_is_worth_nothing(console: TestConsole) -> None:
     person = console.person(CLERK)
     stolen = dict(person.http.cookies)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from eth_account import Account
 from playwright.sync_api import Browser, Page, expect
 
 from chain.core.crypto import address_of, new_private_key
@@ -16,16 +15,7 @@ from nodes.console.accounts.model import PersonRole
 from tests.console.test_signing import router
 from tests.support.browser import axe_findings, chromium, console_messages
 from tests.support.console import PASSWORD, running_console, served
-
-WALLET = """
-window.ethereum = {
-  request: async ({ method, params }) => {
-    if (method === "eth_requestAccounts") return [await window.walletAddress()];
-    if (method === "eth_signTypedData_v4") return await window.walletSign(params[1]);
-    throw new Error("unsupported");
-  },
-};
-"""
+from tests.support.wallet import WALLET, add_wallet
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +54,7 @@ def log_in(page: Page, url: str) -> None:
 
 def test_a_wallet_signs_what_the_contract_checks(page: Page, url: str) -> None:
     key = new_private_key()
-    page.expose_function("walletAddress", lambda: address_of(key))
-    page.expose_function(
-        "walletSign",
-        lambda text: (
-            "0x" + Account.sign_typed_data(key, full_message=json.loads(text)).signature.hex()
-        ),
-    )
-    page.add_init_script(WALLET)
+    add_wallet(page, key)
     errors = console_messages(page)
     log_in(page, url)
     page.goto(url + "/test/panel")

@@ -27,6 +27,7 @@ from exchange.agreements import offers, proposals
 from exchange.agreements.model import AgreementView, Offer, ProposalRequest
 from exchange.closing import api as closing_api
 from exchange.closing.buyer import ClosingLocks
+from exchange.looks import api as looks_api
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
@@ -291,6 +292,7 @@ APIS = (
     closing_api,
     reconciliation_api,
     reports_api,
+    looks_api,
     grants_api,
     consent_api,
     credit_api,

@@ -26,7 +26,10 @@ def test_the_start_page_has_a_one_time_link_for_each_person(tmp_path: Path) -> N
         for link in consoles.invite(organisation, item)
     ]
     page = tmp_path / consoles.PAGE
-    consoles.write(page, links)
+    firm = consoles.FirmLink(
+        "0x" + "12" * 20, "firm.json", [("税务局", "http://127.0.0.1:1/my/login")]
+    )
+    consoles.write(page, links, firm)
     found = re.findall(r'href="(http://127\.0\.0\.1:\d+)/invitations/([\w-]+)"', page.read_text())
     assert len(found) == len(links) == 8
     assert len({url for url, _ in found}) == 2

@@ -14,12 +14,12 @@ from tests.support.console import NOBODY_LISTENS, TestClock, TestConsole
 from tests.support.node import LocalNode
 
 
-def console_of(node: LocalNode) -> TestConsole:
+def console_of(node: LocalNode, **changed: bool) -> TestConsole:
     """The console of a node."""
     load_tables()
     context = node.context
     Base.metadata.create_all(context.database.engine)
-    settings = {"plain_http": True}
+    settings = {"plain_http": True, **changed}
     config = parse(
         {
             "member": context.member,

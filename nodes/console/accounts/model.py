@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from registry.subjects.model import SubjectKey
+
 
 class PersonRole(StrEnum):
     """What a person may do within the organisation."""
@@ -53,6 +55,8 @@ class Visit:
     csrf: str
     verified: bool
     """Whether the second factor was shown, where the account has one."""
+    subject: SubjectKey | None = None
+    """The certified key of a firm or citizen, who holds no role of the organisation."""
 
     def holds(self, *roles: PersonRole) -> bool:
         """Whether the person has one of the roles."""

@@ -29,6 +29,7 @@ from nodes.console.gate import cookie
 from nodes.console.i18n import N_
 from nodes.console.navigation import Entry
 from nodes.console.rendering import render
+from nodes.console.subjects import service as subjects
 
 if TYPE_CHECKING:
     from nodes.console.accounts.openid import OpenIdProvider
@@ -86,7 +87,7 @@ def login_page(request: Request, next: str = "/", expired: str = "") -> Response
     visit = get_visit(request)
     if visit is not None and visit.verified:
         return see_other(local_path(next))
-    return render(
+    answer = render(
         request,
         "accounts/login.html",
         wanted=local_path(next),
@@ -94,6 +95,8 @@ def login_page(request: Request, next: str = "/", expired: str = "") -> Response
         error=None,
         openid=request.app.state.settings.openid is not None,
     )
+    clear_ended_session(request, answer)
+    return answer
 
 
 @router.post("/login")
@@ -105,10 +108,10 @@ def log_in(request: Request, form: Annotated[LoginForm, Form()]) -> Response:
         )
     except QiaolianError as error:
         return _login_refused(request, form, error)
-    _end_former(request)
+    end_former(request)
     _record_login(request, opened)
     answer = see_other("/login/code" if opened.needs_second_factor else local_path(form.target))
-    _set_session(request, answer, opened.token)
+    set_session(request, answer, opened.token)
     return answer
 
 
@@ -139,11 +142,11 @@ def finish_openid(request: Request, state: str = "", code: str = "", error: str 
         name=person.name,
         roles=[PersonRole(role) for group, role in roles.items() if group in person.groups],
     )
-    _end_former(request)
+    end_former(request)
     _record_login(request, opened)
     answer = see_other("/login/code" if opened.needs_second_factor else target)
     _set_pending(request, answer, "", seconds=0)
-    _set_session(request, answer, opened.token)
+    set_session(request, answer, opened.token)
     return answer
 
 
@@ -176,9 +179,9 @@ def log_out(request: Request, form: Annotated[ConsoleForm, Form()]) -> Response:
     visit = get_visit(request)
     if visit is not None:
         record(request, visit, Act(ActKind.LOG_OUT, "session"))
-        service.log_out(get_context(request), visit)
-    answer = see_other("/login")
-    _set_session(request, answer, "", seconds=0)
+        _end(request, visit)
+    answer = see_other("/my/login" if visit is not None and visit.subject else "/login")
+    set_session(request, answer, "", seconds=0)
     return answer
 
 
@@ -203,10 +206,10 @@ def accept_invitation(
             request, "accounts/invitation.html", status=error.status, person=person, error=view
         )
     opened = service.open_session(context, person.id)
-    _end_former(request)
+    end_former(request)
     _record_login(request, opened)
     answer = see_other("/")
-    _set_session(request, answer, opened.token)
+    set_session(request, answer, opened.token)
     return answer
 
 
@@ -233,7 +236,7 @@ def change_password(
             request, "accounts/own.html", status=error.status, error=view, role_labels=ROLE_LABELS
         )
     answer = see_other("/login")
-    _set_session(request, answer, "", seconds=0)
+    set_session(request, answer, "", seconds=0)
     return answer
 
 
@@ -427,11 +430,19 @@ def _login_refused(request: Request, form: LoginForm, error: QiaolianError) -> H
     return page
 
 
-def _end_former(request: Request) -> None:
+def end_former(request: Request) -> None:
     """A browser's former session ends when a new one begins."""
     former = get_visit(request)
     if former is not None:
-        service.log_out(get_context(request), former)
+        _end(request, former)
+
+
+def _end(request: Request, visit: Visit) -> None:
+    """End a session, of a person of the organisation or of a subject."""
+    if visit.subject is None:
+        service.log_out(get_context(request), visit)
+    else:
+        subjects.log_out(get_context(request), visit)
 
 
 def _record_login(request: Request, opened: NewSession) -> None:
@@ -440,8 +451,15 @@ def _record_login(request: Request, opened: NewSession) -> None:
     acts.record(get_context(request), actor, Act(ActKind.LOG_IN, "session"))
 
 
-def _set_session(
+def clear_ended_session(request: Request, answer: Response) -> None:
+    """Take the cookie of a session that has ended from the browser, or it could send no form."""
+    if request.state.session_ended:
+        set_session(request, answer, "", seconds=0)
+
+
+def set_session(
     request: Request, answer: Response, token: str, *, seconds: int | None = None
 ) -> None:
+    """Put a session's token into the browser's cookie."""
     name, secure = request.state.cookies.session, request.state.secure
     answer.headers.append("set-cookie", cookie(name, token, secure=secure, seconds=seconds))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from chain.context import Context
 from chain.core import canonical
-from chain.core.errors import BadInput, Forbidden, Malformed, NotFound
+from chain.core.errors import BadInput, Forbidden, Malformed
 from chain.statements.members import Role
 from chain.statements.property import DealStep, StepKind, TitleStatement
 from nodes.console.access import READERS, get_context, record, require
@@ -233,9 +233,20 @@ def person_panel(context: Context, deal: Deal, step: StepKind) -> SigningView:
 
 
 async def take_signature(
-    request: Request, visit: Visit, form: SignedForm, deal_id: str, side: str, *, back: str
+    request: Request,
+    visit: Visit,
+    form: SignedForm,
+    deal_id: str,
+    side: str,
+    *,
+    back: str,
+    follow: bool = True,
 ) -> Response:
-    """Take the seller's or buyer's signature and follow the call that it causes."""
+    """Take the seller's or buyer's signature.
+
+    Args:
+        follow: whether to lead to the page of the call that it causes, which subjects do not see.
+    """
     context = get_context(request)
     statement = signed_statement(form, DealStep)
     if statement.step != _step(side):
@@ -246,7 +257,7 @@ async def take_signature(
         taken = from_thread.run(
             steps.receive_signature, context, hex_bytes(deal_id), statement, signature
         )
-        return operation_path(taken.operation, back=back) if taken.operation else back
+        return operation_path(taken.operation, back=back) if follow and taken.operation else back
 
     return await submit(request, visit, Act(ActKind.APPROVE, "deal", deal_id), work)
 
@@ -267,7 +278,7 @@ def _shown(request: Request, deal_id: str, visit: Visit) -> dict[str, Any]:
 
 def _step(name: str) -> StepKind:
     if name not in STEP_NAMES:
-        raise NotFound("unknown_step", "A deal has no step of that name.")
+        raise BadInput("unknown_step", "A deal has no step of that name.")
     return STEP_NAMES[name]
 
 

@@ -341,7 +341,7 @@ def _parties(context: Context, terms: DealTerms) -> list[tuple[str, str]]:
     found = [
         (N_("Estate agent"), terms.agent),
         (N_("Tax authority"), terms.tax_authority),
-        (N_("Bank"), terms.bank),
+        (N_("Bank of the loan"), terms.bank),
         (N_("Notary"), terms.notary),
         (N_("Registration centre"), terms.registrar),
     ]

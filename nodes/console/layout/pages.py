@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import Response
 
-from nodes.console.access import require_person
+from nodes.console.access import require_visit
 from nodes.console.accounts.model import Visit
 from nodes.console.forms import ConsoleForm, local_path, see_other
 from nodes.console.gate import cookie
@@ -29,7 +29,9 @@ class LanguageForm(ConsoleForm):
 
 
 @router.get("/")
-def home(request: Request, visit: Annotated[Visit, Depends(require_person)]) -> Response:
+def home(request: Request, visit: Annotated[Visit, Depends(require_visit)]) -> Response:
+    if visit.subject is not None:
+        return see_other("/my")
     return render(request, "layout/home.html")
 
 

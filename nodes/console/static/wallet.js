@@ -5,6 +5,13 @@
 document.addEventListener("DOMContentLoaded", () => {
   const wallet = window.ethereum;
   if (!wallet || typeof wallet.request !== "function") return;
+  for (const button of document.querySelectorAll("[data-wallet-fill]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const [account] = await wallet.request({ method: "eth_requestAccounts" });
+      button.form.querySelector("[data-wallet-account]").value = account;
+    });
+  }
   for (const form of document.querySelectorAll("form[data-wallet]")) {
     const button = form.querySelector("[data-wallet-sign]");
     form.querySelector("[data-wallet-missing]").hidden = true;

@@ -172,6 +172,30 @@ const TEXTS = {
       "what stays closed is only committed to.",
     zh: "查询和答复的内容没有全部公开：未公开的部分只有承诺值。",
   },
+  lookedAt: {
+    en: "{buyer} asked for {columns} of {subject}, for {purpose}.",
+    zh: "{buyer} 查询了 {subject} 的 {columns}，用途为 {purpose}。",
+  },
+  lookConsent: {
+    en: "It named the subject's consent {consent}.",
+    zh: "查询注明的主体同意为 {consent}。",
+  },
+  lookNoConsent: {
+    en: "It named no consent of the subject.",
+    zh: "查询没有注明主体同意。",
+  },
+  lookAnswered: {
+    en: "It was answered, for {units} units.",
+    zh: "已答复，计量 {units} 个单位。",
+  },
+  lookRefused: {
+    en: "It was refused ({reason}): nothing was delivered.",
+    zh: "已拒绝（{reason}）：没有交付任何数据。",
+  },
+  answerClosed: {
+    en: "What was answered is not opened: the receipt only commits to it.",
+    zh: "答复内容没有公开：回执只含其承诺值。",
+  },
   requestOpened: {
     en: "What was asked is shown and is what the request committed to.",
     zh: "查询内容已公开，与请求的承诺值一致。",

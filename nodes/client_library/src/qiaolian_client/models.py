@@ -566,6 +566,21 @@ class CourseAnswer(BaseModel):
     ended: Annotated[str, Field(description="How an earlier attempt ended; empty where none did")]
 
 
+class CourseRow(BaseModel):
+    """
+    A step that the deal needs, and whose turn it is.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    step: str
+    party: Annotated[
+        str | None, Field(description="The member that signs it; null for seller and buyer")
+    ]
+    state: Annotated[str, Field(description="`done`, `sent`, `next`, `later` or `dropped`")]
+
+
 class Coverage(BaseModel):
     """
     What was compared.
@@ -843,23 +858,6 @@ class FinalTotals(BaseModel):
     amount: str
     hash: str
     at: int
-
-
-class FindingRow(BaseModel):
-    """
-    Where the counts differ.
-    """
-
-    model_config = ConfigDict(
-        populate_by_name=True,
-    )
-    kind: Annotated[
-        str, Field(description="`gap`, `conflict`, `unreachable`, `unclaimed` or `lost`")
-    ]
-    sentence: str
-    lane: int | None
-    from_seq: Annotated[int | None, Field(alias="fromSeq")]
-    to_seq: Annotated[int | None, Field(alias="toSeq")]
 
 
 class ForecastAnswer(BaseModel):
@@ -1142,6 +1140,29 @@ class LogState(BaseModel):
     size: int
     note: str | None
     cosignatures: str | None = ""
+
+
+class LookRow(BaseModel):
+    """
+    A call that asked for the subject's record.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    columns: list[str]
+    purpose: str
+    operation: str
+    consent: str | None
+    outcome: Annotated[
+        str, Field(description="`served`, `refused`, `void`; at a buyer also `asked`")
+    ]
+    reason: Annotated[str, Field(description="Code of a refusal; empty for an answer")]
+    at: Annotated[int, Field(description="Unix seconds")]
+    receipt: str | None
 
 
 class MemberAnswer(BaseModel):
@@ -1501,6 +1522,19 @@ class PingBodyAnswer(BaseModel):
     )
     member: str
     bytes: int
+
+
+class PositionRow(BaseModel):
+    """
+    Where a call stands.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
 
 
 class PreviewBody(BaseModel):
@@ -2172,6 +2206,17 @@ class StoredReportAnswer(BaseModel):
     ]
 
 
+class SubjectBody(BaseModel):
+    """
+    Whose account is asked for. The code is in the body, so that no log of requests has it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    subject: Annotated[str, Field(max_length=256, min_length=1)]
+
+
 class SubjectRecord(BaseModel):
     """
     A subject's record, and its commitment in the version.
@@ -2214,7 +2259,7 @@ class TaxLine(BaseModel):
 
 class TaxSheet(BaseModel):
     """
-    The taxes of a deal and the sums by payer; fen as text.
+    The taxes of a deal and the sums by payer, as the tax authority signs them; fen as text.
     """
 
     model_config = ConfigDict(
@@ -2226,6 +2271,18 @@ class TaxSheet(BaseModel):
     buyer: str
     seller: str
     total: str
+
+
+class TaxSource(BaseModel):
+    """
+    A law or notice that a tax rests on.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: str
+    valid_from: Annotated[str, Field(alias="validFrom", description="ISO date")]
 
 
 class TitleAnswer(BaseModel):
@@ -2494,6 +2551,43 @@ class WitnessedHead(BaseModel):
     note: str | None
 
 
+class ExchangeLooksApiFindingRow(BaseModel):
+    """
+    Why an account is not complete.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    gap: Annotated[
+        str,
+        Field(
+            description="`position_missing`, `behind_chain`, `subject_not_recorded`, `not_in_log`, `buyer_names_more`, `buyer_names_less` or `buyer_silent`"
+        ),
+    ]
+    member: str
+    agreement_id: Annotated[str | None, Field(alias="agreementId")]
+    lane: int | None
+    count: int
+
+
+class ExchangeReconciliationApiFindingRow(BaseModel):
+    """
+    Where the counts differ.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[
+        str, Field(description="`gap`, `conflict`, `unreachable`, `unclaimed` or `lost`")
+    ]
+    sentence: str
+    lane: int | None
+    from_seq: Annotated[int | None, Field(alias="fromSeq")]
+    to_seq: Annotated[int | None, Field(alias="toSeq")]
+
+
 class RegistryCreditApiAnswerBody(BaseModel):
     """
     A repaired record, or nothing when the old one stands.
@@ -2742,6 +2836,23 @@ class ChangesBody(BaseModel):
     purposes: dict[str, PurposeDemands] | None = None
 
 
+class CheckAnswer(BaseModel):
+    """
+    What was compared, and what was found.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    complete: bool
+    looks: int
+    agreements: int
+    calls: int
+    buyers: int
+    height: Annotated[int, Field(description="The block under which the chain's lanes were proved")]
+    findings: list[ExchangeLooksApiFindingRow]
+
+
 class ClaimList(BaseModel):
     """
     Sums over every agreement, and a page of the agreements; fen as text.
@@ -2852,6 +2963,9 @@ class DealRow(BaseModel):
     registered_at: Annotated[int | None, Field(alias="registeredAt")]
     expired_at: Annotated[int | None, Field(alias="expiredAt")]
     steps: list[StepRow]
+    course: Annotated[
+        list[CourseRow], Field(description="Every step that the deal needs, in order")
+    ]
 
 
 class Dependency(BaseModel):
@@ -2990,6 +3104,20 @@ class KeyList(BaseModel):
         str | None, Field(description="The `cursor` of the following page; null at the end.")
     ]
     keys: list[KeyRow]
+
+
+class LookList(BaseModel):
+    """
+    A page of looks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    looks: list[LookRow]
 
 
 class MonthList(BaseModel):
@@ -3187,6 +3315,17 @@ class PositionAnswer(BaseModel):
     void: SignedStatementAnswer | None
 
 
+class PositionList(BaseModel):
+    """
+    A buyer's answered calls for a subject.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    positions: list[PositionRow]
+
+
 class PositionsAnswer(BaseModel):
     """
     Positions of a lane, and its closing voucher.
@@ -3303,6 +3442,30 @@ class StoredConsentList(BaseModel):
     consents: list[StoredConsentRow]
 
 
+class TaxLineSources(BaseModel):
+    """
+    One line of a tax sheet and what it rests on.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    tax: str
+    sources: list[TaxSource]
+
+
+class TaxSources(BaseModel):
+    """
+    The lines of a tax sheet and what each rests on.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    rules: str
+    lines: list[TaxLineSources]
+
+
 class UnknownSubjectList(BaseModel):
     """
     The limit and its period in seconds, and a page of grants.
@@ -3347,7 +3510,7 @@ class AgreementComparison(BaseModel):
     agreement_id: Annotated[str, Field(alias="agreementId")]
     agree: bool
     lanes: dict[str, LaneComparison]
-    findings: list[FindingRow]
+    findings: list[ExchangeReconciliationApiFindingRow]
     money: AgreementMoneyAnswer | None
 
 

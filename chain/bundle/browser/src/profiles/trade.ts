@@ -1,6 +1,6 @@
 /** One call of a metered trade, from agreement to payout: subject {agreementId, lane, seq}. */
 import { equal, type Bytes } from "../bytes.ts";
-import type { Claims } from "../claims.ts";
+import type { Claims, Signed } from "../claims.ts";
 import type { JsonObject } from "../json.ts";
 import { laneRecord } from "../records.ts";
 import { inconsistent, require } from "../refusal.ts";
@@ -17,29 +17,18 @@ import {
   type Trade,
 } from "./trade_facts.ts";
 
-const REQUEST_DOMAIN = "qiaolian.request.v1";
+export const REQUEST_DOMAIN = "qiaolian.request.v1";
 const RESPONSE_DOMAIN = "qiaolian.response.v1";
 const FULL_SHARE = 10_000n;
 
 export function checkTrade(claims: Claims, subject: JsonObject): Sentence[] {
   const trade = readTrade(claims, subject, true);
   requireOnlyAcknowledgement(trade);
-  const request = only(trade.requests, trade.seq, "request");
-  const receipt = only(trade.receipts, trade.seq, "receipt");
-  const { units, reason, outcome } = receipt.values;
-  const before = {
-    seq: trade.seq - 1n,
-    units: request.values.acknowledgedUnits,
-    amount: request.values.acknowledgedAmount,
-    receipt: request.values.previousReceipt,
-  };
-  requireReceipt(trade.agreement, before, request.values, request.hash, receipt.values);
-  requireTimely(trade, trade.seq);
+  const { request, receipt, sentences: answered } = readCall(trade);
+  const { reason, outcome } = receipt.values;
   const sentences = [
     ...trade.sentences,
-    say("receiptAnswers", { seq: trade.seq, lane: trade.lane, units }),
-    loggedSentence(claims, receipt, "receipt"),
-    ...viewSentences(trade, [trade.seq]),
+    ...answered,
     ...openedSentences(claims, request.values, receipt.values),
   ];
   const acknowledged = isAcknowledged(trade, receipt.values, receipt.hash);
@@ -58,6 +47,33 @@ export function checkTrade(claims: Claims, subject: JsonObject): Sentence[] {
     claimSentence(trade, receipt.values),
     ...payoutSentences(trade, receipt.values),
   ];
+}
+
+/** The position's request and receipt, which answers it in time, and the sentences on them. */
+export function readCall(trade: Trade): Call {
+  const { claims, seq, lane } = trade;
+  const request = only(trade.requests, seq, "request");
+  const receipt = only(trade.receipts, seq, "receipt");
+  const before = {
+    seq: seq - 1n,
+    units: request.values.acknowledgedUnits,
+    amount: request.values.acknowledgedAmount,
+    receipt: request.values.previousReceipt,
+  };
+  requireReceipt(trade.agreement, before, request.values, request.hash, receipt.values);
+  requireTimely(trade, seq);
+  const sentences = [
+    say("receiptAnswers", { seq, lane, units: receipt.values.units }),
+    loggedSentence(claims, receipt, "receipt"),
+    ...viewSentences(trade, [seq]),
+  ];
+  return { request, receipt, sentences };
+}
+
+export interface Call {
+  request: Signed<Of<typeof UsageRequest>>;
+  receipt: Signed<Of<typeof UsageReceipt>>;
+  sentences: Sentence[];
 }
 
 function only<T>(found: ReadonlyMap<bigint, T>, seq: bigint, what: string): T {

@@ -1,0 +1,47 @@
+"""The bundle of a look, made at the provider's node, which has the request, the receipt and what
+opens the query.
+"""
+
+from __future__ import annotations
+
+from chain.context import Context
+from chain.core.errors import NotFound
+from exchange.agreements import service as agreements
+from exchange.agreements.model import AgreementSide
+from exchange.metering import looks, records
+from exchange.metering.look_model import Position
+from exchange.metering.model import REQUEST_DOMAIN
+from exchange.settlement.bundles import TradeExporter
+
+
+def bundle(context: Context, position: Position, *, subject: str | None = None) -> bytes:
+    """The bundle's bytes.
+
+    Args:
+        subject: whose look it must be, for somebody who may see no other's.
+
+    Raises:
+        NotFound: ``look_unknown``, also for another subject's; Conflict: ``entry_not_anchored``
+            until the receipt's anchor is on the chain.
+    """
+    asked_for, opening = looks.opening_of(context, position)
+    signed = agreements.load(context, position.agreement_id)
+    call = records.call_at(
+        context, AgreementSide.PROVIDER, position.agreement_id, position.lane, position.seq
+    )
+    if call is None or call.receipt is None or subject not in (None, asked_for):
+        raise NotFound("look_unknown", "This node has no such call, or not its query.")
+    named: dict[str, str | int] = {
+        "agreementId": "0x" + position.agreement_id.hex(),
+        "lane": position.lane,
+        "seq": position.seq,
+    }
+    exporter = TradeExporter(context, signed, "look", named)
+    exporter.add_answered_request(call)
+    exporter.add_disclosure(
+        call.request.request_commitment,
+        salt=opening.salt,
+        domain=REQUEST_DOMAIN,
+        record=opening.query,
+    )
+    return exporter.build()
