@@ -7,6 +7,7 @@ processor time all the while.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import hypothesis
 import pytest
 
 from chain.core import loopback
+from chain.core.memory import return_freed_memory
 from chain.engine.build import build
 from chain.engine.network import Network
 from chain.ethereum.anvil import anvil as throw_away_chain
@@ -83,6 +85,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a parallel run, begin with what takes longest."""
     if hasattr(config, "workerinput"):
         items.sort(key=_place_in_a_parallel_run)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests never become garbage: collections need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory_is_returned() -> Iterator[None]:
+    """Give back what a module's tests held."""
+    yield
+    return_freed_memory()
 
 
 def _place_in_a_parallel_run(item: pytest.Item) -> int:

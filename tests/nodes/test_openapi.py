@@ -9,15 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from chain.keys.files import KeyStore
 from nodes import config
@@ -25,12 +17,6 @@ from nodes.openapi import NODE, ORGANISATION
 from nodes.tokens import TokenIssuer
 from tests.nodes.conftest import TestNetwork
 
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 
 
@@ -64,9 +50,21 @@ class BearerToken(requests.auth.AuthBase):
 
 
 class Described:
-    """A node, its description, and callers with the authority that it asks for."""
+    """A node, its description, and callers with the authority that it asks for.
+
+    Schemathesis is imported where it is used: it takes seconds, and every process of a parallel run
+    reads this module.
+    """
 
     def __init__(self, network: TestNetwork) -> None:
+        import schemathesis
+        from schemathesis.checks import not_a_server_error
+        from schemathesis.specs.openapi.checks import (
+            content_type_conformance,
+            response_schema_conformance,
+            status_code_conformance,
+        )
+
         node, bank = network.of("department"), network.of("bank")
         directory = bank.plan.directory
         keys = KeyStore(directory / "keys", config.load(directory / "node.toml").passphrase())
@@ -74,6 +72,12 @@ class Described:
         self.url = f"https://127.0.0.1:{node.plan.port}"
         self.document: dict[str, Any] = self.client.get("/openapi.json")
         self.schema = schemathesis.openapi.from_dict(self.document)
+        self.checks = [
+            content_type_conformance,
+            response_schema_conformance,
+            status_code_conformance,
+        ]
+        self.no_failure = not_a_server_error
         self.tokens = json.loads((node.plan.directory / "handout.json").read_text())
         self.member = MemberToken(
             TokenIssuer(
@@ -100,8 +104,8 @@ class Described:
             base_url=self.url, verify=False, auth=self.authority(operation["security"])
         )
         # A node without a proved head says so with 503, which is an answer.
-        checks = CHECKS[1:] if answer.status_code == 503 else CHECKS
-        case.validate_response(answer, checks=checks)
+        failure = [] if answer.status_code == 503 else [self.no_failure]
+        case.validate_response(answer, checks=[*self.checks, *failure])
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,8 @@ def described(network: TestNetwork) -> Iterator[Described]:
 
 
 def generate(described: Described, examples: int) -> None:
+    from schemathesis.generation import GenerationMode
+
     for operation in described.operations():
         strategy = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
 
