@@ -177,8 +177,21 @@ class Table:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.int64]) -> Table:
-        """Return these rows, in this order."""
-        return Table(self.ids[rows], {name: values[rows] for name, values in self.columns.items()})
+        """Return these rows, in this order. For -1 all columns are missing."""
+        table = self.with_missing_row() if (rows < 0).any() else self
+        return Table(
+            table.ids[rows], {name: values[rows] for name, values in table.columns.items()}
+        )
+
+    def with_missing_row(self) -> Table:
+        """Return the table with one row more, at the end, whose columns are all missing."""
+        return Table(
+            np.append(self.ids, b""),
+            {
+                name: np.append(values, np.array([None], values.dtype))
+                for name, values in self.columns.items()
+            },
+        )
 
     def matrix(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Return numeric columns as (rows, columns); ``column_not_numeric``."""

@@ -8,7 +8,8 @@ store.
 attempts at the job ``training``. The common rows are scored in batches, in an order drawn by the
 label party: it requests a batch, and the departments answer as their kind of model requires. With a
 batch of 1 each row is one request. A department learns which of its rows are scored but no score;
-the label party learns the scores.
+the label party learns the scores. With the alignment's ``join`` ``left`` every row of the label
+party is scored; a department that does not have it answers as for missing values.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from federated.boosting import scoring as forests
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.intersection import PsiTerms, align
+from federated.intersection import AlignedRows, PsiTerms, align
 from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 from federated.vertical import scoring as scorecards
@@ -201,8 +202,8 @@ def check(job: Job) -> None:
 
 
 async def label(session: Session, table: Table | None, job: Job) -> JobResult:
-    """The label party's role. Writes ``scores.csv`` with the score and probability of each common
-    row.
+    """The label party's role. Writes ``scores.csv`` with the score and probability of each aligned
+    row, and the departments that do not have it (``unknown_to``).
     """
     request, table = ScoringRequest.of(job), _rows(table)
     kind, model_file = request.model(session)
@@ -221,7 +222,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     )
     batches = []
     for start in range(0, len(common), request.batch):
-        rows = common[start : start + request.batch]
+        rows = common.rows[start : start + request.batch]
         for name in request.features:
             await session.to(name).send("scoring/request", first=start, count=len(rows))
         batches.append(await scorer.scores(session, request.features, rows))
@@ -235,13 +236,17 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
         "requests": len(batches),
         "model": scorer.model,
     }
-    ids = [identifier.decode() for identifier in table.ids[common].tolist()]
+    ids = [identifier.decode() for identifier in table.ids[common.rows].tolist()]
     probabilities = np.round(scorer.probabilities(scores), 6).tolist()
     return JobResult(
         metrics,
         {
             "scores.csv": await asyncio.to_thread(
-                csv_bytes, id=ids, score=scores.tolist(), probability=probabilities
+                csv_bytes,
+                id=ids,
+                score=scores.tolist(),
+                probability=probabilities,
+                unknown_to=_unknown_to(common),
             )
         },
     )
@@ -252,11 +257,15 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     request, table = ScoringRequest.of(job), _rows(table)
     kind, model_file = request.model(session)
     require_finite(table.columns)
-    scorer: FeatureScorer = await asyncio.to_thread(kind.feature_scorer, model_file, table)
+    # The last row, without a value, stands for the rows that this department does not have.
+    scorer: FeatureScorer = await asyncio.to_thread(
+        kind.feature_scorer, model_file, table.with_missing_row()
+    )
     await _require_one_model(session, scorer.model, [request.label])
     common = await align(
         session, table.ids, leader=request.label, followers=request.features, terms=request.terms
     )
+    rows = np.where(common.rows < 0, len(table), common.rows)
     await scorer.prepare(session, request.features)
     done = 0
     while True:
@@ -273,7 +282,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
             )
         if not count:
             break
-        await scorer.answer(session, request.label, common[done : done + count], done)
+        await scorer.answer(session, request.label, rows[done : done + count], done)
         done += count
     return JobResult({"rows": len(table), "scored": done, "model": scorer.model})
 
@@ -290,6 +299,14 @@ async def _require_one_model(session: Session, model: str, peers: Sequence[str])
                 hint="Pin parts of one attempt.",
                 peer=peer,
             )
+
+
+def _unknown_to(common: AlignedRows) -> list[str]:
+    """Return for each row the departments that do not have it, separated by blanks."""
+    return [
+        " ".join(name for name, had in common.had_by.items() if not had[row])
+        for row in range(len(common))
+    ]
 
 
 def _rows(table: Table | None) -> Table:

@@ -159,14 +159,13 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
 async def _aligned(
     session: Session, table: Table | None, active_party: str, peers: list[str], terms: ForestTerms
 ) -> Table:
-    """Return the common rows in one random order."""
+    """Return the aligned rows in one random order."""
     if table is None:
         raise BadInput("no_rows", "A party of a forest needs a source.")
-    return table.take(
-        await align(
-            session, table.ids, leader=active_party, followers=peers, terms=terms.intersection()
-        )
+    aligned = await align(
+        session, table.ids, leader=active_party, followers=peers, terms=terms.intersection()
     )
+    return table.take(aligned.rows)
 
 
 def _salt(session: Session) -> str:

@@ -12,7 +12,7 @@ plain hash: there are so few of them that all can be tried (``docs/protocols/int
 ``psi``          one intersection between two parties, by either method
 ``kkrt``         the method for large sets, over ``batch_oprf``
 ``ecdh``         the method for small sets
-``alignment``    common rows of one leader and several followers
+``alignment``    one order of rows at a leader and several followers
 ``batch_oprf``   the oblivious PRF of KKRT16 over ``cuckoo`` bins (``oprf``, ``transpose``)
 ``base_ot``      base oblivious transfers
 ``opprf``        the oblivious programmable PRF, over ``batch_oprf`` and ``okvs``
@@ -21,13 +21,14 @@ plain hash: there are so few of them that all can be tried (``docs/protocols/int
 ===============  =================================================================================
 """
 
-from federated.intersection.alignment import align
+from federated.intersection.alignment import AlignedRows, align
 from federated.intersection.handshake import PsiTerms
 from federated.intersection.opprf import OpprfReceiver, OpprfSender, follow_opprf, lead_opprf
 from federated.intersection.protocol import INTERSECTION
 
 __all__ = [
     "INTERSECTION",
+    "AlignedRows",
     "OpprfReceiver",
     "OpprfSender",
     "PsiTerms",

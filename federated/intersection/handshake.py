@@ -18,6 +18,7 @@ from federated.randomness import Randomness
 from federated.session import Session
 
 METHODS = ("kkrt", "ecdh")
+JOINS = ("inner", "left")
 REVEALS = ("receiver", "both", "size", "nobody")
 MAX_ROWS_ECDH = {"aes": 1 << 18, "sm": 1 << 13}
 """Larger sets take ``ecdh`` more than a minute of one core."""
@@ -33,13 +34,15 @@ class PsiTerms:
     result: ``receiver``, ``both``, ``size`` (the receiver learns the number of common rows alone)
     or ``nobody`` (only a computation on shares goes on with it, see ``opprf``). ``pad_to``: set
     sizes are shown rounded up to a multiple of it, or with ``power_of_two`` to the next power of
-    two.
+    two. ``join``: which rows an alignment returns, those that all parties have (``inner``) or all
+    rows of the leader (``left``).
     """
 
     method: str = "kkrt"
     suite: str = "aes"
     reveal: str = "receiver"
     pad_to: int | str = 1024
+    join: str = "inner"
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> PsiTerms:
@@ -65,6 +68,12 @@ class PsiTerms:
             raise BadInput(
                 "spec_parameters",
                 f"pad_to is neither a whole number from 1 to {MAX_ROWS} nor power_of_two.",
+            )
+        if terms.join not in JOINS or (terms.join == "left" and terms.reveal != "receiver"):
+            raise BadInput(
+                "spec_parameters",
+                "join is inner or left; left needs reveal receiver, because the leader learns "
+                "which of its rows each party has.",
             )
         return terms
 

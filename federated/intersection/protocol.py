@@ -26,7 +26,10 @@ _LABEL = "intersection"
 
 def check(job: Job) -> None:
     """Check a specification; ``spec_roles``, ``spec_columns`` and codes of ``PsiTerms.read``."""
-    if PsiTerms.read(job.parameters).reveal == "nobody":
+    terms = PsiTerms.read(job.parameters)
+    if terms.join != "inner":
+        raise BadInput("spec_parameters", "An intersection has no join; only an alignment has.")
+    if terms.reveal == "nobody":
         sentence = (
             "An intersection revealed to nobody has no result by itself; "
             "only a computation on shares can use it."

@@ -49,6 +49,7 @@ from federated.vertical.preprocessing import BlockShape
 from federated.vertical.results import (
     evaluated_result,
     file_salt,
+    join_facts,
     model_files,
     receive_seed,
     require_both_classes,
@@ -90,7 +91,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     common = await align(
         session, table.ids, leader=session.party, followers=roles.features, terms=plan.terms
     )
-    table, bad = table.take(common), bad[common]
+    table, bad = table.take(common.rows), bad[common.rows]
     test = plan.tested(table, session.randomness.child("split"))
     shape = roles.shape(int((~test).sum()))
     for rows, name in ((~test, "train"), (test, "test")):
@@ -135,6 +136,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
         evidence_by_party | {session.party: own_evidence},
         train,
         tested,
+        facts=join_facts(common.had_by) if plan.terms.join == "left" else None,
     )
     return replace(outcome, files={**outcome.files, "scores.csv": scored.csv()})
 
@@ -231,7 +233,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     common = await align(
         session, table.ids, leader=roles.label, followers=roles.features, terms=plan.terms
     )
-    table = table.take(common)
+    table = table.take(common.rows)
     test = await receive_array(session, roles.label, "scorecard/test", len(table), "uint8")
     if (test > 1).any():
         raise PeerFault(
@@ -263,6 +265,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     return JobResult(
         {
             "rows": len(table),
+            "matched": int(common.had_by[session.party].sum()),
             "training_rows": shape.rows,
             "columns": len(part.columns),
             "dropped": dict(binned.dropped),

@@ -177,6 +177,14 @@ def evaluated_result(
     return JobResult(metrics, {**model_files(part), **card.files()})
 
 
+def join_facts(had_by: Mapping[str, NDArray[np.bool_]]) -> dict[str, str]:
+    """Return the card's fact on the rows of a left join. ``had_by``: of each department."""
+    listed = ", ".join(
+        f"{party} has {int(had.sum()):,} of {len(had):,}" for party, had in had_by.items()
+    )
+    return {"rows": f"all rows of the label party; {listed}"}
+
+
 def _dropped_fact(dropped: Mapping[str, list[str]]) -> dict[str, str]:
     listed = "; ".join(f"{party}: {', '.join(names)}" for party, names in dropped.items())
     return {"left out": f"{listed} (one value only, or rare values only)"} if listed else {}

@@ -61,6 +61,10 @@ def broken(report: dict[str, Any]) -> list[str]:
         (report["tests_equal"], "The models were not evaluated on the same firms."),
         (report["scores_equal"], "A requested score differs from the training's."),
         (
+            report["scored_rows"] == report["bank_rows"] > report["common_rows"],
+            "Not every firm of the bank was scored.",
+        ),
+        (
             report["analysis_right"],
             (
                 "A permitted analysis did not return the groups that "

@@ -283,21 +283,28 @@ class FederatedDemo:
                 row["id"]: row for row in _rows(_output(self._runs[training], BANK) / "scores.csv")
             }
             after = _rows(_output(receipts, BANK) / "scores.csv")
+            known = [row for row in after if not row["unknown_to"]]
             equal.append(
-                {row["id"] for row in after} == set(before)
-                and all(_same(before[row["id"]], row) for row in after)
+                {row["id"] for row in known} == set(before)
+                and all(_same(before[row["id"]], row) for row in known)
             )
+            self._report["scored_rows"] = len(after)
             self._screen.line(
-                f"{len(after):,} firms scored by the {training} job's model in batches of {BATCH} "
-                f"in {_seconds(receipts):.1f} s; {what}",
+                f"all {len(after):,} firms of the bank scored by the {training} job's model in "
+                f"batches of {BATCH} in {_seconds(receipts):.1f} s; {what}",
                 f"receipt {receipts[BANK]['attempt']}",
             )
-            code, score, probability = (after[0][name] for name in ("id", "score", "probability"))
+            self._screen.line(
+                f"{len(after) - len(known):,} of them are unknown to a department, which answered "
+                "as for missing values; scores.csv names it"
+            )
+            code, score, probability = (known[0][name] for name in ("id", "score", "probability"))
             self._screen.line(
                 f"{code}: score {float(score):.6g}, probability of bad "
                 f"{float(probability):.3f}, as in the training"
             )
         self._report["scores_equal"] = all(equal)
+        self._report["bank_rows"] = self._held[BANK][SOURCE].num_rows
 
     def _scoring_job(self, training: str) -> Job:
         pinned = {party: self._runs[training][party]["files"]["model.json"] for party in self._held}
@@ -311,7 +318,12 @@ class FederatedDemo:
                 f"scoring-{training}",
                 "scoring",
                 parts,
-                {"training": training, "models": pinned, "batch": BATCH},
+                {
+                    "training": training,
+                    "models": pinned,
+                    "batch": BATCH,
+                    "alignment": {"join": "left"},
+                },
             )
         )
 

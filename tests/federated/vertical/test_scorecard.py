@@ -477,6 +477,18 @@ def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, k
         Run(scorecard_of(2), tables).outcomes()
 
 
+def test_a_left_join_trains_on_every_row_of_the_bank() -> None:
+    known = {**TABLES, "tax": TABLES["tax"].take(np.arange(0, len(TABLES["tax"]), 2))}
+    outcomes = Run(scorecard_of(2, alignment={"join": "left"}), known).outcomes()
+    assert set(scores(outcomes["bank"])) == set(TABLES["bank"].ids.tolist())
+    assert outcomes["tax"].metrics["rows"] == len(TABLES["bank"])
+    matched = len(common_ids({name: known[name] for name in ("bank", "tax")}))
+    assert outcomes["tax"].metrics["matched"] == matched
+    assert all(column.bins.missing for column in part_of(outcomes, "tax").columns)
+    facts = json.loads(outcomes["bank"].files["card.json"])["facts"]
+    assert f"tax has {matched} of {len(TABLES['bank'])}" in facts["rows"]
+
+
 def test_columns_with_one_value_are_left_out_and_named() -> None:
     tables = constant(constant(TABLES, "tax", "expenses"), "bank", "income")
     outcomes = Run(scorecard_of(2), tables).outcomes()

@@ -124,6 +124,27 @@ def test_every_common_row_gets_the_sum_of_all_parties_points(
     assert all(outcomes[name].metrics["scored"] == len(scored) for name in DEPARTMENTS)
 
 
+def test_a_left_join_scores_every_row_and_names_who_does_not_have_it(
+    homes: Homes, trained: dict[str, JobResult]
+) -> None:
+    job = scoring_of(homes, batch=7, alignment={"join": "left"})
+    scored = scores(run_of(job, homes).outcomes()["bank"])
+    assert set(scored) == set(OTHERS["bank"].ids.tolist())
+    expected, unknown_to = dict.fromkeys(scored, 0), {person: set[str]() for person in scored}
+    for name in PARTIES:
+        part = ScorecardPart.from_bytes(trained[name].files["model.json"])
+        table = OTHERS[name].with_missing_row()
+        points = part.points_of(table.columns, len(table)).tolist()
+        by_person = dict(zip(table.ids.tolist(), points, strict=True))
+        for person in scored:
+            expected[person] += by_person.get(person, points[-1])
+            if person not in by_person:
+                unknown_to[person].add(name)
+    assert {person: int(row["score"]) for person, row in scored.items()} == expected
+    assert {person: set(row["unknown_to"].split()) for person, row in scored.items()} == unknown_to
+    assert any(unknown_to.values())
+
+
 def test_the_chance_beside_a_score_is_that_of_the_scale(homes: Homes) -> None:
     for row in scores(run_of(scoring_of(homes), homes).outcomes()["bank"]).values():
         odds = 50 * 2 ** ((int(row["score"]) - 600) / 40)
