@@ -20,6 +20,7 @@ NAMES = (
     "AssetRegistry",
     "GrantRegistry",
     "TradeSettlement",
+    "TradeDisputes",
     "EvidenceLog",
     "CreditLedger",
     "PropertyLedger",

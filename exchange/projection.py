@@ -13,6 +13,7 @@ from chain.ethereum.ledger import Event
 from exchange.agreements import service as agreements
 from exchange.catalogue import service as catalogue
 from exchange.closing import totals
+from exchange.disputes import service as disputes
 from exchange.settlement import service as settlement
 
 
@@ -25,3 +26,5 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
             agreements.apply(session, event)
             settlement.apply(session, event)
             totals.apply(session, event)
+        elif event.contract == "TradeDisputes":
+            disputes.apply(session, event)

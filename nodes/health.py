@@ -23,6 +23,7 @@ from chain.ethereum.proved_records import key_record
 from chain.ethereum.records import KeyRecord
 from chain.outbox import Backlog, backlog
 from chain.statements.members import KeyPurpose
+from exchange.disputes import service as disputes
 from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
 from nodes.clocks import LIMIT_SECONDS, ClockStatus, judge
@@ -30,6 +31,7 @@ from nodes.config import NodeLimits
 from nodes.findings import (
     Cosigning,
     HealthFinding,
+    State,
     of_certificate,
     of_clock,
     of_cosignatures,
@@ -110,6 +112,7 @@ class Health:
             "clock": self._clock,
             "peer clocks": self._peer_clocks,
             "peers": self._peers,
+            "disputes": self._disputes,
             "cosignatures": self._cosignatures,
         }
         self._threads = ThreadPoolExecutor(len(self._checks), "health")
@@ -278,6 +281,17 @@ class Health:
         monitor = self._context.services.find(ClaimMonitor)
         if monitor is not None:
             monitor.require()
+
+    def _disputes(self) -> HealthFinding | None:
+        waiting = disputes.awaiting_persons(self._context)
+        if not waiting:
+            return None
+        return HealthFinding(
+            State.WARNING,
+            "dispute_awaits",
+            f"{len(waiting)} disputes await a decision of this organisation.",
+            "Silence decides them: see `qiaolian dispute list --live`.",
+        )
 
     def unknown_subject_refusals(self) -> float | None:
         """Refusals of unknown subjects within the period, over all grants."""

@@ -50,6 +50,7 @@ CHECKS: Mapping[str, Check] = {
             "peer_certificate_ends_soon",
         ),
     ),
+    "disputes": Check(False, ("dispute_awaits",)),
     "cosignatures": Check(False, ("cosignature_late",)),
     "source NAME": Check(False, ("source_unreachable", "source_missing", "source_driver_missing")),
     "worker NAME": Check(False, ("worker_stuck", "witness_incomplete", "certificate_not_written")),

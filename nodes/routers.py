@@ -22,6 +22,7 @@ def routers() -> Sequence[APIRouter]:
     from exchange.call_files import api as call_files
     from exchange.catalogue import api as catalogue
     from exchange.closing import api as closing
+    from exchange.disputes import api as disputes
     from exchange.looks import api as looks
     from exchange.metering import api as metering
     from exchange.reconciliation import api as reconciliation
@@ -56,6 +57,7 @@ def routers() -> Sequence[APIRouter]:
         closing.router,
         usage.router,
         demands.router,
+        disputes.router,
         reconciliation.router,
         reports.router,
         call_files.router,
@@ -72,6 +74,7 @@ def load_tables() -> None:
     import exchange.call_files.store
     import exchange.catalogue.store
     import exchange.closing.store
+    import exchange.disputes.store
     import exchange.metering.recovery_store
     import exchange.metering.store
     import exchange.settlement.store

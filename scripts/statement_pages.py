@@ -16,6 +16,7 @@ from typing import Any
 from chain.core.crypto import address_of, keccak256, sign_digest
 from chain.ethereum.eip712 import Domain, Statement, Struct, camel
 from chain.statements.catalogue import STATEMENTS, STRUCTS
+from chain.statements.disputes import LogPosition
 from chain.statements.examples import example
 from chain.statements.trade import LaneTotal, Share
 
@@ -65,7 +66,7 @@ def page() -> str:
     )
     signed = [_section(statement) for statement in STATEMENTS.values()]
     unsigned = [_section(struct) for struct in STRUCTS.values()]
-    inner = [_section(struct) for struct in (Share, LaneTotal)]
+    inner = [_section(struct) for struct in (Share, LaneTotal, LogPosition)]
     return "\n".join(
         [
             head,

@@ -117,7 +117,10 @@ def _constructor_arguments(
         return [directory, addresses["AssetRegistry"]]
     if name == "TradeSettlement":
         window = min_close_window
-        return [directory, addresses["GrantRegistry"], window.blocks, window.seconds]
+        others = [addresses["GrantRegistry"], addresses["TradeDisputes"]]
+        return [directory, *others, window.blocks, window.seconds]
+    if name == "TradeDisputes":
+        return [directory, addresses["TradeSettlement"]]
     return [directory]
 
 

@@ -22,12 +22,14 @@ from chain.ethereum.records import (
     ConsentRecord,
     DealRecord,
     DisputeRecord,
+    FlagRecord,
     GrantRecord,
     HoldRecord,
     KeyRecord,
     LaneRecord,
     LogRecord,
     MemberRecord,
+    TradeDisputeRecord,
     UnitHoldRecord,
 )
 
@@ -163,6 +165,20 @@ class ProvedRecords:
         """Struct hash of the final totals that closed an agreement; 32 zero bytes if none did."""
         return self.hash(final_settlement_record(agreement_id))
 
+    def trade_dispute(self, receipt: bytes) -> TradeDisputeRecord:
+        """The dispute over a receipt; all zero if it was never claimed."""
+        return TradeDisputeRecord.decode(
+            *(self.value(part) for part in trade_dispute_records(receipt))
+        )
+
+    def freeze(self, agreement_id: bytes) -> HoldRecord:
+        """A supervisor's freeze of an agreement."""
+        return HoldRecord.decode(self.value(freeze_record(agreement_id)))
+
+    def flag(self, member: str) -> FlagRecord:
+        """A provider's proved equivocations."""
+        return FlagRecord.decode(self.value(flag_record(member)))
+
 
 # --- The names of records -------------------------------------------------------------------------
 
@@ -259,25 +275,26 @@ def log_root_record(log_id: bytes) -> StorageKey:
 
 
 def agreement_records(agreement_id: bytes) -> tuple[StorageKey, StorageKey, StorageKey]:
-    """The three values of ``TradeSettlement.agreements[agreementId]``: what was opened and paid,
-    refunded and acknowledged, and the heights.
-    """
+    """The three values of ``TradeSettlement.agreements[agreementId]``: sums, bond and heights."""
     first, second, third = (
         StorageKey("TradeSettlement", "agreements", (agreement_id,), offset) for offset in range(3)
     )
     return first, second, third
 
 
-def account_records(member: str) -> tuple[StorageKey, StorageKey, StorageKey]:
-    """The three values of ``TradeSettlement.accounts[member]``."""
-    first, second, third = (
-        StorageKey("TradeSettlement", "accounts", (member,), offset) for offset in range(3)
+def account_records(member: str) -> tuple[StorageKey, StorageKey]:
+    """The two values of ``TradeSettlement.accounts[member]``."""
+    balance, flow = (
+        StorageKey("TradeSettlement", "accounts", (member,), offset) for offset in range(2)
     )
-    return first, second, third
+    return balance, flow
 
 
-TOTALS_RECORDS = tuple(StorageKey("TradeSettlement", "totals", (), offset) for offset in range(3))
-"""The three values of ``TradeSettlement.totals``."""
+TOTALS_RECORDS = (
+    StorageKey("TradeSettlement", "totals", ()),
+    StorageKey("TradeSettlement", "totals", (), 1),
+)
+"""The two values of ``TradeSettlement.totals``."""
 
 
 def lane_record(agreement_id: bytes, lane: int) -> StorageKey:
@@ -293,3 +310,18 @@ def paid_to_record(agreement_id: bytes, member: str) -> StorageKey:
 def final_settlement_record(agreement_id: bytes) -> StorageKey:
     """``TradeSettlement.finalSettlements[agreementId]``."""
     return StorageKey("TradeSettlement", "finalSettlements", (agreement_id,))
+
+
+def trade_dispute_records(receipt: bytes) -> tuple[StorageKey, ...]:
+    """The five values of ``TradeDisputes.disputes[receipt]``."""
+    return tuple(StorageKey("TradeDisputes", "disputes", (receipt,), offset) for offset in range(5))
+
+
+def freeze_record(agreement_id: bytes) -> StorageKey:
+    """``TradeDisputes.freezes[agreementId]``."""
+    return StorageKey("TradeDisputes", "freezes", (agreement_id,))
+
+
+def flag_record(member: str) -> StorageKey:
+    """``TradeDisputes.flags[member]``."""
+    return StorageKey("TradeDisputes", "flags", (member,))

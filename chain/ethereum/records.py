@@ -353,14 +353,19 @@ class LogRecord:
         return self.anchored_at != 0
 
 
-_HALF = (1 << 128) - 1
+_AMOUNT = (1 << 64) - 1
+
+
+def _amount(word: int, index: int) -> int:
+    """The 64-bit amount at bit ``64 * index``."""
+    return word >> 64 * index & _AMOUNT
 
 
 @dataclass(frozen=True)
 class AccountRecord:
-    """``TradeSettlement.accounts[member]`` (and ``totals``), three storage words, in fen.
+    """``TradeSettlement.accounts[member]`` (and ``totals``), two storage values, in fen.
 
-    Always: deposited + earned = withdrawn + spent + free + locked.
+    Always: deposited + earned = withdrawn + spent + free + locked + bonded.
     """
 
     deposited: int
@@ -369,26 +374,29 @@ class AccountRecord:
     locked: int
     earned: int
     spent: int
+    bonded: int = 0
+    """Bonds of agreements and stakes of disputes."""
 
     @classmethod
-    def decode(cls, *words: int) -> Self:
-        """From the three storage words in slot order."""
-        first, second, third = words
-        return cls(
-            first & _HALF, first >> 128, second & _HALF, second >> 128, third & _HALF, third >> 128
-        )
+    def decode(cls, balance: int, flow: int) -> Self:
+        """From the storage values in slot order."""
+        free, locked, earned, spent = (_amount(balance, index) for index in range(4))
+        deposited, withdrawn, bonded = (_amount(flow, index) for index in range(3))
+        return cls(deposited, withdrawn, free, locked, earned, spent, bonded)
 
     @property
     def balanced(self) -> bool:
         """Whether the conservation line holds."""
-        return self.deposited + self.earned == self.withdrawn + self.spent + self.free + self.locked
+        used = self.withdrawn + self.spent + self.free + self.locked + self.bonded
+        return self.deposited + self.earned == used
 
 
 @dataclass(frozen=True)
 class AgreementRecord:
     """``TradeSettlement.agreements[agreementId]``.
 
-    It has three storage words: amounts in fen, heights, and the block time of the notice.
+    It has three storage values: amounts in fen; the provider's bond, with the claims that are
+    pending; heights, and the block time of the notice.
     """
 
     opened: int
@@ -399,13 +407,37 @@ class AgreementRecord:
     notice_at: int
     notice_time: int
     closed_at: int
+    acknowledged_units: int = 0
+    bond_due: int = 0
+    """Still to be withheld from the provider's earnings."""
+    bond_held: int = 0
+    bond_taken: int = 0
+    """Taken as a penalty."""
+    pending: int = 0
+    """Claims of unacknowledged receipts that are not decided; while there are any, the agreement
+    does not close.
+    """
 
     @classmethod
-    def decode(cls, *words: int) -> Self:
-        """From the three storage words in slot order."""
-        first, second, third = words
-        money = (first & _HALF, first >> 128, second & _HALF, second >> 128)
-        return cls(*money, *(_height(third, index) for index in range(4)))
+    def decode(cls, sums: int, security: int, heights: int) -> Self:
+        """From the three storage values in slot order."""
+        opened, paid, refunded, acknowledged = (_amount(sums, index) for index in range(4))
+        bond_due, bond_held, bond_taken, pending = (_amount(security, index) for index in range(4))
+        return cls(
+            opened=opened,
+            paid=paid,
+            refunded=refunded,
+            acknowledged=acknowledged,
+            opened_at=_height(heights, 0),
+            notice_at=_height(heights, 1),
+            notice_time=_height(heights, 2),
+            closed_at=_height(heights, 3),
+            acknowledged_units=heights >> 192,
+            bond_due=bond_due,
+            bond_held=bond_held,
+            bond_taken=bond_taken,
+            pending=pending,
+        )
 
     @property
     def locked(self) -> int:
@@ -430,3 +462,66 @@ class LaneRecord:
     def decode(cls, word: int) -> Self:
         """From the storage word."""
         return cls(word & (1 << 128) - 1, word >> 128 & (1 << 64) - 1, word >> 192)
+
+
+_BYTE = (1 << 8) - 1
+
+
+@dataclass(frozen=True)
+class TradeDisputeRecord:
+    """``TradeDisputes.disputes[receipt]``: heights and times of its steps, and what was said."""
+
+    claimed_at: int
+    contested_at: int
+    answered_at: int
+    ended_at: int
+    reason: int
+    """A ``ContestReason``; 0 before a contest."""
+    outcome: int
+    """A ``DisputeOutcome``."""
+    claimed_time: int
+    contested_time: int
+    answered_time: int
+    contest_key: bytes
+    """X25519 public key to which the answer is sealed."""
+    sealed_answer: bytes
+    """SHA-256 of the sealed answer."""
+    ruling: bytes
+    """Struct hash of the arbiter's ruling; zero if there is none."""
+
+    @classmethod
+    def decode(cls, heights: int, times: int, key: int, answer: int, ruling: int) -> Self:
+        """From the five storage values in slot order."""
+        return cls(
+            claimed_at=_height(heights, 0),
+            contested_at=_height(heights, 1),
+            answered_at=_height(heights, 2),
+            ended_at=_height(heights, 3),
+            reason=heights >> 192 & _BYTE,
+            outcome=heights >> 200 & _BYTE,
+            claimed_time=_height(times, 0),
+            contested_time=_height(times, 1),
+            answered_time=_height(times, 2),
+            contest_key=key.to_bytes(32, "big"),
+            sealed_answer=answer.to_bytes(32, "big"),
+            ruling=ruling.to_bytes(32, "big"),
+        )
+
+    @property
+    def live(self) -> bool:
+        """Claimed and not ended."""
+        return self.claimed_at != 0 and self.ended_at == 0
+
+
+@dataclass(frozen=True)
+class FlagRecord:
+    """``TradeDisputes.flags[member]``: a provider's proved equivocations."""
+
+    first_at: int
+    last_at: int
+    count: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage value."""
+        return cls(_height(word, 0), _height(word, 1), word >> 96)

@@ -12,6 +12,7 @@ from chain.statements.credit import (
     CreditQuery,
     CreditRepair,
 )
+from chain.statements.disputes import Ruling
 from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from chain.statements.members import Approval, ApprovalWithdrawal, SubjectKeyCertificate
 from chain.statements.property import DealStep, DealTerms, TitleStatement, UnitHold
@@ -42,6 +43,7 @@ STATEMENTS: dict[str, type[Statement]] = {
         RequestWithdrawal,
         Voucher,
         FinalSettlement,
+        Ruling,
         Consent,
         ConsentRegistration,
         ConsentWithdrawal,

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from chain.ethereum.eip712 import (
     Address,
+    Bool,
     Bytes32,
     Code,
     MemberId,
@@ -31,6 +32,14 @@ class MeteredUnit(IntEnum):
     CALL = 0
     ROW = 1
     BYTE = 2
+    JOB = 3
+    """A run of a joint model; metered by the job, not by the gateway."""
+    SCORE = 4
+    """A score of a joint model; metered by the job, not by the gateway."""
+
+
+GATEWAY_UNITS = (MeteredUnit.CALL, MeteredUnit.ROW, MeteredUnit.BYTE)
+"""What a gateway meters."""
 
 
 class UsageOutcome(IntEnum):
@@ -56,6 +65,7 @@ class Agreement(Statement):
     """
 
     contract: ClassVar[str] = "TradeSettlement"
+    VERSIONS: ClassVar[tuple[int, ...]] = (2,)
     version: Uint16
     grant_id: Bytes32
     asset_id: Bytes32
@@ -81,6 +91,15 @@ class Agreement(Statement):
     close_window_blocks: Uint32
     close_window_seconds: Uint32
     arbiter: MemberId
+    """Decides contested calls; neither party. Empty: receipts that the buyer does not acknowledge
+    cannot be claimed.
+    """
+    bond: Uint128
+    """The provider's security in fen, until the agreement closes."""
+    bond_from_earnings: Bool
+    """Whether the bond is withheld from the first earnings and not bonded at opening."""
+    stake: Uint128
+    """What a contest costs whoever loses it, in fen."""
     shares: tuple[Share, ...]
     nonce: Bytes32
 

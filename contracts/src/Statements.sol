@@ -121,6 +121,9 @@ struct Agreement {
     uint32 closeWindowBlocks;
     uint32 closeWindowSeconds;
     bytes18 arbiter;
+    uint128 bond;
+    bool bondFromEarnings;
+    uint128 stake;
     Share[] shares;
     bytes32 nonce;
 }
@@ -210,6 +213,22 @@ struct FinalSettlement {
     uint64 units;
     uint128 amount;
     LaneTotal[] lanes;
+}
+
+struct LogPosition {
+    bytes18 member;
+    uint64 index;
+}
+
+struct Ruling {
+    uint16 version;
+    bytes32 agreementId;
+    bytes32 receipt;
+    uint8 outcome;
+    uint128 amount;
+    bytes32 opinion;
+    uint64 deadline;
+    LogPosition[] evidence;
 }
 
 struct Consent {
@@ -336,7 +355,8 @@ library Statements {
         "provider,bytes18 buyer,address providerKey,address buyerKey,bytes32 purpose,uint8 "
         "unit,uint128 price,uint128 cap,uint64 maxUnits,uint128 maxPerCall,uint16 lanes,uint64 "
         "startsAt,uint64 endsAt,uint64 openBefore,uint32 closeWindowBlocks,uint32 "
-        "closeWindowSeconds,bytes18 arbiter,Share[] shares,bytes32 nonce)Share(bytes18 " "member,uint16 basisPoints)"
+        "closeWindowSeconds,bytes18 arbiter,uint128 bond,bool bondFromEarnings,uint128 "
+        "stake,Share[] shares,bytes32 nonce)Share(bytes18 member,uint16 basisPoints)"
     );
 
     bytes32 internal constant DEPOSIT_CONFIRMATION_TYPEHASH = keccak256(
@@ -378,6 +398,13 @@ library Statements {
     bytes32 internal constant FINAL_SETTLEMENT_TYPEHASH = keccak256(
         "FinalSettlement(uint16 version,bytes32 agreementId,uint64 units,uint128 amount,LaneTotal[] "
         "lanes)LaneTotal(uint16 lane,uint64 seq,uint64 units,uint128 amount)"
+    );
+
+    bytes32 internal constant LOG_POSITION_TYPEHASH = keccak256("LogPosition(bytes18 member,uint64 index)");
+
+    bytes32 internal constant RULING_TYPEHASH = keccak256(
+        "Ruling(uint16 version,bytes32 agreementId,bytes32 receipt,uint8 outcome,uint128 "
+        "amount,bytes32 opinion,uint64 deadline,LogPosition[] evidence)LogPosition(bytes18 " "member,uint64 index)"
     );
 
     bytes32 internal constant CONSENT_TYPEHASH = keccak256(
@@ -492,15 +519,9 @@ library Statements {
                 ),
                 abi.encode(s.buyerKey, s.purpose, s.unit, s.price, s.cap, s.maxUnits, s.maxPerCall, s.lanes),
                 abi.encode(
-                    s.startsAt,
-                    s.endsAt,
-                    s.openBefore,
-                    s.closeWindowBlocks,
-                    s.closeWindowSeconds,
-                    s.arbiter,
-                    hash(s.shares),
-                    s.nonce
-                )
+                    s.startsAt, s.endsAt, s.openBefore, s.closeWindowBlocks, s.closeWindowSeconds, s.arbiter, s.bond
+                ),
+                abi.encode(s.bondFromEarnings, s.stake, hash(s.shares), s.nonce)
             )
         );
     }
@@ -536,6 +557,26 @@ library Statements {
     function hash(FinalSettlement memory s) internal pure returns (bytes32) {
         return
             keccak256(abi.encode(FINAL_SETTLEMENT_TYPEHASH, s.version, s.agreementId, s.units, s.amount, hash(s.lanes)));
+    }
+
+    function hash(LogPosition memory s) internal pure returns (bytes32) {
+        return keccak256(abi.encode(LOG_POSITION_TYPEHASH, s));
+    }
+
+    function hash(Ruling memory s) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                RULING_TYPEHASH,
+                s.version,
+                s.agreementId,
+                s.receipt,
+                s.outcome,
+                s.amount,
+                s.opinion,
+                s.deadline,
+                hash(s.evidence)
+            )
+        );
     }
 
     function hash(Consent memory s) internal pure returns (bytes32) {
@@ -578,6 +619,14 @@ library Statements {
         bytes32[] memory hashes = new bytes32[](shares.length);
         for (uint256 i = 0; i < shares.length; ++i) {
             hashes[i] = hash(shares[i]);
+        }
+        return keccak256(abi.encodePacked(hashes));
+    }
+
+    function hash(LogPosition[] memory positions) internal pure returns (bytes32) {
+        bytes32[] memory hashes = new bytes32[](positions.length);
+        for (uint256 i = 0; i < positions.length; ++i) {
+            hashes[i] = hash(positions[i]);
         }
         return keccak256(abi.encodePacked(hashes));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {AmountTooLarge, Balance, Flow, Heights, Lane, laneOf, Security, Sums} from "./Books.sol";
 import {GrantRegistry} from "./GrantRegistry.sol";
 import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
@@ -30,8 +31,12 @@ import {
 /// Each part of the split is floor(total paid for * basis points / 10,000), counted from the agreement's beginning, so order and number of
 /// claims change nothing; the few fen that rounding leaves are never paid and return to the buyer.
 ///
-/// Always: in total deposited = withdrawn + free + locked; for each member deposited + earned = withdrawn + spent + free + locked; for each
-/// agreement opened = paid + refunded + locked.
+/// The provider's bond of an agreement is bonded from its free balance at opening, or withheld from its first earnings, and released when the
+/// agreement closes. `TradeDisputes` decides claims of unacknowledged receipts and penalties; only that contract moves bonds and stakes, and no
+/// agreement closes while such a claim is undecided.
+///
+/// Always: in total deposited = withdrawn + free + locked + bonded; for each member deposited + earned = withdrawn + spent + free + locked +
+/// bonded; for each agreement opened = paid + refunded + locked.
 contract TradeSettlement is Membership {
     using Statements for Agreement;
     using Statements for DepositConfirmation;
@@ -40,25 +45,15 @@ contract TradeSettlement is Membership {
     using Statements for UsageRequest;
     using Statements for Voucher;
 
-    struct AgreementState {
-        uint128 opened;
-        uint128 paid;
-        uint128 refunded;
-        uint128 acknowledged;
-        uint48 openedAt;
-        uint48 noticeAt;
-        uint48 noticeTime;
-        uint48 closedAt;
-        uint64 acknowledgedUnits;
+    struct AgreementRecord {
+        Sums sums;
+        Security security;
+        Heights heights;
     }
 
     struct Account {
-        uint128 deposited;
-        uint128 withdrawn;
-        uint128 free;
-        uint128 locked;
-        uint128 earned;
-        uint128 spent;
+        Balance balance;
+        Flow flow;
     }
 
     /// @dev What one acknowledgement says of its lane.
@@ -77,16 +72,20 @@ contract TradeSettlement is Membership {
     uint32 public constant MAX_WINDOW_BLOCKS = 7_776_000;
     uint32 public constant MAX_WINDOW_SECONDS = 90 days;
 
+    /// @dev Call, row, byte, job, score.
+    uint8 private constant LAST_UNIT = 4;
+
     GrantRegistry public immutable grants;
+    /// @notice The contract that decides disputes.
+    address public immutable disputes;
     /// @notice The shortest window an agreement may have, in blocks and in seconds.
     uint32 public immutable minWindowBlocks;
     uint32 public immutable minWindowSeconds;
 
     mapping(bytes18 member => Account) private _accounts;
     Account private _totals;
-    mapping(bytes32 agreementId => AgreementState) private _agreements;
-    /// @dev amount:128 | units:64 | seq:64 from the least significant bit.
-    mapping(bytes32 agreementId => mapping(uint16 lane => uint256)) private _lanes;
+    mapping(bytes32 agreementId => AgreementRecord) private _agreements;
+    mapping(bytes32 agreementId => mapping(uint16 lane => Lane)) private _lanes;
     mapping(bytes32 agreementId => mapping(bytes18 member => uint128)) private _paidTo;
     mapping(bytes32 referenceKey => uint48) private _references;
     /// @dev amount:128 | at:48 from the least significant bit.
@@ -106,6 +105,7 @@ contract TradeSettlement is Membership {
         bytes32 indexed agreementId, bytes32 indexed finalSettlement, uint64 units, uint128 amount
     );
     event AgreementClosed(bytes32 indexed agreementId, uint128 paid, uint128 refunded);
+    event BondTaken(bytes32 indexed agreementId, bytes18 indexed to, uint128 amount);
 
     error AmountMissing();
     error ReferenceUsed(bytes32 bankReference);
@@ -141,18 +141,28 @@ contract TradeSettlement is Membership {
     error OperationTaken(bytes32 operationId);
     error NoNotice(bytes32 agreementId);
     error WindowOpen(uint256 block_, uint256 time);
+    error UnknownUnit(uint8 unit);
+    error BondWithoutPrice();
+    error ClaimPending(bytes32 agreementId);
+    error OnlyDisputes(address sender);
 
     /// @notice Deploys the contract for a network.
     /// @param directory_ The network's directory of members.
     /// @param grants_ The network's registry of grants.
+    /// @param disputes_ The network's contract for disputes.
     /// @param minWindowBlocks_ The shortest closing window of an agreement, in blocks.
     /// @param minWindowSeconds_ The same in seconds.
     /// @custom:reverts WindowTooLong
-    constructor(MemberDirectory directory_, GrantRegistry grants_, uint32 minWindowBlocks_, uint32 minWindowSeconds_)
-        Membership(directory_)
-    {
+    constructor(
+        MemberDirectory directory_,
+        GrantRegistry grants_,
+        address disputes_,
+        uint32 minWindowBlocks_,
+        uint32 minWindowSeconds_
+    ) Membership(directory_) {
         _requireNotTooLong(minWindowBlocks_, minWindowSeconds_);
         grants = grants_;
+        disputes = disputes_;
         minWindowBlocks = minWindowBlocks_;
         minWindowSeconds = minWindowSeconds_;
     }
@@ -163,8 +173,8 @@ contract TradeSettlement is Membership {
     /// @param confirmation The settlement bank's confirmation.
     /// @param signature The settlement bank's signature.
     /// @custom:emits Deposited
-    /// @custom:reverts AmountMissing, DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
-    /// NotActive, ReferenceUsed, WrongRole, WrongSigner, WrongVersion
+    /// @custom:reverts AmountMissing, AmountTooLarge, DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength,
+    /// ECDSAInvalidSignatureS, NotActive, ReferenceUsed, WrongRole, WrongSigner, WrongVersion
     function deposit(DepositConfirmation calldata confirmation, bytes calldata signature) external {
         require(confirmation.version == 1, WrongVersion(confirmation.version));
         require(block.timestamp <= confirmation.deadline, DeadlinePassed(confirmation.deadline));
@@ -178,10 +188,8 @@ contract TradeSettlement is Membership {
 
         _references[key] = uint48(block.number);
         Account storage account_ = _accounts[confirmation.member];
-        account_.deposited += confirmation.amount;
-        account_.free += confirmation.amount;
-        _totals.deposited += confirmation.amount;
-        _totals.free += confirmation.amount;
+        _deposit(_totals, confirmation.amount);
+        _deposit(account_, confirmation.amount);
         emit Deposited(
             confirmation.bankReference, confirmation.member, confirmation.amount, confirmation.settlementBank
         );
@@ -191,7 +199,7 @@ contract TradeSettlement is Membership {
     /// @param amount The amount in fen.
     /// @param operationId The id under which the withdrawal counts once.
     /// @custom:emits Withdrawn
-    /// @custom:reverts AmountMissing, NotEnoughFree, NotMemberKey, OperationTaken
+    /// @custom:reverts AmountMissing, AmountTooLarge, NotEnoughFree, NotMemberKey, OperationTaken
     function withdraw(uint128 amount, bytes32 operationId) external {
         bytes18 member = _sender();
         require(amount != 0, AmountMissing());
@@ -201,29 +209,26 @@ contract TradeSettlement is Membership {
             require(uint128(before) == amount, OperationTaken(operationId));
             return;
         }
-        Account storage account_ = _accounts[member];
-        require(account_.free >= amount, NotEnoughFree(account_.free, amount));
+        _requireFree(member, amount);
 
         _withdrawals[key] = (block.number << 128) | amount;
-        account_.free -= amount;
-        account_.withdrawn += amount;
-        _totals.free -= amount;
-        _totals.withdrawn += amount;
+        _withdraw(_accounts[member], amount);
+        _withdraw(_totals, amount);
         emit Withdrawn(member, amount, operationId);
     }
 
     // --- Opening ---------------------------------------------------------------------------------------------------------------
 
-    /// @notice Opens an agreement both sides signed and locks its cap. Repeating it changes nothing. Anyone may send it.
+    /// @notice Opens an agreement both sides signed, locks its cap and bonds what the provider owes as security. Repeating it changes nothing. Anyone may send it.
     /// @param agreement The full agreement; its struct hash is the id.
     /// @param terms The full terms; their struct hash is the id.
     /// @param providerSignature The provider's signature.
     /// @param buyerSignature The buyer's signature.
     /// @custom:emits AgreementOpened
-    /// @custom:reverts ArbiterIsParty, AssetGone, AssetOnHold, BuyerHasShare, ContractIsClosed, ECDSAInvalidSignature,
+    /// @custom:reverts AmountTooLarge, ArbiterIsParty, AssetGone, AssetOnHold, BondWithoutPrice, BuyerHasShare, ContractIsClosed, ECDSAInvalidSignature,
     /// ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, EndBeforeStart, GrantMismatch, GrantNotLive, NoCap, NotActive,
     /// NotEnoughFree, NotHolder, OpenTooLate, OtherGrant, PartyTwice, SettlementBankIsParty, ShareTwice, SharesNotWhole, TooManyShares,
-    /// UnknownAsset, WindowTooLong, WindowTooShort, WrongLane, WrongSigner, WrongVersion
+    /// UnknownAsset, UnknownUnit, WindowTooLong, WindowTooShort, WrongLane, WrongSigner, WrongVersion
     function open(
         Agreement calldata agreement,
         GrantTerms calldata terms,
@@ -232,23 +237,22 @@ contract TradeSettlement is Membership {
     ) external {
         _requireOpen();
         bytes32 agreementId = agreement.hash();
-        if (_agreements[agreementId].openedAt != 0) return;
+        if (_agreements[agreementId].heights.openedAt() != 0) return;
         _checkTerms(agreement);
         _checkWindows(agreement.closeWindowBlocks, agreement.closeWindowSeconds);
         _checkShares(agreement.shares, agreement.buyer);
         _checkGrant(agreement, terms);
         _checkParty(agreementId, agreement.provider, agreement.providerKey, providerSignature);
         _checkParty(agreementId, agreement.buyer, agreement.buyerKey, buyerSignature);
-        Account storage buyer = _accounts[agreement.buyer];
-        require(buyer.free >= agreement.cap, NotEnoughFree(buyer.free, agreement.cap));
+        _requireFree(agreement.buyer, agreement.cap);
 
-        buyer.free -= agreement.cap;
-        buyer.locked += agreement.cap;
-        _totals.free -= agreement.cap;
-        _totals.locked += agreement.cap;
-        AgreementState storage state = _agreements[agreementId];
-        state.opened = agreement.cap;
-        state.openedAt = uint48(block.number);
+        Account storage buyer = _accounts[agreement.buyer];
+        buyer.balance = buyer.balance.lock(agreement.cap);
+        _totals.balance = _totals.balance.lock(agreement.cap);
+        AgreementRecord storage state = _agreements[agreementId];
+        state.sums = Sums.wrap(agreement.cap);
+        state.heights = Heights.wrap(block.number);
+        if (agreement.bond != 0) state.security = _bonded(agreement);
         emit AgreementOpened(agreementId, agreement.provider, agreement.buyer, agreement);
     }
 
@@ -259,8 +263,8 @@ contract TradeSettlement is Membership {
     /// @param requests The latest request of each lane.
     /// @param signatures One signature for each statement, in the same order.
     /// @custom:emits Claimed, Paid
-    /// @custom:reverts AgreementIsClosed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotMemberKey,
-    /// NotProvider, OtherAgreement, OverCap, OverUnits, UnknownAgreement, VoucherNotHigher, WrongCount, WrongLane, WrongSigner,
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
+    /// NotMemberKey, NotProvider, OtherAgreement, OverCap, OverUnits, UnknownAgreement, VoucherNotHigher, WrongCount, WrongLane, WrongSigner,
     /// WrongVersion
     function claimRequests(Agreement calldata agreement, UsageRequest[] calldata requests, bytes[] calldata signatures)
         external
@@ -269,12 +273,10 @@ contract TradeSettlement is Membership {
         bool higher = false;
         for (uint256 i = 0; i < requests.length; ++i) {
             UsageRequest calldata each = requests[i];
-            require(each.version == 1, WrongVersion(each.version));
-            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
-            _requireBuyer(agreement, each.hash(), signatures[i]);
             Head memory head = Head(each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount);
             if (head.seq != 0) --head.seq;
-            higher = _raise(agreement, agreementId, head) || higher;
+            _requireBuyer(agreement, each.version, each.hash(), signatures[i]);
+            higher = _raiseSigned(agreement, agreementId, each.agreementId, head) || higher;
         }
         require(higher, VoucherNotHigher(requests[0].lane));
         _pay(agreement, agreementId);
@@ -285,8 +287,8 @@ contract TradeSettlement is Membership {
     /// @param vouchers The closing voucher of each lane.
     /// @param signatures One signature for each statement, in the same order.
     /// @custom:emits Claimed, Paid
-    /// @custom:reverts AgreementIsClosed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NotMemberKey,
-    /// NotProvider, OtherAgreement, OverCap, OverUnits, UnknownAgreement, VoucherNotHigher, WrongCount, WrongLane, WrongSigner,
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
+    /// NotMemberKey, NotProvider, OtherAgreement, OverCap, OverUnits, UnknownAgreement, VoucherNotHigher, WrongCount, WrongLane, WrongSigner,
     /// WrongVersion
     function claimVouchers(Agreement calldata agreement, Voucher[] calldata vouchers, bytes[] calldata signatures)
         external
@@ -295,11 +297,9 @@ contract TradeSettlement is Membership {
         bool higher = false;
         for (uint256 i = 0; i < vouchers.length; ++i) {
             Voucher calldata each = vouchers[i];
-            require(each.version == 1, WrongVersion(each.version));
-            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
-            _requireBuyer(agreement, each.hash(), signatures[i]);
             Head memory head = Head(each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount);
-            higher = _raise(agreement, agreementId, head) || higher;
+            _requireBuyer(agreement, each.version, each.hash(), signatures[i]);
+            higher = _raiseSigned(agreement, agreementId, each.agreementId, head) || higher;
         }
         require(higher, VoucherNotHigher(vouchers[0].lane));
         _pay(agreement, agreementId);
@@ -314,14 +314,13 @@ contract TradeSettlement is Membership {
     /// @custom:reverts AgreementIsClosed, NotMemberKey, NotParty, UnknownAgreement
     function giveNotice(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
-        AgreementState storage state = _opened(agreementId);
+        AgreementRecord storage state = _opened(agreementId);
         bytes18 sender = _sender();
         bool party = sender == agreement.provider || sender == agreement.buyer;
         require(party || block.timestamp > agreement.endsAt, NotParty(sender));
-        if (state.noticeAt != 0) return;
+        if (state.heights.noticeAt() != 0) return;
 
-        state.noticeAt = uint48(block.number);
-        state.noticeTime = uint48(block.timestamp);
+        state.heights = state.heights.notice(block.number, block.timestamp);
         emit NoticeGiven(agreementId, sender);
     }
 
@@ -330,18 +329,18 @@ contract TradeSettlement is Membership {
     /// provider its blocks to claim in.
     /// @param agreement The full agreement; its struct hash is the id.
     /// @custom:emits AgreementClosed
-    /// @custom:reverts NoNotice, UnknownAgreement, WindowOpen
+    /// @custom:reverts AmountTooLarge, ClaimPending, NoNotice, UnknownAgreement, WindowOpen
     function close(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
-        AgreementState storage state = _agreements[agreementId];
-        require(state.openedAt != 0, UnknownAgreement(agreementId));
-        if (state.closedAt != 0) return;
-        require(state.noticeAt != 0, NoNotice(agreementId));
-        uint256 blockBound = uint256(state.noticeAt) + agreement.closeWindowBlocks;
-        uint256 timeBound = uint256(state.noticeTime) + agreement.closeWindowSeconds;
+        Heights heights = _agreements[agreementId].heights;
+        require(heights.openedAt() != 0, UnknownAgreement(agreementId));
+        if (heights.closedAt() != 0) return;
+        require(heights.noticeAt() != 0, NoNotice(agreementId));
+        uint256 blockBound = heights.noticeAt() + agreement.closeWindowBlocks;
+        uint256 timeBound = heights.noticeTime() + agreement.closeWindowSeconds;
         require(block.number > blockBound && block.timestamp > timeBound, WindowOpen(blockBound, timeBound));
 
-        _refund(agreement.buyer, agreementId);
+        _refund(agreement, agreementId);
     }
 
     /// @notice Pays, refunds and closes at once by the final totals that both parties signed, with or without notice. Anyone may send it;
@@ -353,8 +352,8 @@ contract TradeSettlement is Membership {
     /// @param providerSignature The provider's signature.
     /// @param buyerSignature The buyer's signature.
     /// @custom:emits AgreementClosed, Claimed, CooperativelyClosed, Paid
-    /// @custom:reverts AgreementIsClosed, BelowClaimed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS,
-    /// LanesNotAscending, OtherAgreement, OverCap, OverUnits, TotalsDiffer, UnknownAgreement, WrongLane, WrongSigner, WrongVersion
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, BelowClaimed, ClaimPending, ECDSAInvalidSignature, ECDSAInvalidSignatureLength,
+    /// ECDSAInvalidSignatureS, LanesNotAscending, OtherAgreement, OverCap, OverUnits, TotalsDiffer, UnknownAgreement, WrongLane, WrongSigner, WrongVersion
     function closeCooperatively(
         Agreement calldata agreement,
         FinalSettlement calldata settlement,
@@ -374,44 +373,109 @@ contract TradeSettlement is Membership {
         _raiseToFinal(agreement, agreementId, settlement);
         _pay(agreement, agreementId);
         emit CooperativelyClosed(agreementId, settlementHash, settlement.units, settlement.amount);
-        _refund(agreement.buyer, agreementId);
+        _refund(agreement, agreementId);
+    }
+
+    // --- Disputes --------------------------------------------------------------------------------------------------------------
+
+    /// @notice Begins the claim of an unacknowledged receipt: until it ends, the agreement does not close.
+    /// @param agreementId The struct hash of the agreement.
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, OnlyDisputes, UnknownAgreement
+    function beginClaim(bytes32 agreementId) external {
+        _requireDisputes();
+        AgreementRecord storage state = _opened(agreementId);
+        state.security = state.security.addPending();
+    }
+
+    /// @notice Ends such a claim and pays the lane up to the given total, unless it stands there already or the caps do not allow it.
+    /// @param agreement The full agreement; its struct hash is the id.
+    /// @param total What the lane comes to with the receipt; an amount of zero pays nothing.
+    /// @return Whether it was paid.
+    /// @custom:emits Claimed, Paid
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, OnlyDisputes, OverCap, OverUnits, UnknownAgreement, WrongLane
+    function endClaim(Agreement calldata agreement, LaneTotal calldata total) external returns (bool) {
+        _requireDisputes();
+        bytes32 agreementId = agreement.hash();
+        AgreementRecord storage state = _opened(agreementId);
+        state.security = state.security.subtractPending();
+        Lane last = _lanes[agreementId][total.lane];
+        if (total.amount <= last.amount() || total.units < last.units()) return false;
+        bool over = state.sums.acknowledged() + total.amount - last.amount() > agreement.cap
+            || state.heights.units() + total.units - last.units() > _unitCap(agreement);
+        if (over || !_raise(agreement, agreementId, Head(total.lane, total.seq, total.units, total.amount))) {
+            return false;
+        }
+        _pay(agreement, agreementId);
+        return true;
+    }
+
+    /// @notice Bonds a stake from what a member has free.
+    /// @param member The member's 18-character code.
+    /// @param amount The stake in fen.
+    /// @custom:reverts AmountTooLarge, NotEnoughFree, OnlyDisputes
+    function lockStake(bytes18 member, uint128 amount) external {
+        _requireDisputes();
+        _requireFree(member, amount);
+        _bond(member, amount);
+    }
+
+    /// @notice Gives a stake back, or to the other party.
+    /// @param from The code of the member whose stake it is.
+    /// @param to The code of the member that gets it.
+    /// @param amount The stake in fen.
+    /// @custom:reverts AmountTooLarge, OnlyDisputes
+    function payStake(bytes18 from, bytes18 to, uint128 amount) external {
+        _requireDisputes();
+        _unbond(from, to, amount);
+    }
+
+    /// @notice Takes from a provider's bond as much as is held, up to an amount.
+    /// @param agreement The full agreement; its struct hash is the id.
+    /// @param to The code of the member that gets it.
+    /// @param atMost The most to take, in fen.
+    /// @return taken What was taken, in fen.
+    /// @custom:emits BondTaken
+    /// @custom:reverts AmountTooLarge, OnlyDisputes
+    function takeBond(Agreement calldata agreement, bytes18 to, uint128 atMost) external returns (uint128 taken) {
+        _requireDisputes();
+        bytes32 agreementId = agreement.hash();
+        AgreementRecord storage state = _agreements[agreementId];
+        uint256 held = state.security.held();
+        taken = uint128(held < atMost ? held : atMost);
+        if (taken == 0) return 0;
+        state.security = state.security.take(taken);
+        _unbond(agreement.provider, to, taken);
+        emit BondTaken(agreementId, to, taken);
     }
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
 
-    /// @notice The account of a member.
+    /// @notice The account of a member, packed as `Books.sol` says.
     /// @param member The member's 18-character code.
-    /// @return The member's sums in fen.
-    function account(bytes18 member) external view returns (Account memory) {
+    /// @return The storage values of its sums in fen.
+    function accountWords(bytes18 member) external view returns (Account memory) {
         return _accounts[member];
     }
 
-    /// @notice The sums of all accounts.
-    /// @return The sums in fen.
-    function totals() external view returns (Account memory) {
+    /// @notice The sums of all accounts, packed.
+    /// @return The storage values of the sums in fen.
+    function totalWords() external view returns (Account memory) {
         return _totals;
     }
 
-    /// @notice The state of an agreement.
+    /// @notice The record of an agreement, packed.
     /// @param agreementId The struct hash of the agreement.
-    /// @return The state; all zero if the agreement is unknown.
-    function agreementState(bytes32 agreementId) external view returns (AgreementState memory) {
+    /// @return The storage values; all zero if the agreement is unknown.
+    function agreementWords(bytes32 agreementId) external view returns (AgreementRecord memory) {
         return _agreements[agreementId];
     }
 
-    /// @notice What was claimed of a lane.
+    /// @notice What was claimed of a lane, packed.
     /// @param agreementId The struct hash of the agreement.
     /// @param lane The number of the lane.
-    /// @return seq The sequence position of the last claimed call.
-    /// @return units The claimed units.
-    /// @return amount The claimed amount in fen.
-    function laneState(bytes32 agreementId, uint16 lane)
-        external
-        view
-        returns (uint64 seq, uint64 units, uint128 amount)
-    {
-        uint256 word = _lanes[agreementId][lane];
-        return (uint64(word >> 192), uint64(word >> 128), uint128(word));
+    /// @return The storage value.
+    function laneWord(bytes32 agreementId, uint16 lane) external view returns (Lane) {
+        return _lanes[agreementId][lane];
     }
 
     /// @notice What a member was paid under an agreement.
@@ -440,9 +504,11 @@ contract TradeSettlement is Membership {
     // --- Guards ----------------------------------------------------------------------------------------------------------------
 
     function _checkTerms(Agreement calldata a) private view {
-        require(a.version == 1, WrongVersion(a.version));
+        require(a.version == 2, WrongVersion(a.version));
+        require(a.unit <= LAST_UNIT, UnknownUnit(a.unit));
         require(a.cap != 0 || a.maxUnits != 0, NoCap());
         require((a.price == 0) == (a.cap == 0), NoCap());
+        require(a.price != 0 || (a.bond == 0 && a.stake == 0), BondWithoutPrice());
         require(a.endsAt > a.startsAt && a.endsAt > block.timestamp, EndBeforeStart(a.startsAt, a.endsAt));
         require(block.timestamp <= a.openBefore, OpenTooLate(a.openBefore));
         require(a.lanes >= 1 && a.lanes <= MAX_LANES, WrongLane(a.lanes));
@@ -485,7 +551,20 @@ contract TradeSettlement is Membership {
         grants.assets().requireUsable(terms.assetId, terms.assetVersion, terms.owner);
     }
 
-    function _requireBuyer(Agreement calldata a, bytes32 structHash, bytes calldata signature) private view {
+    function _requireDisputes() private view {
+        require(msg.sender == disputes, OnlyDisputes(msg.sender));
+    }
+
+    function _requireFree(bytes18 member, uint128 amount) private view {
+        uint256 free = _accounts[member].balance.free();
+        require(free >= amount, NotEnoughFree(uint128(free), amount));
+    }
+
+    function _requireBuyer(Agreement calldata a, uint16 version, bytes32 structHash, bytes calldata signature)
+        private
+        view
+    {
+        require(version == 1, WrongVersion(version));
         address signer = _signer(structHash, signature);
         require(signer == a.buyerKey, WrongSigner(signer, a.buyer));
     }
@@ -503,10 +582,10 @@ contract TradeSettlement is Membership {
         require(signer == key, WrongSigner(signer, member));
     }
 
-    function _opened(bytes32 agreementId) private view returns (AgreementState storage state) {
+    function _opened(bytes32 agreementId) private view returns (AgreementRecord storage state) {
         state = _agreements[agreementId];
-        require(state.openedAt != 0, UnknownAgreement(agreementId));
-        require(state.closedAt == 0, AgreementIsClosed(agreementId));
+        require(state.heights.openedAt() != 0, UnknownAgreement(agreementId));
+        require(state.heights.closedAt() == 0, AgreementIsClosed(agreementId));
     }
 
     function _claimable(Agreement calldata agreement, uint256 items, uint256 signatures)
@@ -523,16 +602,22 @@ contract TradeSettlement is Membership {
 
     // --- Effects ---------------------------------------------------------------------------------------------------------------
 
+    function _raiseSigned(Agreement calldata agreement, bytes32 agreementId, bytes32 given, Head memory head)
+        private
+        returns (bool)
+    {
+        require(given == agreementId, OtherAgreement(agreementId, given));
+        return _raise(agreement, agreementId, head);
+    }
+
     /// @dev Lifts a lane to what the buyer acknowledged; false when it is no higher than before. The three counters of a lane only grow
     /// together; the sequence may stand still when a voucher follows the request of the same place.
     function _raise(Agreement calldata agreement, bytes32 agreementId, Head memory head) private returns (bool) {
         require(head.lane < agreement.lanes, WrongLane(head.lane));
-        uint256 word = _lanes[agreementId][head.lane];
-        if (head.seq < uint64(word >> 192) || head.units < uint64(word >> 128) || head.amount <= uint128(word)) {
-            return false;
-        }
-        _acknowledge(agreement, agreementId, head.units - uint64(word >> 128), head.amount - uint128(word));
-        _setLane(agreementId, head.lane, _packed(head.seq, head.units, head.amount));
+        Lane last = _lanes[agreementId][head.lane];
+        if (head.seq < last.seq() || head.units < last.units() || head.amount <= last.amount()) return false;
+        _acknowledge(agreement, agreementId, head.units - last.units(), head.amount - last.amount());
+        _setLane(agreementId, head.lane, laneOf(head.seq, head.units, head.amount));
         return true;
     }
 
@@ -546,38 +631,37 @@ contract TradeSettlement is Membership {
             LaneTotal calldata total = settlement.lanes[i];
             require(total.lane < agreement.lanes, WrongLane(total.lane));
             require(i == 0 || total.lane > settlement.lanes[i - 1].lane, LanesNotAscending(total.lane));
-            uint256 word = _lanes[agreementId][total.lane];
-            bool below = total.seq < uint64(word >> 192) || total.units < uint64(word >> 128);
-            require(!below && total.amount >= uint128(word), BelowClaimed(total.lane));
-            units += total.units - uint64(word >> 128);
-            amount += total.amount - uint128(word);
-            uint256 last = _packed(total.seq, total.units, total.amount);
-            if (last != word) _setLane(agreementId, total.lane, last);
+            Lane last = _lanes[agreementId][total.lane];
+            bool below = total.seq < last.seq() || total.units < last.units() || total.amount < last.amount();
+            require(!below, BelowClaimed(total.lane));
+            units += total.units - last.units();
+            amount += total.amount - last.amount();
+            Lane next = laneOf(total.seq, total.units, total.amount);
+            if (Lane.unwrap(next) != Lane.unwrap(last)) _setLane(agreementId, total.lane, next);
         }
-        _acknowledge(agreement, agreementId, units, amount);
-        AgreementState storage state = _agreements[agreementId];
-        bool same = state.acknowledgedUnits == settlement.units && state.acknowledged == settlement.amount;
-        require(same, TotalsDiffer(state.acknowledgedUnits, state.acknowledged));
+        (units, amount) = _acknowledge(agreement, agreementId, units, amount);
+        bool same = units == settlement.units && amount == settlement.amount;
+        require(same, TotalsDiffer(uint64(units), uint128(amount)));
     }
 
-    /// @dev Adds to what the buyer acknowledged over all lanes, within both caps.
-    function _acknowledge(Agreement calldata agreement, bytes32 agreementId, uint256 units, uint256 amount) private {
-        AgreementState storage state = _agreements[agreementId];
-        units += state.acknowledgedUnits;
-        amount += state.acknowledged;
+    /// @dev Adds to what the buyer acknowledged over all lanes, within both caps; returns the new totals.
+    function _acknowledge(Agreement calldata agreement, bytes32 agreementId, uint256 units, uint256 amount)
+        private
+        returns (uint256, uint256)
+    {
+        AgreementRecord storage state = _agreements[agreementId];
+        units += state.heights.units();
+        amount += state.sums.acknowledged();
         require(units <= _unitCap(agreement), OverUnits(units, agreement.maxUnits));
         require(amount <= agreement.cap, OverCap(amount, agreement.cap));
-        state.acknowledged = uint128(amount);
-        state.acknowledgedUnits = uint64(units);
+        state.sums = state.sums.withAcknowledged(amount);
+        state.heights = state.heights.withUnits(units);
+        return (units, amount);
     }
 
-    function _setLane(bytes32 agreementId, uint16 lane, uint256 word) private {
-        _lanes[agreementId][lane] = word;
-        emit Claimed(agreementId, lane, uint64(word >> 192), uint64(word >> 128), uint128(word));
-    }
-
-    function _packed(uint64 seq, uint64 units, uint128 amount) private pure returns (uint256) {
-        return (uint256(seq) << 192) | (uint256(units) << 128) | amount;
+    function _setLane(bytes32 agreementId, uint16 lane, Lane next) private {
+        _lanes[agreementId][lane] = next;
+        emit Claimed(agreementId, lane, next.seq(), next.units(), next.amount());
     }
 
     function _unitCap(Agreement calldata agreement) private pure returns (uint256) {
@@ -585,40 +669,104 @@ contract TradeSettlement is Membership {
     }
 
     function _pay(Agreement calldata agreement, bytes32 agreementId) private {
-        AgreementState storage state = _agreements[agreementId];
-        uint128 paidNow = 0;
+        AgreementRecord storage state = _agreements[agreementId];
+        uint256 acknowledged = state.sums.acknowledged();
+        uint256 paidNow = 0;
+        uint256 withheld = 0;
         for (uint256 i = 0; i < agreement.shares.length; ++i) {
             Share calldata share = agreement.shares[i];
-            uint128 due = uint128((uint256(state.acknowledged) * share.basisPoints) / WHOLE);
+            uint128 due = uint128((acknowledged * share.basisPoints) / WHOLE);
             uint128 part = due - _paidTo[agreementId][share.member];
             if (part == 0) continue;
             _paidTo[agreementId][share.member] = due;
-            _accounts[share.member].free += part;
-            _accounts[share.member].earned += part;
+            uint256 kept = share.member == agreement.provider ? _withhold(agreement, state, part) : 0;
+            _earn(_accounts[share.member], part, kept);
             paidNow += part;
+            withheld += kept;
             emit Paid(agreementId, share.member, part);
         }
-        state.paid += paidNow;
+        state.sums = state.sums.pay(paidNow);
         Account storage buyer = _accounts[agreement.buyer];
-        buyer.locked -= paidNow;
-        buyer.spent += paidNow;
-        _totals.locked -= paidNow;
-        _totals.free += paidNow;
-        _totals.earned += paidNow;
-        _totals.spent += paidNow;
+        buyer.balance = buyer.balance.spendLocked(paidNow);
+        _totals.balance = _totals.balance.settle(paidNow, withheld);
+        if (withheld != 0) _totals.flow = _totals.flow.addBonded(withheld);
     }
 
-    /// @dev Gives the rest back to the buyer; the agreement is closed.
-    function _refund(bytes18 buyer, bytes32 agreementId) private {
-        AgreementState storage state = _agreements[agreementId];
-        uint128 refund = state.opened - state.paid;
-        state.refunded = refund;
-        state.closedAt = uint48(block.number);
-        Account storage account_ = _accounts[buyer];
-        account_.locked -= refund;
-        account_.free += refund;
-        _totals.locked -= refund;
-        _totals.free += refund;
-        emit AgreementClosed(agreementId, state.paid, refund);
+    /// @dev Gives the rest back to the buyer and the bond back to the provider; the agreement is closed.
+    function _refund(Agreement calldata agreement, bytes32 agreementId) private {
+        AgreementRecord storage state = _agreements[agreementId];
+        Security security = state.security;
+        require(security.pending() == 0, ClaimPending(agreementId));
+        uint256 paid = state.sums.paid();
+        uint256 rest = state.sums.opened() - paid;
+        state.sums = state.sums.refund(rest);
+        state.heights = state.heights.close(block.number);
+        Account storage buyer = _accounts[agreement.buyer];
+        buyer.balance = buyer.balance.unlock(rest);
+        _totals.balance = _totals.balance.unlock(rest);
+        if (security.held() != 0) _unbond(agreement.provider, agreement.provider, security.held());
+        if (Security.unwrap(security) != 0) state.security = security.release();
+        emit AgreementClosed(agreementId, uint128(paid), uint128(rest));
+    }
+
+    // --- Accounts --------------------------------------------------------------------------------------------------------------
+
+    function _deposit(Account storage account_, uint256 amount) private {
+        account_.balance = account_.balance.addFree(amount);
+        account_.flow = account_.flow.deposit(amount);
+    }
+
+    function _withdraw(Account storage account_, uint256 amount) private {
+        account_.balance = account_.balance.subtractFree(amount);
+        account_.flow = account_.flow.withdraw(amount);
+    }
+
+    function _earn(Account storage account_, uint256 amount, uint256 withheld) private {
+        account_.balance = account_.balance.earn(amount, withheld);
+        if (withheld != 0) account_.flow = account_.flow.addBonded(withheld);
+    }
+
+    /// @dev The bond of a new agreement: from what the provider has free, or still due from what it will earn.
+    function _bonded(Agreement calldata agreement) private returns (Security) {
+        require(agreement.bond <= type(uint64).max, AmountTooLarge(agreement.bond));
+        if (agreement.bondFromEarnings) return Security.wrap(agreement.bond);
+        _requireFree(agreement.provider, agreement.bond);
+        _bond(agreement.provider, agreement.bond);
+        return Security.wrap(uint256(agreement.bond) << 64);
+    }
+
+    /// @dev How much of the provider's earnings goes to the bond that is still due.
+    function _withhold(Agreement calldata agreement, AgreementRecord storage state, uint256 part)
+        private
+        returns (uint256 kept)
+    {
+        if (!agreement.bondFromEarnings) return 0;
+        Security security = state.security;
+        kept = security.due() < part ? security.due() : part;
+        if (kept != 0) state.security = security.withhold(kept);
+    }
+
+    /// @dev From free to bonded.
+    function _bond(bytes18 member, uint256 amount) private {
+        Account storage account_ = _accounts[member];
+        account_.balance = account_.balance.subtractFree(amount);
+        account_.flow = account_.flow.addBonded(amount);
+        _totals.balance = _totals.balance.subtractFree(amount);
+        _totals.flow = _totals.flow.addBonded(amount);
+    }
+
+    /// @dev From bonded to free, of the same member or of another, which earns it.
+    function _unbond(bytes18 from, bytes18 to, uint256 amount) private {
+        Account storage account_ = _accounts[from];
+        account_.flow = account_.flow.subtractBonded(amount);
+        _totals.flow = _totals.flow.subtractBonded(amount);
+        if (from == to) {
+            account_.balance = account_.balance.addFree(amount);
+            _totals.balance = _totals.balance.addFree(amount);
+        } else {
+            account_.balance = account_.balance.spendBonded(amount);
+            _earn(_accounts[to], amount, 0);
+            _totals.balance = _totals.balance.spendBonded(amount).earn(amount, 0);
+        }
     }
 }

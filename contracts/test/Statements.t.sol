@@ -27,7 +27,7 @@ contract StatementsTest is Base {
 
     function test_hash_equalsTheNodesForEveryType() public view {
         string[] memory names = vm.parseJsonStringArray(_json, ".types");
-        same(names.length, 27, "types");
+        same(names.length, 29, "types");
         for (uint256 i = 0; i < names.length; ++i) {
             bytes[] memory encoded = vm.parseJsonBytesArray(_json, string.concat(".", names[i], ".encoded"));
             bytes32[] memory hashes = vm.parseJsonBytes32Array(_json, string.concat(".", names[i], ".structHashes"));
@@ -53,7 +53,7 @@ contract StatementsTest is Base {
                 same(Digester(at).digest(hashes[j]), digests[j], names[i]);
             }
         }
-        same(signed, 22, "signed types");
+        same(signed, 23, "signed types");
     }
 
     function hashOf(string memory name, bytes memory encoded) private pure returns (bytes32) {
@@ -84,6 +84,8 @@ contract StatementsTest is Base {
         if (wanted == keccak256("Voucher")) return Statements.hash(abi.decode(encoded, (Voucher)));
         if (wanted == keccak256("LaneTotal")) return Statements.hash(abi.decode(encoded, (LaneTotal)));
         if (wanted == keccak256("FinalSettlement")) return Statements.hash(abi.decode(encoded, (FinalSettlement)));
+        if (wanted == keccak256("LogPosition")) return Statements.hash(abi.decode(encoded, (LogPosition)));
+        if (wanted == keccak256("Ruling")) return Statements.hash(abi.decode(encoded, (Ruling)));
         if (wanted == keccak256("Consent")) return Statements.hash(abi.decode(encoded, (Consent)));
         if (wanted == keccak256("ConsentRegistration")) {
             return Statements.hash(abi.decode(encoded, (ConsentRegistration)));

@@ -14,6 +14,9 @@ contract TradeHandler is World {
         uint128 cap;
         uint64 maxUnits;
         uint16 firstShare;
+        uint128 bond;
+        bool bondFromEarnings;
+        uint128 stake;
         bytes32 agreementId;
     }
 
@@ -25,8 +28,11 @@ contract TradeHandler is World {
     uint256 public claims;
     uint256 public closes;
     uint256 public cooperativeCloses;
+    uint256 public disputed;
     uint256 public actions;
     uint256 private _operations;
+    /// @dev The highest position of a lane that was claimed by its receipt.
+    mapping(bytes32 agreementId => mapping(uint16 lane => uint64)) private _tried;
 
     modifier counted() {
         ++actions;
@@ -42,11 +48,11 @@ contract TradeHandler is World {
         allow(BANK);
         allow(LENDER);
         putIn(0, 10_000);
-        begin(0, 5000, 3333, 40);
+        begin(0, 5000, 3333, 40, 7);
     }
 
     function selectors() external pure returns (bytes4[] memory names) {
-        names = new bytes4[](11);
+        names = new bytes4[](13);
         names[0] = this.putIn.selector;
         names[1] = this.takeOut.selector;
         names[2] = this.begin.selector;
@@ -58,6 +64,8 @@ contract TradeHandler is World {
         names[8] = this.pass.selector;
         names[9] = this.suspendOrLift.selector;
         names[10] = this.endTogether.selector;
+        names[11] = this.disputeLast.selector;
+        names[12] = this.equivocate.selector;
     }
 
     // --- Actions ---------------------------------------------------------------------------------------------------------------
@@ -74,7 +82,7 @@ contract TradeHandler is World {
     /// @dev A member takes out some of what is free; one fen more is refused.
     function takeOut(uint256 who, uint128 amount) external counted {
         who = who % 10;
-        uint128 free = settlement.account(id(who)).free;
+        uint128 free = accountOf(id(who)).free;
         if (free == 0) return;
         amount = uint128(fold(amount, 1, free));
         from(who);
@@ -88,14 +96,23 @@ contract TradeHandler is World {
         settlement.withdraw(amount, bytes32(_operations));
     }
 
-    function begin(uint256 buyer, uint128 cap, uint16 firstShare, uint64 maxUnits) public counted {
+    function begin(uint256 buyer, uint128 cap, uint16 firstShare, uint64 maxUnits, uint128 bond) public counted {
         if (_trades.length >= 12) return;
         buyer = oneOf(buyer);
-        uint128 free = settlement.account(id(buyer)).free;
+        uint128 free = accountOf(id(buyer)).free;
         if (free == 0) return;
         Trade memory t = Trade(
-            buyer, uint128(fold(cap, 1, free)), uint64(fold(maxUnits, 0, 50)), uint16(fold(firstShare, 0, 10_000)), 0
+            buyer,
+            uint128(fold(cap, 1, free)),
+            uint64(fold(maxUnits, 0, 50)),
+            uint16(fold(firstShare, 0, 10_000)),
+            uint128(fold(bond, 0, 1000)),
+            true,
+            uint128(fold(bond, 0, 20)),
+            0
         );
+        uint128 providers = accountOf(id(DEPARTMENT)).free;
+        if (bond % 2 == 0 && providers != 0) (t.bond, t.bondFromEarnings) = (uint128(fold(bond, 1, providers)), false);
         bool active = directory.isActive(id(buyer)) && directory.isActive(id(DEPARTMENT));
         holds(tryOpening(t) == active, "a trade begins between active members alone");
     }
@@ -126,9 +143,9 @@ contract TradeHandler is World {
 
     /// @dev The last voucher again, a lower one, one over the cap, or one that the provider signed itself: nothing is paid.
     function claimNoMore(uint256 which, uint16 lane, uint8 how) external counted {
-        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        (Agreement memory a, bytes32 agreementId, AgreementState memory state) = trade(which);
         lane = lane % a.lanes;
-        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane);
+        (uint64 seq, uint64 units, uint128 amount) = laneStateOf(agreementId, lane);
         uint256 signer = key(buyerOf(which), STATEMENT);
         Voucher memory v = Voucher(1, agreementId, lane, seq, units, amount, "");
         if (how % 4 == 1) v.acknowledgedAmount = amount / 2;
@@ -151,12 +168,12 @@ contract TradeHandler is World {
     /// @dev Both sign final totals somewhere between what was claimed and the caps; less than claimed or more than the cap is refused.
     function endTogether(uint256 which, uint128[3] memory more) external counted {
         which = unfinished(which);
-        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        (Agreement memory a, bytes32 agreementId, AgreementState memory state) = trade(which);
         uint256 rest = a.cap - state.acknowledged;
         FinalSettlement memory f =
             FinalSettlement(1, agreementId, state.acknowledgedUnits, state.acknowledged, new LaneTotal[](LANES));
         for (uint16 lane = 0; lane < LANES; ++lane) {
-            (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane);
+            (uint64 seq, uint64 units, uint128 amount) = laneStateOf(agreementId, lane);
             uint128 added = uint128(fold(more[lane], 0, rest));
             rest -= added;
             f.amount += added;
@@ -176,6 +193,37 @@ contract TradeHandler is World {
         ++cooperativeCloses;
     }
 
+    /// @dev The provider claims a receipt that nobody acknowledged, and the dispute goes one of its ways to its end. While it lasts, the
+    /// agreement closes neither by notice nor by both signatures.
+    function disputeLast(uint256 which, uint16 lane, uint8 path) external counted {
+        which = unfinished(which);
+        (Agreement memory a, bytes32 agreementId,) = trade(which);
+        lane = lane % LANES;
+        (UsageRequest memory q, UsageReceipt memory r) = lastCall(a, agreementId, lane);
+        bool inTime = claimable(agreementId);
+        from(DEPARTMENT);
+        bool done = succeeds(address(disputes), receiptClaim(a, q, r));
+        holds(done == inTime, "claims in time, each place once");
+        if (!done) return;
+        same(agreementStateOf(agreementId).pending, 1, "pending");
+        _tried[agreementId][lane] = r.seq;
+        walk(a, r, path);
+        disputes.end(a, r);
+        same(agreementStateOf(agreementId).pending, 0, "ended");
+        ++disputed;
+    }
+
+    function equivocate(uint256 which, uint16 lane) external counted {
+        (Agreement memory a, bytes32 agreementId, AgreementState memory state) = trade(which);
+        (, UsageReceipt memory r) = lastCall(a, agreementId, lane % LANES);
+        UsageReceipt memory other = abi.decode(abi.encode(r), (UsageReceipt));
+        other.responseCommitment = keccak256("another answer");
+        uint256 earned = accountOf(a.buyer).earned;
+        disputes.proveEquivocation(a, r, signReceipt(r), other, signReceipt(other));
+        same(accountOf(a.buyer).earned, earned + state.bondHeld, "the bond goes to the buyer");
+        same(agreementStateOf(agreementId).bondHeld, 0, "all of it");
+    }
+
     function pass(uint8 blocks) external counted {
         vm.roll(block.number + blocks);
     }
@@ -192,28 +240,29 @@ contract TradeHandler is World {
             close(i, true);
         }
         for (uint256 who = OPERATOR; who <= LENDER; ++who) {
-            uint128 free = settlement.account(id(who)).free;
+            uint128 free = accountOf(id(who)).free;
             if (free == 0) continue;
             from(who);
             settlement.withdraw(free, bytes32(++_operations));
         }
-        same(settlement.totals().free, 0, "nothing left free");
-        same(settlement.totals().locked, 0, "nothing left locked");
-        same(settlement.totals().withdrawn, settlement.totals().deposited, "all that came in went out");
+        same(totalsNow().free, 0, "nothing left free");
+        same(totalsNow().locked, 0, "nothing left locked");
+        same(totalsNow().bonded, 0, "nothing left bonded");
+        same(totalsNow().withdrawn, totalsNow().deposited, "all that came in went out");
     }
 
     // --- What must hold --------------------------------------------------------------------------------------------------------
 
     function checkTotals() external view {
-        TradeSettlement.Account memory totals = settlement.totals();
-        same(totals.deposited, uint256(totals.withdrawn) + totals.free + totals.locked, "deposits");
+        Account memory totals = totalsNow();
+        same(totals.deposited, uint256(totals.withdrawn) + totals.free + totals.locked + totals.bonded, "deposits");
         same(totals.earned, totals.spent, "what one spends others earn");
-        TradeSettlement.Account memory sum;
+        Account memory sum;
         for (uint256 who = OPERATOR; who <= LENDER; ++who) {
-            TradeSettlement.Account memory each = settlement.account(_ids[who]);
+            Account memory each = accountOf(_ids[who]);
             same(
                 uint256(each.deposited) + each.earned,
-                uint256(each.withdrawn) + each.spent + each.free + each.locked,
+                uint256(each.withdrawn) + each.spent + each.free + each.locked + each.bonded,
                 "member"
             );
             sum.deposited += each.deposited;
@@ -221,32 +270,37 @@ contract TradeHandler is World {
             sum.free += each.free;
             sum.locked += each.locked;
             sum.earned += each.earned;
+            sum.bonded += each.bonded;
         }
         same(sum.deposited, totals.deposited, "sum of deposits");
         same(sum.withdrawn, totals.withdrawn, "sum of withdrawals");
         same(sum.free, totals.free, "sum of free");
         same(sum.locked, totals.locked, "sum of locked");
         same(sum.earned, totals.earned, "sum of earnings");
+        same(sum.bonded, totals.bonded, "sum of bonds");
     }
 
     function checkTrades() external view {
         uint256[2] memory lockedOf;
+        uint256 bonds = 0;
         for (uint256 i = 0; i < _trades.length; ++i) {
             lockedOf[_trades[i].buyer == BANK ? 0 : 1] += checkTrade(_trades[i]);
+            bonds += agreementStateOf(_trades[i].agreementId).bondHeld;
         }
-        same(settlement.account(_ids[BANK]).locked, lockedOf[0], "locked of the bank");
-        same(settlement.account(_ids[LENDER]).locked, lockedOf[1], "locked of the lender");
+        same(accountOf(_ids[DEPARTMENT]).bonded, bonds, "bonds of the provider");
+        same(accountOf(_ids[BANK]).locked, lockedOf[0], "locked of the bank");
+        same(accountOf(_ids[LENDER]).locked, lockedOf[1], "locked of the lender");
     }
 
     function checkTrade(Trade memory t) private view returns (uint256 locked) {
-        TradeSettlement.AgreementState memory state = settlement.agreementState(t.agreementId);
+        AgreementState memory state = agreementStateOf(t.agreementId);
         locked = state.closedAt == 0 ? state.opened - state.paid : 0;
         same(state.opened, uint256(state.paid) + state.refunded + locked, "opened");
         same(state.opened, t.cap, "cap");
         uint256 acknowledged = 0;
         uint256 units = 0;
         for (uint16 lane = 0; lane < LANES; ++lane) {
-            (, uint64 laneUnits, uint128 laneAmount) = settlement.laneState(t.agreementId, lane);
+            (, uint64 laneUnits, uint128 laneAmount) = laneStateOf(t.agreementId, lane);
             (acknowledged, units) = (acknowledged + laneAmount, units + laneUnits);
         }
         same(state.acknowledged, acknowledged, "acknowledged over all lanes");
@@ -259,11 +313,57 @@ contract TradeHandler is World {
         same(state.paid, first + second, "paid");
     }
 
+    // --- Disputes --------------------------------------------------------------------------------------------------------------
+
+    /// @dev The buyer contests or not, the provider answers or not, the arbiter rules or not; whoever is silent lets the window pass.
+    function walk(Agreement memory a, UsageReceipt memory r, uint8 path) private {
+        refusedWhilePending(a);
+        uint256 buyer = a.buyer == id(BANK) ? BANK : LENDER;
+        from(buyer);
+        bytes memory data = abi.encodeCall(disputes.contest, (a, r, 1 + path % 6, keccak256("key")));
+        if (path % 4 == 0 || !succeeds(address(disputes), data)) return passWindow(a);
+        from(DEPARTMENT);
+        if (path % 4 == 1) return passWindow(a);
+        disputes.answer(a, r, keccak256("sealed"));
+        if (path % 4 == 2) return passWindow(a);
+        Ruling memory v = rulingOf(r, uint128(path / 4 % 3 == 0 ? 0 : path / 4 % 3 == 1 ? r.amount : 3));
+        disputes.rule(a, r, v, signRuling(v, key(SUPERVISOR, STATEMENT)));
+    }
+
+    function refusedWhilePending(Agreement memory a) private {
+        if (agreementStateOf(Statements.hash(a)).noticeAt == 0) return;
+        uint256 height = block.number;
+        uint256 time = block.timestamp;
+        passWindow(a);
+        holds(!succeeds(address(settlement), abi.encodeCall(settlement.close, (a))), "a claim is pending");
+        vm.roll(height);
+        vm.warp(time);
+    }
+
+    /// @dev The buyer's next request on a lane, and a receipt of seven fen for it.
+    function lastCall(Agreement memory a, bytes32 agreementId, uint16 lane)
+        private
+        view
+        returns (UsageRequest memory q, UsageReceipt memory r)
+    {
+        (uint64 seq, uint64 units, uint128 amount) = laneStateOf(agreementId, lane);
+        uint64 next_ = (seq > _tried[agreementId][lane] ? seq : _tried[agreementId][lane]) + 1;
+        q = lastRequest(a, lane, next_);
+        (q.acknowledgedUnits, q.acknowledgedAmount) = (units, amount);
+        r = lastReceipt(a, q);
+    }
+
+    function claimable(bytes32 agreementId) private view returns (bool) {
+        AgreementState memory state = agreementStateOf(agreementId);
+        return state.noticeAt == 0 || block.number <= state.noticeAt + WINDOW_BLOCKS
+            || block.timestamp <= state.noticeTime + WINDOW_SECONDS;
+    }
+
     // --- Parts -----------------------------------------------------------------------------------------------------------------
 
     /// @dev Notice, a try before the window is over, the closing, and a claim that comes too late.
     function close(uint256 which, bool byProvider) private {
-        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        (Agreement memory a, bytes32 agreementId, AgreementState memory state) = trade(which);
         if (state.closedAt != 0) return;
         bytes memory data = abi.encodeCall(settlement.close, (a));
         if (state.noticeAt == 0) {
@@ -300,13 +400,13 @@ contract TradeHandler is World {
     function unfinished(uint256 which) private returns (uint256) {
         for (uint256 i = 0; i < _trades.length; ++i) {
             uint256 each = (which % _trades.length + i) % _trades.length;
-            TradeSettlement.AgreementState memory state = settlement.agreementState(_trades[each].agreementId);
+            AgreementState memory state = agreementStateOf(_trades[each].agreementId);
             if (state.closedAt == 0 && state.acknowledged < state.opened) return each;
         }
         if (!directory.isActive(id(DEPARTMENT))) lift(DEPARTMENT);
         if (!directory.isActive(id(BANK))) lift(BANK);
         deposit(confirmation(BANK, 1000, bytes32(++_operations)));
-        holds(tryOpening(Trade(BANK, 1000, 0, uint16(fold(which, 0, 10_000)), 0)), "a new one");
+        holds(tryOpening(Trade(BANK, 1000, 0, uint16(fold(which, 0, 10_000)), 100, true, 5, 0)), "a new one");
         return _trades.length - 1;
     }
 
@@ -333,6 +433,7 @@ contract TradeHandler is World {
         (a.buyer, a.buyerKey) = (id(t.buyer), keyAddress(t.buyer, STATEMENT));
         (a.cap, a.maxUnits, a.lanes, a.nonce) = (t.cap, t.maxUnits, LANES, bytes32(which));
         (a.endsAt, a.openBefore) = (FOREVER, FOREVER);
+        (a.bond, a.bondFromEarnings, a.stake) = (t.bond, t.bondFromEarnings, t.stake);
         (a.shares[0].basisPoints, a.shares[1].basisPoints) = (t.firstShare, 10_000 - t.firstShare);
     }
 
@@ -349,12 +450,12 @@ contract TradeHandler is World {
     function trade(uint256 which)
         private
         view
-        returns (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state)
+        returns (Agreement memory a, bytes32 agreementId, AgreementState memory state)
     {
         which = which % _trades.length;
         a = terms(_trades[which], which);
         agreementId = _trades[which].agreementId;
-        state = settlement.agreementState(agreementId);
+        state = agreementStateOf(agreementId);
     }
 
     function one(Voucher memory v, uint256 signer)
@@ -373,10 +474,10 @@ contract TradeHandler is World {
         returns (Agreement memory a, Voucher memory v)
     {
         bytes32 agreementId;
-        TradeSettlement.AgreementState memory state;
+        AgreementState memory state;
         (a, agreementId, state) = trade(unfinished(which));
         lane = lane % LANES;
-        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane);
+        (uint64 seq, uint64 units, uint128 amount) = laneStateOf(agreementId, lane);
         v = Voucher(1, agreementId, lane, seq + 1, units, amount, "");
         v.acknowledgedAmount += uint128(fold(more, 1, a.cap - state.acknowledged));
         if (a.maxUnits == 0 || state.acknowledgedUnits < a.maxUnits) ++v.acknowledgedUnits;
@@ -407,6 +508,7 @@ contract TradeInvariants is Base {
             holds(_handler.claims() > 0, "claims happened");
             holds(_handler.closes() > 0, "closes happened");
             holds(_handler.cooperativeCloses() > 0, "cooperative closes happened");
+            holds(_handler.disputed() > 0, "disputes happened");
         }
         _handler.finish();
         _handler.checkTotals();

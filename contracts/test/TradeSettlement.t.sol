@@ -5,6 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 import {AssetRegistry} from "../src/AssetRegistry.sol";
 import {Membership} from "../src/Membership.sol";
+import {AmountTooLarge} from "../src/Books.sol";
 import "../src/Statements.sol";
 import {TradeSettlement} from "../src/TradeSettlement.sol";
 import {World} from "./World.sol";
@@ -16,16 +17,16 @@ contract TradeSettlementTest is World {
         deposit(confirmation(BANK, 5000, "first"));
     }
 
-    function state(Agreement memory a) private view returns (TradeSettlement.AgreementState memory) {
-        return settlement.agreementState(Statements.hash(a));
+    function state(Agreement memory a) private view returns (AgreementState memory) {
+        return agreementStateOf(Statements.hash(a));
     }
 
     function free(uint256 who) private view returns (uint256) {
-        return settlement.account(id(who)).free;
+        return accountOf(id(who)).free;
     }
 
     function locked(uint256 who) private view returns (uint256) {
-        return settlement.account(id(who)).locked;
+        return accountOf(id(who)).locked;
     }
 
     function opened() private returns (Agreement memory a) {
@@ -82,9 +83,9 @@ contract TradeSettlementTest is World {
         emit TradeSettlement.Deposited("second", id(LENDER), 300, id(SETTLER));
         deposit(confirmation(LENDER, 300, "second"));
         same(free(LENDER), 300, "free");
-        same(settlement.account(id(LENDER)).deposited, 300, "deposited");
-        same(settlement.totals().deposited, 5300, "total deposited");
-        same(settlement.totals().free, 5300, "total free");
+        same(accountOf(id(LENDER)).deposited, 300, "deposited");
+        same(totalsNow().deposited, 5300, "total deposited");
+        same(totalsNow().free, 5300, "total free");
         same(settlement.referenceUsedAt(id(SETTLER), "second"), block.number, "reference");
     }
 
@@ -156,7 +157,7 @@ contract TradeSettlementTest is World {
         closeToNewBusiness(address(settlement));
         deposit(confirmation(LENDER, 300, "second"));
         withdraw(LENDER, 300, "out");
-        same(settlement.account(id(LENDER)).withdrawn, 300, "withdrawn");
+        same(accountOf(id(LENDER)).withdrawn, 300, "withdrawn");
     }
 
     // --- Money out -------------------------------------------------------------------------------------------------------------
@@ -167,9 +168,9 @@ contract TradeSettlementTest is World {
         withdraw(BANK, 2000, "out");
         withdraw(BANK, 2000, "out");
         same(free(BANK), 3000, "free");
-        same(settlement.account(id(BANK)).withdrawn, 2000, "withdrawn");
-        same(settlement.totals().withdrawn, 2000, "total withdrawn");
-        same(settlement.totals().free, 3000, "total free");
+        same(accountOf(id(BANK)).withdrawn, 2000, "withdrawn");
+        same(totalsNow().withdrawn, 2000, "total withdrawn");
+        same(totalsNow().free, 3000, "total free");
         withdraw(BANK, 3000, "rest");
         same(free(BANK), 0, "all out");
     }
@@ -211,7 +212,7 @@ contract TradeSettlementTest is World {
         open(a);
         same(locked(BANK), 1000, "locked");
         same(free(BANK), 4000, "free");
-        same(settlement.totals().locked, 1000, "total locked");
+        same(totalsNow().locked, 1000, "total locked");
         same(state(a).opened, 1000, "opened");
         same(state(a).openedAt, block.number, "opened at");
         next();
@@ -450,10 +451,92 @@ contract TradeSettlementTest is World {
         open(agreement());
     }
 
+    function test_deposit_failsIfTheAmountIsBeyond64Bits() public {
+        DepositConfirmation memory c = confirmation(BANK, type(uint64).max - 4999, "large");
+        bytes memory signature = sign(address(settlement), Statements.hash(c), key(SETTLER, STATEMENT));
+        fails(AmountTooLarge.selector, c.amount);
+        settlement.deposit(c, signature);
+    }
+
+    function test_open_failsIfTheUnitIsUnknown() public {
+        Agreement memory a = agreement();
+        a.unit = 5;
+        fails(TradeSettlement.UnknownUnit.selector, 5);
+        open(a);
+        a.unit = 4;
+        open(a);
+    }
+
+    function test_open_failsIfAFreeAgreementHasABondOrAStake() public {
+        Agreement memory a = agreement();
+        (a.price, a.cap, a.bond) = (0, 0, 1);
+        fails(TradeSettlement.BondWithoutPrice.selector);
+        open(a);
+        (a.bond, a.stake) = (0, 1);
+        fails(TradeSettlement.BondWithoutPrice.selector);
+        open(a);
+    }
+
+    function test_open_failsIfTheProviderCannotPayTheBond() public {
+        fails(TradeSettlement.NotEnoughFree.selector, uint256(0), 300);
+        open(bondedAgreement());
+    }
+
+    function test_open_failsIfTheBondIsBeyond64Bits() public {
+        Agreement memory a = bondedAgreement();
+        (a.bond, a.bondFromEarnings) = (uint128(type(uint64).max) + 1, true);
+        fails(AmountTooLarge.selector, a.bond);
+        open(a);
+    }
+
+    function test_open_bondsTheProvidersSecurityUntilTheAgreementCloses() public {
+        deposit(confirmation(DEPARTMENT, 400, "bond"));
+        Agreement memory a = bondedAgreement();
+        open(a);
+        same(accountOf(id(DEPARTMENT)).bonded, 300, "bonded");
+        same(free(DEPARTMENT), 100, "free");
+        same(state(a).bondHeld, 300, "held");
+        same(totalsNow().bonded, 300, "in total");
+        giveNotice(a, BANK);
+        passWindow(a);
+        settlement.close(a);
+        same(accountOf(id(DEPARTMENT)).bonded, 0, "released");
+        same(free(DEPARTMENT), 400, "free again");
+        same(state(a).bondHeld, 0, "nothing held");
+    }
+
+    function test_claim_withholdsTheBondFromTheFirstEarnings() public {
+        Agreement memory a = bondedAgreement();
+        (a.bond, a.bondFromEarnings) = (60, true);
+        open(a);
+        claim(a, voucher(a, 0, 10));
+        same(accountOf(id(DEPARTMENT)).bonded, 49, "the first earnings");
+        same(free(DEPARTMENT), 0, "nothing free");
+        claim(a, voucher(a, 0, 20));
+        same(accountOf(id(DEPARTMENT)).bonded, 60, "whole");
+        same(free(DEPARTMENT), 38, "the rest");
+        same(accountOf(id(DEPARTMENT)).earned, 98, "earned");
+        same(state(a).bondDue, 0, "nothing due");
+    }
+
+    function test_disputeHooks_failIfAnybodyElseSends() public {
+        Agreement memory a = opened();
+        fails(TradeSettlement.OnlyDisputes.selector, address(this));
+        settlement.beginClaim(Statements.hash(a));
+        fails(TradeSettlement.OnlyDisputes.selector, address(this));
+        settlement.endClaim(a, LaneTotal(0, 1, 1, 7));
+        fails(TradeSettlement.OnlyDisputes.selector, address(this));
+        settlement.lockStake(id(BANK), 1);
+        fails(TradeSettlement.OnlyDisputes.selector, address(this));
+        settlement.payStake(id(BANK), id(DEPARTMENT), 1);
+        fails(TradeSettlement.OnlyDisputes.selector, address(this));
+        settlement.takeBond(a, id(BANK), 1);
+    }
+
     function test_open_failsIfTheVersionIsUnknown() public {
         Agreement memory a = agreement();
-        a.version = 2;
-        fails(Membership.WrongVersion.selector, 2);
+        a.version = 1;
+        fails(Membership.WrongVersion.selector, 1);
         open(a);
     }
 
@@ -471,7 +554,7 @@ contract TradeSettlementTest is World {
         withdraw(BANK, 4930, "out");
         withdraw(DEPARTMENT, 49, "out");
         withdraw(OPERATOR, 21, "out");
-        same(settlement.totals().withdrawn, 5000, "all of it out");
+        same(totalsNow().withdrawn, 5000, "all of it out");
     }
 
     // --- Claims ----------------------------------------------------------------------------------------------------------------
@@ -488,11 +571,11 @@ contract TradeSettlementTest is World {
         same(free(DEPARTMENT), 49, "70 %");
         same(free(OPERATOR), 21, "30 %");
         same(locked(BANK), 930, "locked");
-        same(settlement.account(id(BANK)).spent, 70, "spent");
-        same(settlement.account(id(DEPARTMENT)).earned, 49, "earned");
-        same(settlement.totals().earned, 70, "total earned");
-        same(settlement.totals().spent, 70, "total spent");
-        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(Statements.hash(a), 0);
+        same(accountOf(id(BANK)).spent, 70, "spent");
+        same(accountOf(id(DEPARTMENT)).earned, 49, "earned");
+        same(totalsNow().earned, 70, "total earned");
+        same(totalsNow().spent, 70, "total spent");
+        (uint64 seq, uint64 units, uint128 amount) = laneStateOf(Statements.hash(a), 0);
         same(seq, 10, "sequence");
         same(units, 10, "units");
         same(amount, 70, "amount");
@@ -513,7 +596,7 @@ contract TradeSettlementTest is World {
     function test_claim_withARequestPaysWhatCameBeforeIt() public {
         Agreement memory a = opened();
         claimRequest(a, usageRequest(a, 1, 11), key(BANK, STATEMENT));
-        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(Statements.hash(a), 1);
+        (uint64 seq, uint64 units, uint128 amount) = laneStateOf(Statements.hash(a), 1);
         same(seq, 10, "last place acknowledged");
         same(units, 10, "units");
         same(amount, 70, "amount");
@@ -720,7 +803,7 @@ contract TradeSettlementTest is World {
         withdraw(DEPARTMENT, 98, "out");
         withdraw(OPERATOR, 42, "out");
         withdraw(BANK, 4860, "out");
-        same(settlement.totals().withdrawn, 5000, "all of it out");
+        same(totalsNow().withdrawn, 5000, "all of it out");
     }
 
     // --- Closing ---------------------------------------------------------------------------------------------------------------
@@ -871,9 +954,9 @@ contract TradeSettlementTest is World {
         same(settlement.minWindowBlocks(), WINDOW_BLOCKS, "blocks");
         same(settlement.minWindowSeconds(), WINDOW_SECONDS, "seconds");
         fails(TradeSettlement.WindowTooLong.selector, 7_776_000, 90 days);
-        new TradeSettlement(directory, grants, 7_776_001, 0);
+        new TradeSettlement(directory, grants, address(disputes), 7_776_001, 0);
         fails(TradeSettlement.WindowTooLong.selector, 7_776_000, 90 days);
-        new TradeSettlement(directory, grants, 0, 90 days + 1);
+        new TradeSettlement(directory, grants, address(disputes), 0, 90 days + 1);
     }
 
     function test_open_failsIfTheBuyerHasAShare() public {
@@ -920,7 +1003,7 @@ contract TradeSettlementTest is World {
         same(state(a).closedAt, block.number, "closed at");
         same(state(a).noticeAt, 0, "no notice was needed");
         holds(settlement.finalSettlementOf(Statements.hash(a)) == Statements.hash(f), "on record");
-        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(Statements.hash(a), 1);
+        (uint64 seq, uint64 units, uint128 amount) = laneStateOf(Statements.hash(a), 1);
         holds(seq == 20 && units == 20 && amount == 140, "lane");
     }
 
@@ -1110,7 +1193,7 @@ contract TradeSettlementTest is World {
         withdraw(DEPARTMENT, 49, "out");
         withdraw(OPERATOR, 21, "out");
         withdraw(BANK, 4930, "out");
-        same(settlement.totals().withdrawn, 5000, "all of it out");
+        same(totalsNow().withdrawn, 5000, "all of it out");
     }
 
     function test_closeCooperatively_ofFreeSharingMovesNoMoney() public {
@@ -1139,7 +1222,7 @@ contract TradeSettlementTest is World {
         Agreement memory a = agreement();
         uint256 first = fold(firstShare, 0, 10_000);
         (a.shares[0].basisPoints, a.shares[1].basisPoints) = (uint16(first), uint16(10_000 - first));
-        (a.cap, a.maxUnits) = (uint128(fold(cap, 1, type(uint128).max - 5000)), 0);
+        (a.cap, a.maxUnits) = (uint128(fold(cap, 1, type(uint64).max - 5000)), 0);
         deposit(confirmation(BANK, a.cap, "second"));
         open(a);
         uint128[2] memory claimed;
@@ -1171,7 +1254,7 @@ contract TradeSettlementTest is World {
         Agreement memory a = agreement();
         uint256 first = fold(firstShare, 0, 10_000);
         (a.shares[0].basisPoints, a.shares[1].basisPoints) = (uint16(first), uint16(10_000 - first));
-        (a.cap, a.maxUnits) = (uint128(fold(cap, 1, type(uint128).max - 5000)), 0);
+        (a.cap, a.maxUnits) = (uint128(fold(cap, 1, type(uint64).max - 5000)), 0);
         deposit(confirmation(BANK, a.cap, "second"));
         open(a);
         uint256[2] memory heads;
@@ -1203,7 +1286,7 @@ contract TradeSettlementTest is World {
         holds(acknowledged - state(a).paid <= 1, "rounding leaves less than a fen a share");
         same(state(a).acknowledged, acknowledged, "acknowledged");
         same(locked(BANK), a.cap - departments - operators, "locked");
-        TradeSettlement.Account memory totals = settlement.totals();
+        Account memory totals = totalsNow();
         same(totals.deposited, uint256(totals.withdrawn) + totals.free + totals.locked, "no fen made or lost");
     }
 
@@ -1246,19 +1329,19 @@ contract TradeSettlementTest is World {
     function test_laneState_keepsAllThreeCounters(uint16 lane, uint64 seq, uint64 units, uint128 amount) public {
         Agreement memory a = agreement();
         lane = uint16(fold(lane, 0, 255));
-        (amount, units) = (uint128(fold(amount, 1, type(uint128).max - 5000)), uint64(fold(units, 0, type(uint64).max)));
+        (amount, units) = (uint128(fold(amount, 1, type(uint64).max - 5000)), uint64(fold(units, 0, type(uint64).max)));
         (a.lanes, a.cap, a.maxUnits) = (256, amount, 0);
         deposit(confirmation(BANK, a.cap, "second"));
         open(a);
         claim(a, Voucher(1, Statements.hash(a), lane, seq, units, amount, keccak256("receipt")));
-        (uint64 gotSeq, uint64 gotUnits, uint128 gotAmount) = settlement.laneState(Statements.hash(a), lane);
+        (uint64 gotSeq, uint64 gotUnits, uint128 gotAmount) = laneStateOf(Statements.hash(a), lane);
         same(gotSeq, seq, "sequence");
         same(gotUnits, units, "units");
         same(gotAmount, amount, "amount");
     }
 
     /// @dev Deposits and withdrawals of any size: out is never more than in.
-    function test_withdraw_neverTakesMoreThanWasPutIn(uint96[6] memory amounts, uint8 kinds) public {
+    function test_withdraw_neverTakesMoreThanWasPutIn(uint56[6] memory amounts, uint8 kinds) public {
         uint256 balance = 5000;
         uint256 total = 5000;
         for (uint256 i = 0; i < amounts.length; ++i) {
@@ -1274,7 +1357,7 @@ contract TradeSettlementTest is World {
             if (amount <= balance) balance -= amount;
         }
         same(free(BANK), balance, "free");
-        same(settlement.totals().deposited, total, "deposited");
-        same(settlement.totals().withdrawn, total - balance, "withdrawn");
+        same(totalsNow().deposited, total, "deposited");
+        same(totalsNow().withdrawn, total - balance, "withdrawn");
     }
 }

@@ -2,19 +2,49 @@
 pragma solidity 0.8.30;
 
 import {AssetRegistry} from "../src/AssetRegistry.sol";
+import {Balance, Flow, Heights, Lane, Security, Sums} from "../src/Books.sol";
 import {CreditLedger} from "../src/CreditLedger.sol";
 import {EvidenceLog} from "../src/EvidenceLog.sol";
 import {GrantRegistry} from "../src/GrantRegistry.sol";
 import {MemberDirectory} from "../src/MemberDirectory.sol";
 import {PropertyLedger} from "../src/PropertyLedger.sol";
 import "../src/Statements.sol";
+import {TradeDisputes} from "../src/TradeDisputes.sol";
 import {TradeSettlement} from "../src/TradeSettlement.sol";
 import {Base} from "./Base.sol";
 
-/// @title A small city: the seven contracts and ten members with keys of their own
+/// @title A small city: the eight contracts and ten members with keys of their own
 /// @notice Members are numbers here; `id` is a number's credit code, `key` its private key for a purpose. Statements are built valid, and
 /// each test changes one thing.
 abstract contract World is Base {
+    /// @dev An agreement's storage values, field by field.
+    struct AgreementState {
+        uint128 opened;
+        uint128 paid;
+        uint128 refunded;
+        uint128 acknowledged;
+        uint48 openedAt;
+        uint48 noticeAt;
+        uint48 noticeTime;
+        uint48 closedAt;
+        uint64 acknowledgedUnits;
+        uint64 bondDue;
+        uint64 bondHeld;
+        uint64 bondTaken;
+        uint64 pending;
+    }
+
+    /// @dev An account's storage values, field by field.
+    struct Account {
+        uint128 deposited;
+        uint128 withdrawn;
+        uint128 free;
+        uint128 locked;
+        uint128 earned;
+        uint128 spent;
+        uint128 bonded;
+    }
+
     uint256 internal constant OPERATOR = 0;
     uint256 internal constant SUPERVISOR = 1;
     uint256 internal constant SETTLER = 2;
@@ -47,6 +77,7 @@ abstract contract World is Base {
     AssetRegistry internal assets;
     GrantRegistry internal grants;
     TradeSettlement internal settlement;
+    TradeDisputes internal disputes;
     EvidenceLog internal evidence;
     CreditLedger internal credit;
     PropertyLedger internal property;
@@ -63,7 +94,10 @@ abstract contract World is Base {
         directory = new MemberDirectory(governors);
         assets = new AssetRegistry(directory);
         grants = new GrantRegistry(directory, assets);
-        settlement = new TradeSettlement(directory, grants, WINDOW_BLOCKS, WINDOW_SECONDS);
+        address next_ = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        settlement = new TradeSettlement(directory, grants, next_, WINDOW_BLOCKS, WINDOW_SECONDS);
+        disputes = new TradeDisputes(directory, settlement);
+        holds(address(disputes) == next_, "the disputes' address");
         evidence = new EvidenceLog(directory);
         credit = new CreditLedger(directory);
         property = new PropertyLedger(directory);
@@ -286,7 +320,7 @@ abstract contract World is Base {
 
     /// @dev 1,000 fen at 7 fen a call over two lanes; 70 % to the department, 30 % to the operator.
     function agreement() internal pure returns (Agreement memory a) {
-        a.version = 1;
+        a.version = 2;
         a.grantId = grantId();
         a.assetId = assetId();
         a.assetVersion = 1;
@@ -385,6 +419,99 @@ abstract contract World is Base {
     function passWindow(Agreement memory a) internal {
         vm.roll(block.number + a.closeWindowBlocks + 1);
         vm.warp(block.timestamp + a.closeWindowSeconds + 1);
+    }
+
+    function accountOf(bytes18 member) internal view returns (Account memory) {
+        return unpacked(settlement.accountWords(member));
+    }
+
+    function totalsNow() internal view returns (Account memory) {
+        return unpacked(settlement.totalWords());
+    }
+
+    function unpacked(TradeSettlement.Account memory packed) private pure returns (Account memory a) {
+        uint256 balance = Balance.unwrap(packed.balance);
+        uint256 flow = Flow.unwrap(packed.flow);
+        (a.free, a.locked) = (uint64(balance), uint64(balance >> 64));
+        (a.earned, a.spent) = (uint64(balance >> 128), uint64(balance >> 192));
+        (a.deposited, a.withdrawn, a.bonded) = (uint64(flow), uint64(flow >> 64), uint64(flow >> 128));
+    }
+
+    function agreementStateOf(bytes32 agreementId) internal view returns (AgreementState memory s) {
+        TradeSettlement.AgreementRecord memory packed = settlement.agreementWords(agreementId);
+        uint256 sums = Sums.unwrap(packed.sums);
+        uint256 security = Security.unwrap(packed.security);
+        uint256 heights = Heights.unwrap(packed.heights);
+        (s.opened, s.paid) = (uint64(sums), uint64(sums >> 64));
+        (s.refunded, s.acknowledged) = (uint64(sums >> 128), uint64(sums >> 192));
+        (s.bondDue, s.bondHeld) = (uint64(security), uint64(security >> 64));
+        (s.bondTaken, s.pending) = (uint64(security >> 128), uint64(security >> 192));
+        (s.openedAt, s.noticeAt) = (uint48(heights), uint48(heights >> 48));
+        (s.noticeTime, s.closedAt) = (uint48(heights >> 96), uint48(heights >> 144));
+        s.acknowledgedUnits = uint64(heights >> 192);
+    }
+
+    function laneStateOf(bytes32 agreementId, uint16 lane) internal view returns (uint64, uint64, uint128) {
+        Lane word_ = settlement.laneWord(agreementId, lane);
+        return (word_.seq(), word_.units(), word_.amount());
+    }
+
+    // --- Disputes --------------------------------------------------------------------------------------------------------------
+
+    /// @dev With a bond of 300 fen from the provider's balance, and a stake of 50 fen for whoever contests.
+    function bondedAgreement() internal pure returns (Agreement memory a) {
+        a = agreement();
+        (a.bond, a.stake, a.nonce) = (300, 50, "bonded");
+    }
+
+    /// @dev The buyer's request of one call more on a lane, which acknowledges the calls before it.
+    function lastRequest(Agreement memory a, uint16 lane, uint64 seq) internal pure returns (UsageRequest memory q) {
+        (q.version, q.agreementId, q.lane, q.seq) = (1, Statements.hash(a), lane, seq);
+        (q.maxUnits, q.maxAmount) = (1, a.maxPerCall);
+        (q.acknowledgedUnits, q.acknowledgedAmount) = (seq - 1, uint128(seq - 1) * a.price);
+        q.expiry = FOREVER;
+    }
+
+    /// @dev The provider's receipt of one served call.
+    function lastReceipt(Agreement memory a, UsageRequest memory q) internal pure returns (UsageReceipt memory r) {
+        (r.version, r.agreementId, r.lane, r.seq) = (1, q.agreementId, q.lane, q.seq);
+        r.request = Statements.hash(q);
+        r.responseCommitment = keccak256("answer");
+        (r.units, r.amount) = (1, a.price);
+        (r.totalUnits, r.totalAmount) = (q.acknowledgedUnits + 1, q.acknowledgedAmount + a.price);
+    }
+
+    function signReceipt(UsageReceipt memory r) internal view returns (bytes memory) {
+        return sign(address(settlement), Statements.hash(r), key(DEPARTMENT, STATEMENT));
+    }
+
+    /// @dev The call that claims an unacknowledged receipt.
+    function receiptClaim(Agreement memory a, UsageRequest memory q, UsageReceipt memory r)
+        internal
+        view
+        returns (bytes memory)
+    {
+        bytes memory requested = sign(address(settlement), Statements.hash(q), buyerKeyOf(a));
+        return abi.encodeCall(disputes.claimReceipt, (a, q, requested, r, signReceipt(r)));
+    }
+
+    function buyerKeyOf(Agreement memory a) internal pure returns (uint256) {
+        return key(a.buyer == id(BANK) ? BANK : LENDER, STATEMENT);
+    }
+
+    /// @dev The arbiter's ruling that pays `amount` of the receipt.
+    function rulingOf(UsageReceipt memory r, uint128 amount) internal pure returns (Ruling memory v) {
+        (v.version, v.agreementId, v.receipt) = (1, r.agreementId, Statements.hash(r));
+        v.outcome = amount == 0 ? 0 : amount == r.amount ? 1 : 2;
+        v.amount = amount;
+        v.opinion = keccak256("opinion");
+        v.deadline = FOREVER;
+        v.evidence = new LogPosition[](1);
+        v.evidence[0] = LogPosition(id(DEPARTMENT), 7);
+    }
+
+    function signRuling(Ruling memory v, uint256 privateKey) internal view returns (bytes memory) {
+        return sign(address(disputes), Statements.hash(v), privateKey);
     }
 
     // --- Property --------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,12 @@ class Offer:
     """The revenue split an agreement must state."""
     buyers: tuple[str, ...] = ()
     """Members it is offered to; empty means every grantee."""
+    bond: int = 0
+    """The provider's security under an agreement, in fen."""
+    bond_from_earnings: bool = False
+    """Whether the bond is withheld from the first earnings and not bonded at opening."""
+    stake: int = 0
+    """What a contested call costs whoever loses the dispute, in fen."""
 
     def to_json(self) -> dict[str, Any]:
         """The offer as other members read it."""
@@ -133,6 +139,9 @@ class Offer:
             "closeWindowSeconds": self.close_window_seconds,
             "shares": [share.to_json() for share in self.shares],
             "buyers": list(self.buyers),
+            "bond": self.bond,
+            "bondFromEarnings": self.bond_from_earnings,
+            "stake": self.stake,
         }
 
     def terms_hash(self) -> bytes:
@@ -162,6 +171,9 @@ class Offer:
                 close_window_seconds=int(value["closeWindowSeconds"]),
                 shares=tuple(Share.from_json(share) for share in value["shares"]),
                 buyers=tuple(str(buyer) for buyer in value["buyers"]),
+                bond=int(value["bond"]),
+                bond_from_earnings=bool(value["bondFromEarnings"]),
+                stake=int(value["stake"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(

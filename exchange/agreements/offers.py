@@ -18,8 +18,8 @@ def require_offer(context: Context, request: Offer) -> None:
     """Check an offer's terms.
 
     Raises:
-        BadInput: ``offer_malformed``, ``no_cap``, and what ``rules.require_shares`` and
-            ``rules.require_window`` raise.
+        BadInput: ``offer_malformed``, ``no_cap``, ``bond_without_price``, and
+            what ``rules.require_shares`` and ``rules.require_window`` raise.
     """
     rules.require_shares(request.shares, buyers=request.buyers)
     window = CloseWindow(request.close_window_blocks, request.close_window_seconds)
@@ -31,6 +31,7 @@ def require_offer(context: Context, request: Offer) -> None:
         )
     if request.price == 0 and request.max_units == 0:
         raise BadInput("no_cap", "A free offer limits the count.")
+    rules.require_security(price=request.price, bond=request.bond, stake=request.stake)
 
 
 def offer(context: Context, request: Offer) -> None:

@@ -329,7 +329,7 @@ def _draft(
         return theirs if own is None else own
 
     return Agreement(
-        version=1,
+        version=2,
         grant_id=terms.struct_hash(),
         asset_id=terms.asset_id,
         asset_version=terms.asset_version,
@@ -350,6 +350,9 @@ def _draft(
         close_window_blocks=chosen(request.close_window_blocks, offered.close_window_blocks),
         close_window_seconds=chosen(request.close_window_seconds, offered.close_window_seconds),
         arbiter=request.arbiter,
+        bond=offered.bond,
+        bond_from_earnings=offered.bond_from_earnings,
+        stake=offered.stake,
         shares=offered.shares if request.shares is None else tuple(request.shares),
         nonce=nonce,
     )

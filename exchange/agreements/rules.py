@@ -23,7 +23,7 @@ from chain.ethereum.proved_records import (
 )
 from chain.ethereum.records import AccountRecord, AgreementRecord, GrantRecord
 from chain.statements.grants import GrantTerms
-from chain.statements.trade import Agreement, MeteredUnit, Share
+from chain.statements.trade import GATEWAY_UNITS, Agreement, MeteredUnit, Share
 from exchange.agreements.model import (
     MAX_FEN,
     Offer,
@@ -46,17 +46,17 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
     Raises:
         BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``,
             ``wrong_lane``, ``party_twice``, ``arbiter_is_party``, ``amount_too_large``,
-            ``metered_unit_unknown``, ``most_per_call_missing`` or what ``require_window`` and
-            ``require_shares`` raise.
+            ``metered_unit_unknown``, ``most_per_call_missing``, ``bond_without_price``
+            or what ``require_window`` and ``require_shares`` raise.
     """
     a = agreement
-    if a.version != 1:
+    if a.version != 2:
         raise BadInput("wrong_version", "The agreement is of a version this node does not know.")
-    if a.unit not in list(MeteredUnit):
+    if a.unit not in GATEWAY_UNITS:
         raise BadInput(
             "metered_unit_unknown", "The agreement meters neither calls nor rows nor bytes."
         )
-    if max(a.price, a.cap, a.max_units, a.max_per_call) > MAX_FEN:
+    if max(a.price, a.cap, a.max_units, a.max_per_call, a.bond, a.stake) > MAX_FEN:
         raise BadInput("amount_too_large", "An amount or count is beyond what a node accepts.")
     if a.cap == 0 and a.max_units == 0:
         raise BadInput("no_cap", "The agreement has neither a money cap nor a count cap.")
@@ -80,8 +80,19 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
         raise BadInput("party_twice", "Provider and buyer are the same member.")
     if a.arbiter in (a.provider, a.buyer):
         raise BadInput("arbiter_is_party", "The arbiter is one of the parties.")
+    require_security(price=a.price, bond=a.bond, stake=a.stake)
     require_window(CloseWindow(a.close_window_blocks, a.close_window_seconds), min_window)
     require_shares(a.shares, buyers=(a.buyer,))
+
+
+def require_security(*, price: int, bond: int, stake: int) -> None:
+    """Free sharing has neither a bond nor a stake: ``bond_without_price``."""
+    if price == 0 and (bond or stake):
+        raise BadInput(
+            "bond_without_price",
+            "Free sharing has neither a bond nor a stake.",
+            hint="Leave bond and stake at 0.",
+        )
 
 
 def default_window(min_window: CloseWindow) -> CloseWindow:
@@ -210,6 +221,13 @@ def require_offer(agreement: Agreement, offer: Offer) -> None:
             a.close_window_seconds,
             offer.close_window_seconds,
         ),
+        "bond": (a.bond == offer.bond, a.bond, offer.bond),
+        "bondFromEarnings": (
+            a.bond_from_earnings == offer.bond_from_earnings,
+            a.bond_from_earnings,
+            offer.bond_from_earnings,
+        ),
+        "stake": (a.stake == offer.stake, a.stake, offer.stake),
         "shares": (a.shares == offer.shares, shares_json(a.shares), shares_json(offer.shares)),
     }
     for term, (met, proposed, offered) in terms.items():
@@ -253,7 +271,12 @@ def stated_changes(stated: StatedTerms, offered: Offer) -> list[TermChange]:
         "closeWindowBlocks": (stated.close_window_blocks or 0) >= offered.close_window_blocks,
         "closeWindowSeconds": (stated.close_window_seconds or 0) >= offered.close_window_seconds,
     }
-    return [TermChange(term, named[term], terms[term]) for term, met in allowed.items() if not met]
+    changes = [
+        TermChange(term, named[term], terms[term]) for term, met in allowed.items() if not met
+    ]
+    if offered.stake:
+        changes.append(TermChange("stake", 0, offered.stake))
+    return changes
 
 
 def require_named(offer_hash: bytes | None, stated: StatedTerms) -> None:
@@ -299,16 +322,16 @@ def require_live_grant(grant: GrantRecord) -> None:
         raise Forbidden("grant_not_live", "The grant is not approved, or was revoked.")
 
 
-def require_free(account: AccountRecord, cap: int) -> None:
-    """The buyer's free balance covers what the opening locks: ``not_enough_free``."""
-    if account.free < cap:
+def require_free(account: AccountRecord, needed: int, *, party: str) -> None:
+    """A party's free balance covers what the opening takes of it: ``not_enough_free``."""
+    if account.free < needed:
         raise Conflict(
             "not_enough_free",
-            f"The buyer's free balance is {account.free} fen and the opening locks {cap} fen.",
+            f"The {party}'s free balance is {account.free} fen and the opening takes {needed} fen.",
             hint="Have a deposit confirmed or order a smaller cap; then "
             "order under a new idempotency key.",
             free=account.free,
-            needed=cap,
+            needed=needed,
         )
 
 
@@ -317,6 +340,7 @@ def opening_records(agreement: Agreement) -> tuple[StorageKey, ...]:
     return (
         grant_record(agreement.grant_id),
         *account_records(agreement.buyer),
+        *account_records(agreement.provider),
         *agreement_records(agreement.struct_hash()),
     )
 
@@ -333,7 +357,9 @@ def require_openable(agreement: Agreement, records: ProvedRecords) -> None:
     """
     require_not_open(records.agreement(agreement.struct_hash()))
     require_live_grant(records.grant(agreement.grant_id))
-    require_free(records.account(agreement.buyer), agreement.cap)
+    require_free(records.account(agreement.buyer), agreement.cap, party="buyer")
+    if not agreement.bond_from_earnings:
+        require_free(records.account(agreement.provider), agreement.bond, party="provider")
     if records.timestamp > agreement.open_before:
         raise BadInput(
             "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chain.core.errors import BadInput
 from chain.ethereum.deployment import CloseWindow
-from chain.statements.trade import MeteredUnit, Share
+from chain.statements.trade import GATEWAY_UNITS, MeteredUnit, Share
 from exchange.agreements import service
 from exchange.agreements.model import (
     AgreementView,
@@ -69,6 +69,9 @@ class OfferBody(BaseModel):
     """Time for claims after notice; left out, seven days at one block a second."""
     shares: list[ShareBody]
     buyers: list[str] = []
+    bond: NonNegativeInt = 0
+    bondFromEarnings: bool = False
+    stake: NonNegativeInt = 0
 
     def offer(self, default: CloseWindow) -> Offer:
         """The offer, with this closing window where the request states none."""
@@ -87,6 +90,9 @@ class OfferBody(BaseModel):
             close_window_seconds=default.seconds if seconds is None else seconds,
             shares=tuple(share.share() for share in self.shares),
             buyers=tuple(self.buyers),
+            bond=self.bond,
+            bond_from_earnings=self.bondFromEarnings,
+            stake=self.stake,
         )
 
 
@@ -147,7 +153,7 @@ class OrderBody(BaseModel):
 
 
 def _unit(name: str) -> MeteredUnit:
-    if name.upper() not in MeteredUnit.__members__:
+    if name.upper() not in {unit.name for unit in GATEWAY_UNITS}:
         raise BadInput("metered_unit_unknown", "A unit is call, row or byte.")
     return MeteredUnit[name.upper()]
 
@@ -175,6 +181,9 @@ class OfferTerms(BaseModel):
     closeWindowSeconds: int
     shares: list[ShareAnswer]
     buyers: list[str]
+    bond: int
+    bondFromEarnings: bool
+    stake: int
 
 
 class OfferRow(OfferTerms):

@@ -11,6 +11,7 @@ from chain.ethereum.proved_records import (
     agreement_records,
     key_record,
 )
+from chain.ethereum.records import AgreementRecord
 from chain.statements.trade import Agreement, FinalSettlement, LaneTotal
 from exchange.agreements.rules import require_running
 from exchange.metering.model import LaneState
@@ -33,14 +34,27 @@ def require_closable(agreement: Agreement, records: ProvedRecords) -> None:
         records: ``closing_records``, proved under one block.
 
     Raises:
-        Conflict: ``agreement_not_open``, ``agreement_is_closed``, ``key_ended``.
+        Conflict: ``agreement_not_open``, ``agreement_is_closed``, ``claim_pending``, ``key_ended``.
     """
-    require_running(records.agreement(agreement.struct_hash()))
+    state = records.agreement(agreement.struct_hash())
+    require_running(state)
+    require_nothing_pending(state)
     if not all(records.key(key).live for key in (agreement.provider_key, agreement.buyer_key)):
         raise Conflict(
             "key_ended",
             "A key that the agreement pins, the buyer's or the provider's, has ended.",
             hint="Give notice; claims go on with what was signed before.",
+        )
+
+
+def require_nothing_pending(state: AgreementRecord) -> None:
+    """No claim of an unacknowledged receipt is undecided: ``claim_pending``."""
+    if state.pending:
+        raise Conflict(
+            "claim_pending",
+            f"{state.pending} claims of unacknowledged receipts are not decided yet.",
+            hint="End the disputes first: `qiaolian dispute list --live`.",
+            pending=state.pending,
         )
 
 
@@ -92,7 +106,7 @@ def require_final_settlement(
 def require_window_over(agreement: Agreement, records: ProvedRecords) -> None:
     """An agreement in notice may be closed and the rest refunded, by its records and the block they
     were proved under: ``agreement_not_open``, ``agreement_is_closed``, ``no_notice``,
-    ``window_open``.
+    ``claim_pending``, ``window_open``.
     """
     state = records.agreement(agreement.struct_hash())
     require_running(state)
@@ -102,6 +116,7 @@ def require_window_over(agreement: Agreement, records: ProvedRecords) -> None:
             "Nobody has given notice.",
             hint="Give notice; the window for claims begins with it.",
         )
+    require_nothing_pending(state)
     blocks = state.notice_at + agreement.close_window_blocks - records.height
     seconds = state.notice_time + agreement.close_window_seconds - records.timestamp
     if blocks >= 0 or seconds >= 0:

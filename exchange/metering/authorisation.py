@@ -22,6 +22,7 @@ from chain.ethereum.proved_records import (
     agreement_records,
     asset_record,
     consent_record,
+    freeze_record,
     grant_record,
     hold_record,
     key_record,
@@ -63,6 +64,7 @@ class Rights:
         agreement = self.agreement
         return (
             *agreement_records(self.agreement_id),
+            freeze_record(self.agreement_id),
             grant_record(agreement.grant_id),
             member_record(agreement.buyer),
             key_record(agreement.provider_key),
@@ -106,6 +108,7 @@ def authorise(
     state = records.agreement(rights.agreement_id)
     opened, ended = state.opened_at != 0, state.notice_at != 0 or state.closed_at != 0
     gateway_rules.require_servable(rights.agreement, request, opened=opened, ended=ended, now=now)
+    require_not_frozen(rights, records)
     require_parties(rights, records)
     require_delivering(query.operation)
     unknown.require_below(now)
@@ -133,6 +136,16 @@ def authorise(
             bank=bank,
             purpose=query.purpose,
             now=now,
+        )
+
+
+def require_not_frozen(rights: Rights, records: ProvedRecords) -> None:
+    """No supervisor has frozen the agreement: ``agreement_frozen``."""
+    if records.freeze(rights.agreement_id).held:
+        raise Forbidden(
+            "agreement_frozen",
+            "A supervisor has frozen the agreement.",
+            hint="What was delivered is still paid; ask the supervisor.",
         )
 
 

@@ -9,6 +9,7 @@ from chain.ethereum.eip712 import Domain
 from chain.statements.trade import UsageReceipt
 from exchange.agreements.model import AgreementSide
 from exchange.metering import store
+from exchange.metering.gateway_store import stored_answer
 from exchange.metering.model import (
     AnsweredCall,
     CallStatus,
@@ -81,6 +82,15 @@ def _gateway_call(row: store.GatewayCallRow) -> GatewayCall:
         amount=row.amount,
         at=row.at,
     )
+
+
+def kept_answer(context: Context, agreement_id: bytes, lane: int, seq: int) -> bytes | None:
+    """The gateway's kept answer of a lane's last position, as it was sent; None once it is
+    erased.
+    """
+    with context.database.read() as session:
+        answer = stored_answer(session, agreement_id, lane, seq)
+    return None if answer is None else answer.encode()
 
 
 def voucher_of(context: Context, agreement_id: bytes, lane: int) -> ClosingVoucher | None:

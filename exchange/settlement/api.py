@@ -230,6 +230,7 @@ class Money(BaseModel):
     locked: str
     earned: str
     spent: str
+    bonded: str = Field(description="Bonds of agreements and stakes of disputes")
 
     @classmethod
     def of(cls, account: AccountRecord) -> Self:
@@ -241,6 +242,7 @@ class Money(BaseModel):
             locked=str(account.locked),
             earned=str(account.earned),
             spent=str(account.spent),
+            bonded=str(account.bonded),
         )
 
 

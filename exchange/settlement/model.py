@@ -47,7 +47,8 @@ class Accounts:
     def conserved(self) -> bool:
         """Whether what was deposited is what was withdrawn and what is there."""
         totals = self.totals
-        return totals.deposited == totals.withdrawn + totals.free + totals.locked
+        held = totals.free + totals.locked + totals.bonded
+        return totals.deposited == totals.withdrawn + held
 
 
 @dataclass(frozen=True, slots=True)

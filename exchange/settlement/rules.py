@@ -196,8 +196,9 @@ def batches(items: list[T], size: int = MAX_ITEMS_PER_CLAIM) -> list[list[T]]:
 
 
 def totals_balance(totals: AccountRecord) -> bool:
-    """deposited = withdrawn + free + locked, over all members."""
-    return totals.deposited == totals.withdrawn + totals.free + totals.locked
+    """deposited = withdrawn + free + locked + bonded, over all members."""
+    held = totals.free + totals.locked + totals.bonded
+    return totals.deposited == totals.withdrawn + held
 
 
 def agreements_balance(states: Iterable[AgreementRecord], totals: AccountRecord) -> bool:

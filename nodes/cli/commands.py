@@ -88,6 +88,12 @@ def _call() -> CommandParser:
     return call.GROUP
 
 
+def _dispute() -> CommandParser:
+    from nodes.cli import dispute
+
+    return dispute.GROUP
+
+
 def _money() -> CommandParser:
     from nodes.cli import money
 
@@ -232,6 +238,11 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             _agreement,
         ),
         "call": CommandEntry("metered calls: one, fetch, withdraw, list, file", _call),
+        "dispute": CommandEntry(
+            "contested calls: list, show, claim, contest, answer, check, open, rule, end, "
+            "prove, freeze, unfreeze, equivocations",
+            _dispute,
+        ),
         "money": CommandEntry(
             "money held on the chain: deposit, withdraw, account, claims, earnings, months, "
             "payments",

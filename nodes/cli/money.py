@@ -48,13 +48,13 @@ def _account(session: CommandSession, arguments: argparse.Namespace) -> None:
         {"of": name, **answer[key]}
         for name, key in ((answer["member"], "account"), ("all members", "totals"))
     ]
-    names = ("deposited", "withdrawn", "free", "locked", "earned", "spent")
+    names = ("deposited", "withdrawn", "free", "locked", "earned", "spent", "bonded")
     session.table(
         [{**item, **{name: yuan(item[name]) for name in names}} for item in shown],
         {name: name for name in ("of", *names)},
     )
     session.say(
-        "deposited = withdrawn + free + locked: "
+        "deposited = withdrawn + free + locked + bonded: "
         f"{'holds' if answer['conserved'] else 'DOES NOT HOLD'}"
     )
 

@@ -36,6 +36,9 @@ def _offer(arguments: argparse.Namespace) -> dict[str, Any]:
         "closeWindowSeconds": arguments.close_window_seconds,
         "shares": shares(arguments.share),
         "buyers": arguments.buyer or [],
+        "bond": arguments.bond,
+        "bondFromEarnings": arguments.bond_from_earnings,
+        "stake": arguments.stake,
     }
 
 
@@ -56,8 +59,15 @@ def terms_of(offer: Mapping[str, Any]) -> dict[str, Any]:
         "term at most": f"{int(offer['maxSeconds']) // 86_400} days",
         "window for claims after notice": f"{blocks} blocks and {seconds} seconds",
         "each payment goes to": split,
+        "provider's bond": _bond(offer),
+        "stake of a dispute": yuan(offer["stake"]),
         "offer": offer["offerHash"],
     }
+
+
+def _bond(offer: Mapping[str, Any]) -> str:
+    source = "withheld from its first earnings" if offer["bondFromEarnings"] else "at opening"
+    return f"{yuan(offer['bond'])}, {source}" if offer["bond"] else "none"
 
 
 def offer_for(
@@ -157,6 +167,25 @@ GROUP = CommandGroup(
                     required=True,
                     metavar="MEMBER=BASISPOINTS",
                     help="a part of each payment; repeated, 10000 in all",
+                ),
+                arg(
+                    "--bond",
+                    type=int,
+                    default=0,
+                    metavar="FEN",
+                    help="your security, until the agreement closes (default 0)",
+                ),
+                arg(
+                    "--bond-from-earnings",
+                    action="store_true",
+                    help="withhold the bond from your first earnings, not from your balance",
+                ),
+                arg(
+                    "--stake",
+                    type=int,
+                    default=0,
+                    metavar="FEN",
+                    help="what a contested call costs whoever loses (default 0)",
                 ),
                 arg(
                     "--buyer",

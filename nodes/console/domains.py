@@ -12,6 +12,7 @@ from nodes.console.calls import pages as calls
 from nodes.console.consents import pages as consents
 from nodes.console.deals import pages as deals
 from nodes.console.demands import pages as demands
+from nodes.console.disputes import pages as disputes
 from nodes.console.earnings import pages as earnings
 from nodes.console.grants import pages as grants
 from nodes.console.health import pages as health
@@ -45,6 +46,7 @@ _FOLDERS = (
     earnings,
     record_disputes,
     deals,
+    disputes,
     members,
     health,
     operations,

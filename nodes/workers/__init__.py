@@ -19,6 +19,7 @@ from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.call_files.runner import CallFileRunner
 from exchange.catalogue.worker import CatalogueReader
 from exchange.closing.worker import ClosingWorker
+from exchange.disputes.worker import DisputeWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import AssembledNode
@@ -116,6 +117,7 @@ def _projecting(
         version=lambda: _height(context),
     )
     proposals, closings = ProposalWorker(context), ClosingWorker(context)
+    disputes = DisputeWorker(context)
     deals, register = StepDelivery(context), RegistrationUpdater(context)
     catalogue = CatalogueReader(context)
     return [
@@ -126,6 +128,7 @@ def _projecting(
                 ("proposals", PROPOSAL_SECONDS, proposals, lambda: proposals.has_work),
                 ("closings", PROPOSAL_SECONDS, closings, lambda: closings.has_work),
                 ("catalogue", CATALOGUE_SECONDS, catalogue, lambda: catalogue.has_work),
+                ("disputes", PROPOSAL_SECONDS, disputes, lambda: disputes.has_work),
                 ("deals", DELIVERY_SECONDS, deals, lambda: deals.has_work),
                 ("register", DELIVERY_SECONDS, register, lambda: register.has_work),
             )

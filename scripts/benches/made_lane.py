@@ -115,7 +115,7 @@ class MadeLane:
 
     def _agreement(self, terms: GrantTerms) -> Agreement:
         return Agreement(
-            version=1,
+            version=2,
             grant_id=terms.struct_hash(),
             asset_id=terms.asset_id,
             asset_version=1,
@@ -136,6 +136,9 @@ class MadeLane:
             close_window_blocks=10,
             close_window_seconds=10,
             arbiter=ARBITER,
+            bond=0,
+            bond_from_earnings=False,
+            stake=0,
             shares=(Share(PROVIDER, 10_000),),
             nonce=b"\4" * 32,
         )
@@ -196,8 +199,8 @@ class MadeLane:
         claimed = self.calls if self.claimed is None else self.claimed
         paid = calls[claimed - 1][2] if claimed and self.price else LaneState()
         totals = (
-            self.agreement.cap | paid.amount << 128,
-            paid.amount << 128,
+            self.agreement.cap | paid.amount << 64 | paid.amount << 192,
+            0,
             OPENED_AT | self.notice_at << 48,
         )
         for offset, value in enumerate(totals):

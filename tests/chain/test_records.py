@@ -14,12 +14,14 @@ from chain.ethereum.records import (
     ConsentRecord,
     DealRecord,
     DisputeRecord,
+    FlagRecord,
     GrantRecord,
     HoldRecord,
     KeyRecord,
     LaneRecord,
     LogRecord,
     MemberRecord,
+    TradeDisputeRecord,
     UnitHoldRecord,
     record_at,
 )
@@ -261,15 +263,19 @@ def test_the_settlement_words_give_back_what_was_packed() -> None:
         amount=7, units=8, seq=9
     )
     account = AccountRecord.decode(
-        packed((10, 128), (1, 128)), packed((12, 128), (2, 128)), packed((8, 128), (3, 128))
+        packed((12, 64), (2, 64), (8, 64), (3, 64)), packed((12, 64), (1, 64), (2, 64))
     )
-    assert account == AccountRecord(deposited=10, withdrawn=1, free=12, locked=2, earned=8, spent=3)
+    assert account == AccountRecord(
+        deposited=12, withdrawn=1, free=12, locked=2, earned=8, spent=3, bonded=2
+    )
     assert account.balanced
     state = AgreementRecord.decode(
-        packed((100, 128), (60, 128)),
-        packed((0, 128), (60, 128)),
-        packed((3, 48), (0, 48), (0, 48), (0, 48)),
+        packed((100, 64), (60, 64), (0, 64), (60, 64)),
+        packed((5, 64), (20, 64), (7, 64), (1, 64)),
+        packed((3, 48), (0, 48), (0, 48), (0, 48), (11, 64)),
     )
+    assert (state.bond_due, state.bond_held, state.bond_taken, state.pending) == (5, 20, 7, 1)
+    assert state.acknowledged_units == 11
     assert (state.opened, state.paid, state.refunded, state.acknowledged, state.locked) == (
         100,
         60,
@@ -278,3 +284,17 @@ def test_the_settlement_words_give_back_what_was_packed() -> None:
         40,
     )
     assert state.live
+
+
+def test_the_words_of_a_dispute_give_back_what_was_packed() -> None:
+    heights = packed((3, 48), (4, 48), (5, 48), (0, 48), (2, 8), (6, 8))
+    record = TradeDisputeRecord.decode(heights, packed((7, 48), (8, 48), (9, 48)), 1, 2, 3)
+    assert (record.claimed_at, record.contested_at, record.answered_at) == (3, 4, 5)
+    assert (record.claimed_time, record.contested_time, record.answered_time) == (7, 8, 9)
+    assert (record.reason, record.outcome, record.live) == (2, 6, True)
+    assert [value[-1] for value in (record.contest_key, record.sealed_answer, record.ruling)] == [
+        1,
+        2,
+        3,
+    ]
+    assert FlagRecord.decode(packed((3, 48), (9, 48), (2, 32))) == FlagRecord(3, 9, 2)

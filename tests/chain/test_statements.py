@@ -12,6 +12,7 @@ from chain.core.crypto import address_of, keccak256, recover, sign_digest
 from chain.core.errors import BadInput, BadSignature
 from chain.ethereum.eip712 import Domain, Struct, camel
 from chain.statements.catalogue import STATEMENTS
+from chain.statements.disputes import LogPosition
 from chain.statements.trade import Agreement, LaneTotal, Share, UsageRequest
 
 DOMAIN = Domain(7_421, "0x" + "33" * 20)
@@ -25,6 +26,8 @@ def example(struct: type[Struct]) -> Struct:
             values[name] = (Share(MEMBER, 7_000), Share("", 3_000))
         elif codec.solidity == "LaneTotal[]":
             values[name] = (LaneTotal(0, 3, 2, 100), LaneTotal(255, 5, 5, 2**127))
+        elif codec.solidity == "LogPosition[]":
+            values[name] = (LogPosition("11440700MB2C62170M", 2**52), LogPosition("", 0))
         elif codec.solidity == "bool":
             values[name] = True
         elif codec.solidity == "address":

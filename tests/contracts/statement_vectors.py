@@ -19,6 +19,7 @@ from eth_abi.abi import encode
 
 from chain.ethereum.eip712 import Codec, Domain, Statement, Struct
 from chain.statements.catalogue import STATEMENTS, STRUCTS
+from chain.statements.disputes import LogPosition
 from chain.statements.trade import LaneTotal, Share
 
 PATH = Path(__file__).parents[2] / "contracts" / "test" / "vectors" / "statements.json"
@@ -27,6 +28,7 @@ TYPES: dict[str, type[Struct]] = {
     **STRUCTS,
     Share.__name__: Share,
     LaneTotal.__name__: LaneTotal,
+    LogPosition.__name__: LogPosition,
     **STATEMENTS,
 }
 ARRAY_LENGTHS = (0, 16, 1, 2, 3)

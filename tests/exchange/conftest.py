@@ -27,6 +27,7 @@ from exchange.agreements import offers, proposals
 from exchange.agreements.model import AgreementView, Offer, ProposalRequest
 from exchange.closing import api as closing_api
 from exchange.closing.buyer import ClosingLocks
+from exchange.disputes import api as disputes_api
 from exchange.looks import api as looks_api
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
@@ -290,6 +291,7 @@ APIS = (
     metering_api,
     settlement_api,
     closing_api,
+    disputes_api,
     reconciliation_api,
     reports_api,
     looks_api,

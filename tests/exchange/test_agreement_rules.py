@@ -174,12 +174,12 @@ def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_do
 @pytest.mark.parametrize("free", [0, 999])
 def test_a_balance_below_the_cap_is_not_enough(free: int) -> None:
     with pytest.raises(Conflict) as refused:
-        rules.require_free(AccountRecord(0, 0, free, 10**6, 0, 0), 1000)
+        rules.require_free(AccountRecord(0, 0, free, 10**6, 0, 0), 1000, party="buyer")
     assert (refused.value.code, refused.value.context) == (
         "not_enough_free",
         {"free": free, "needed": 1000},
     )
-    rules.require_free(AccountRecord(0, 0, 1000, 0, 0, 0), 1000)
+    rules.require_free(AccountRecord(0, 0, 1000, 0, 0, 0), 1000, party="buyer")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from chain.ethereum.proved_records import (
     agreement_records,
     asset_record,
     consent_record,
+    freeze_record,
     grant_record,
     hold_record,
     key_record,
@@ -108,6 +109,7 @@ PACKAGE = CheckedPackage(
 )
 RECORDS: Mapping[StorageKey, int] = {
     **dict(zip(agreement_records(AGREEMENT), (0, 0, OPENED), strict=True)),
+    freeze_record(AGREEMENT): 0,
     grant_record(AGREED.grant_id): 1 | APPROVED,
     member_record(BANK): 1 | Role.BANK << 192,
     member_record(OFFICE): 1 | Role.DEPARTMENT << 192,
@@ -176,6 +178,7 @@ REFUSED = {
     "over_max_per_call": Asked(request=replace(Asked().request, max_amount=601)),
     "max_amount_too_low": Asked(request=replace(Asked().request, max_amount=59)),
     "not_active": Asked({member_record(BANK): 1 | 2 << 48}),
+    "agreement_frozen": Asked({freeze_record(AGREEMENT): HELD}),
     "asset_held": Asked({hold_record(AGREED.asset_id): HELD}),
     "asset_cancelled": Asked({asset_record(AGREED.asset_id): 1 | 2 << 96}),
     "operation_delivers_nothing": Asked(query=replace(QUERY, operation=Operation.TRAIN)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chain.core.crypto import ZERO_ADDRESS, keccak256
 from chain.ethereum.deployment import CloseWindow
-from chain.ethereum.eip712 import camel, encode_code, encode_member
+from chain.ethereum.eip712 import encode_code, encode_member
 from chain.ethereum.records import (
     AccountRecord,
     AgreementRecord,
@@ -16,12 +16,14 @@ from chain.ethereum.records import (
     ConsentRecord,
     DealRecord,
     DisputeRecord,
+    FlagRecord,
     GrantRecord,
     HoldRecord,
     KeyRecord,
     LaneRecord,
     LogRecord,
     MemberRecord,
+    TradeDisputeRecord,
     UnitHoldRecord,
     record_at,
 )
@@ -156,23 +158,20 @@ class TradeSettlement(_Contract):
 
     def account(self, member: str, *, height: int | None = None) -> AccountRecord:
         """A member's money."""
-        return AccountRecord(**self._one("account", member, height=height))
+        return _account(self._one("accountWords", member, height=height))
 
     def totals(self, *, height: int | None = None) -> AccountRecord:
         """All members' money together."""
-        return AccountRecord(**self._one("totals", height=height))
+        return _account(self._one("totalWords", height=height))
 
     def agreement(self, agreement_id: bytes, *, height: int | None = None) -> AgreementRecord:
         """An agreement's amounts and heights."""
-        fields = self._one("agreementState", agreement_id, height=height)
-        return AgreementRecord(
-            **{name: fields[camel(name)] for name in AgreementRecord.__dataclass_fields__}
-        )
+        words = self._one("agreementWords", agreement_id, height=height)
+        return AgreementRecord.decode(words["sums"], words["security"], words["heights"])
 
     def lane(self, agreement_id: bytes, lane: int, *, height: int | None = None) -> LaneRecord:
         """What was claimed on a lane: seq, units, amount."""
-        seq, units, amount = self._all("laneState", agreement_id, lane, height=height)
-        return LaneRecord(amount=amount, units=units, seq=seq)
+        return LaneRecord.decode(self._one("laneWord", agreement_id, lane, height=height))
 
     def min_close_window(self) -> CloseWindow:
         """The shortest closing window that the contract takes."""
@@ -196,6 +195,32 @@ class TradeSettlement(_Contract):
     def paid_to(self, agreement_id: bytes, member: str, *, height: int | None = None) -> int:
         """What an agreement has paid a member, in fen."""
         return int(self._one("paidTo", agreement_id, member, height=height))
+
+
+def _account(words: dict[str, int]) -> AccountRecord:
+    return AccountRecord.decode(words["balance"], words["flow"])
+
+
+class TradeDisputes(_Contract):
+    """Disputes over metered calls, penalties and freezes."""
+
+    name = "TradeDisputes"
+
+    def dispute(self, receipt: bytes, *, height: int | None = None) -> TradeDisputeRecord:
+        """The dispute over a receipt; all zero if it was never claimed."""
+        words = self._one("disputeWords", receipt, height=height)
+        kept = (words["contestKey"], words["sealedAnswer"], words["ruling"])
+        return TradeDisputeRecord.decode(
+            words["heights"], words["times"], *(int.from_bytes(value, "big") for value in kept)
+        )
+
+    def flag(self, member: str, *, height: int | None = None) -> FlagRecord:
+        """A provider's proved equivocations."""
+        return FlagRecord.decode(self._one("flagWord", member, height=height))
+
+    def freeze(self, agreement_id: bytes, *, height: int | None = None) -> HoldRecord:
+        """A supervisor's freeze of an agreement."""
+        return HoldRecord.decode(self._one("freezeWord", agreement_id, height=height))
 
 
 class EvidenceLog(_Contract):

@@ -18,6 +18,7 @@ from chain.ethereum.ledger.contracts import (
     GrantRegistry,
     MemberDirectory,
     PropertyLedger,
+    TradeDisputes,
     TradeSettlement,
 )
 from chain.ethereum.receipts import BlockLogs
@@ -93,6 +94,7 @@ class Ledger:
         self.assets = AssetRegistry(self)
         self.grants = GrantRegistry(self)
         self.settlement = TradeSettlement(self)
+        self.disputes = TradeDisputes(self)
         self.evidence = EvidenceLog(self)
         self.credit = CreditLedger(self)
         self.property = PropertyLedger(self)

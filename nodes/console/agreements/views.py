@@ -95,6 +95,8 @@ class OfferPage:
     max_per_call: int
     max_days: int
     version: int
+    bond: int
+    stake: int
 
 
 def agreement_page(context: Context, shown: AgreementView, language: str) -> AgreementPage:
@@ -143,4 +145,6 @@ def offer_page(offer: Offer) -> OfferPage:
         max_per_call=offer.max_per_call,
         max_days=offer.max_seconds // 86_400,
         version=offer.asset_version,
+        bond=offer.bond,
+        stake=offer.stake,
     )

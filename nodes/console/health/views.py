@@ -24,6 +24,7 @@ _PARTS = {
     "clock": N_("clock"),
     "peer clocks": N_("other members' clocks"),
     "peers": N_("other members"),
+    "disputes": N_("disputes"),
     "cosignatures": N_("cosignatures"),
 }
 """The parts of ``nodes.health.CHECKS``; sources and workers have names of their own."""

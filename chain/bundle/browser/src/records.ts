@@ -103,20 +103,23 @@ export function logRecord(value: bigint) {
   return { size: bits(value, 0, 64), anchoredAt: Number(bits(value, 64, 48)) };
 }
 
-/** An agreement's three values: books in fen, then heights. */
-export function agreementRecord(first: bigint, second: bigint, third: bigint) {
-  const opened = bits(first, 0, 128);
-  const paid = first >> 128n;
-  const refunded = bits(second, 0, 128);
+/** An agreement's three values: sums in fen, the provider's bond, then heights. */
+export function agreementRecord(sums: bigint, security: bigint, heights: bigint) {
+  const opened = bits(sums, 0, 64);
+  const paid = bits(sums, 64, 64);
+  const refunded = bits(sums, 128, 64);
   return {
     opened,
     paid,
     refunded,
-    acknowledged: second >> 128n,
+    acknowledged: sums >> 192n,
     locked: opened - paid - refunded,
-    openedAt: height(third, 0),
-    noticeAt: height(third, 1),
-    closedAt: height(third, 3),
+    bondHeld: bits(security, 64, 64),
+    bondTaken: bits(security, 128, 64),
+    pending: bits(security, 192, 64),
+    openedAt: height(heights, 0),
+    noticeAt: height(heights, 1),
+    closedAt: height(heights, 3),
   };
 }
 export type AgreementRecord = ReturnType<typeof agreementRecord>;

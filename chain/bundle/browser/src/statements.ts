@@ -84,10 +84,14 @@ export const Agreement = new StructType(
     closeWindowBlocks: uint32,
     closeWindowSeconds: uint32,
     arbiter: member,
+    bond: uint128,
+    bondFromEarnings: bool,
+    stake: uint128,
     shares: array(nested(Share)),
     nonce: bytes32,
   },
   "TradeSettlement",
+  [2n],
 );
 
 const DepositConfirmation = new StructType(
@@ -196,6 +200,23 @@ export const FinalSettlement = new StructType(
     lanes: array(nested(LaneTotal)),
   },
   "TradeSettlement",
+);
+
+const LogPosition = new StructType("LogPosition", { member, index: uint64 });
+
+export const Ruling = new StructType(
+  "Ruling",
+  {
+    version,
+    agreementId: bytes32,
+    receipt: bytes32,
+    outcome: uint8,
+    amount: uint128,
+    opinion: bytes32,
+    deadline: uint64,
+    evidence: array(nested(LogPosition)),
+  },
+  "TradeDisputes",
 );
 
 export const Consent = new StructType(
@@ -372,6 +393,7 @@ export const STATEMENTS = byName(
   RequestWithdrawal,
   Voucher,
   FinalSettlement,
+  Ruling,
   Consent,
   ConsentRegistration,
   ConsentWithdrawal,

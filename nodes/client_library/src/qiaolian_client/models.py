@@ -49,6 +49,18 @@ class AnchoredSize(BaseModel):
     size: int
 
 
+class AnswerCheckAnswer(BaseModel):
+    """
+    The answer that the provider served again.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    matches: Annotated[bool, Field(description="Whether it is what the receipt commits to")]
+    content: Any
+
+
 class AnswerTaken(BaseModel):
     """
     The demand that was answered.
@@ -166,6 +178,75 @@ class CallBody(BaseModel):
     purpose: str
     operation: str | None = "use"
     consent_id: Annotated[str | None, Field(alias="consentId")] = None
+
+
+class CallDisputeDetail(BaseModel):
+    """
+    One dispute with its deadline.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    receipt_id: Annotated[str, Field(alias="receiptId")]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    amount: str
+    provider: str
+    buyer: str
+    arbiter: str
+    role: Annotated[
+        str, Field(description="This organisation: `provider`, `buyer`, `arbiter`, `observer`")
+    ]
+    step: Annotated[str, Field(description="`claimed`, `contested`, `answered` or `ended`")]
+    reason: str | None
+    outcome: Annotated[str | None, Field(description="How it ended; null while it is open")]
+    paid: str
+    stake: str
+    claimed_at: Annotated[int, Field(alias="claimedAt")]
+    contested_at: Annotated[int | None, Field(alias="contestedAt")]
+    answered_at: Annotated[int | None, Field(alias="answeredAt")]
+    ended_at: Annotated[int | None, Field(alias="endedAt")]
+    receipt: Annotated[dict[str, Any], Field(description="`UsageReceipt`; see docs/statements.md")]
+    deadline_block: Annotated[
+        int | None,
+        Field(alias="deadlineBlock", description="The step is open up to this block or time"),
+    ]
+    deadline_time: Annotated[int | None, Field(alias="deadlineTime", description="Unix seconds")]
+    over: Annotated[bool, Field(description="Whether anyone can end it now")]
+    bond_held: Annotated[str, Field(alias="bondHeld")]
+    opened: Annotated[bool, Field(description="Whether this buyer shows the answer to the arbiter")]
+
+
+class CallDisputeRow(BaseModel):
+    """
+    A dispute of a list.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    receipt_id: Annotated[str, Field(alias="receiptId")]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    amount: str
+    provider: str
+    buyer: str
+    arbiter: str
+    role: Annotated[
+        str, Field(description="This organisation: `provider`, `buyer`, `arbiter`, `observer`")
+    ]
+    step: Annotated[str, Field(description="`claimed`, `contested`, `answered` or `ended`")]
+    reason: str | None
+    outcome: Annotated[str | None, Field(description="How it ended; null while it is open")]
+    paid: str
+    stake: str
+    claimed_at: Annotated[int, Field(alias="claimedAt")]
+    contested_at: Annotated[int | None, Field(alias="contestedAt")]
+    answered_at: Annotated[int | None, Field(alias="answeredAt")]
+    ended_at: Annotated[int | None, Field(alias="endedAt")]
 
 
 class CallError(BaseModel):
@@ -505,6 +586,33 @@ class ConsistencyPath(BaseModel):
     path: list[str]
 
 
+class ContestBody(BaseModel):
+    """
+    Why the buyer contests.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    reason: Annotated[
+        str,
+        Field(
+            description="`no_answer`, `answer_differs`, `record_differs`, `not_requested`, `price_differs` or `right_revoked`"
+        ),
+    ]
+
+
+class ContestOpening(BaseModel):
+    """
+    The key of a contest, for the arbiter.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    contest_secret: Annotated[str, Field(alias="contestSecret")]
+
+
 class CopiedEntries(BaseModel):
     """
     The size of the copy, and leaves of it.
@@ -723,6 +831,18 @@ class DirectoryProposalBody(BaseModel):
     ] = []
 
 
+class DisputeCallAnswer(BaseModel):
+    """
+    The dispute, and the contract call that was queued.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    receipt_id: Annotated[str, Field(alias="receiptId")]
+    operation: str
+
+
 class DisputeName(BaseModel):
     """
     The dispute's id.
@@ -793,6 +913,34 @@ class Ending(BaseModel):
         populate_by_name=True,
     )
     operation: str
+
+
+class EquivocationRow(BaseModel):
+    """
+    A place for which a provider signed two receipts; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    provider: str
+    lane: int
+    seq: int
+    taken: Annotated[str, Field(description="What went from the bond to the buyer")]
+    height: int
+
+
+class EvidenceBody(BaseModel):
+    """
+    An entry of a member's log.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    index: Annotated[int, Field(ge=0, le=9007199254740991)]
 
 
 class FacetAnswer(BaseModel):
@@ -891,6 +1039,29 @@ class ForkRow(BaseModel):
     first: str
     second: str
     found_at: Annotated[int, Field(alias="foundAt")]
+
+
+class FreezeAnswer(BaseModel):
+    """
+    The agreement, and the contract call that was queued.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    operation: str
+
+
+class FreezeBody(BaseModel):
+    """
+    By which decision an agreement is frozen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    reason: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,30}$")]
 
 
 class GrantDetail(BaseModel):
@@ -1059,6 +1230,17 @@ class KeyRow(BaseModel):
     algorithm: str
     from_height: Annotated[int, Field(alias="fromHeight")]
     ended_at: Annotated[int | None, Field(alias="endedAt", description="null while it is live")]
+
+
+class LaneBody(BaseModel):
+    """
+    Which lane's last receipt is claimed.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    lane: Annotated[int | None, Field(ge=0, le=9007199254740991)] = 0
 
 
 class LaneComparison(BaseModel):
@@ -1241,6 +1423,7 @@ class Money(BaseModel):
     locked: str
     earned: str
     spent: str
+    bonded: Annotated[str, Field(description="Bonds of agreements and stakes of disputes")]
 
 
 class MonthRow(BaseModel):
@@ -1295,6 +1478,17 @@ class NoticeAnswer(BaseModel):
     )
     operation: str | None
     notice_at: Annotated[int | None, Field(alias="noticeAt")] = 0
+
+
+class OpenedAnswer(BaseModel):
+    """
+    That the arbiter may read the answer from now on.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    receipt_id: Annotated[str, Field(alias="receiptId")]
 
 
 class Opening(BaseModel):
@@ -1881,6 +2075,22 @@ class RowState(StrEnum):
     void = "void"
 
 
+class RulingBody(BaseModel):
+    """
+    The arbiter's decision; money in fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    amount: Annotated[
+        int,
+        Field(description="What is paid of the call: all, 0 or a part", ge=0, le=9007199254740991),
+    ]
+    opinion: Annotated[str, Field(max_length=10000, min_length=1)]
+    evidence: list[EvidenceBody]
+
+
 class Running(BaseModel):
     """
     The process answers.
@@ -1902,6 +2112,17 @@ class ScopeAnswer(BaseModel):
     )
     scope: dict[str, Any]
     salt: str
+
+
+class SealedAnswer(BaseModel):
+    """
+    A contested call's answer, sealed to the contest's key; 0x hex.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    sealed_answer: Annotated[str, Field(alias="sealedAnswer")]
 
 
 class ShareAnswer(BaseModel):
@@ -1993,6 +2214,18 @@ class SignedAgreementAnswer(BaseModel):
     terms: Annotated[dict[str, Any], Field(description="`GrantTerms`; see docs/statements.md")]
     provider_signature: Annotated[str, Field(alias="providerSignature")]
     buyer_signature: Annotated[str, Field(alias="buyerSignature")]
+
+
+class SignedReceiptBody(BaseModel):
+    """
+    A receipt and the provider's signature of it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    receipt: Annotated[dict[str, Any], Field(description="`UsageReceipt`; see docs/statements.md")]
+    signature: str
 
 
 class SignedStatementAnswer(BaseModel):
@@ -2780,6 +3013,20 @@ class BatchBody(BaseModel):
     calls: Annotated[list[BatchCall], Field(max_length=1000, min_length=1)]
 
 
+class CallDisputeList(BaseModel):
+    """
+    A page of disputes.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    disputes: list[CallDisputeRow]
+
+
 class CallFileDetail(BaseModel):
     """
     A file with the cost of what is left.
@@ -3017,6 +3264,33 @@ class EarningsList(BaseModel):
     agreements: list[EarningsRow]
 
 
+class EquivocationBody(BaseModel):
+    """
+    Two receipts that a provider signed for one place of a lane.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    first: SignedReceiptBody
+    second: SignedReceiptBody
+
+
+class EquivocationList(BaseModel):
+    """
+    A page of proved equivocations.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    equivocations: list[EquivocationRow]
+
+
 class FailedCall(BaseModel):
     """
     A call of a batch without a result.
@@ -3173,6 +3447,9 @@ class OfferBody(BaseModel):
     close_window_seconds: Annotated[int | None, Field(alias="closeWindowSeconds")] = None
     shares: list[ShareBody]
     buyers: list[str] | None = []
+    bond: Annotated[int | None, Field(ge=0, le=9007199254740991)] = 0
+    bond_from_earnings: Annotated[bool | None, Field(alias="bondFromEarnings")] = False
+    stake: Annotated[int | None, Field(ge=0, le=9007199254740991)] = 0
 
 
 class OfferRow(BaseModel):
@@ -3196,6 +3473,9 @@ class OfferRow(BaseModel):
     close_window_seconds: Annotated[int, Field(alias="closeWindowSeconds")]
     shares: list[ShareAnswer]
     buyers: list[str]
+    bond: int
+    bond_from_earnings: Annotated[bool, Field(alias="bondFromEarnings")]
+    stake: int
     offer_hash: Annotated[str, Field(alias="offerHash")]
 
 
@@ -3220,6 +3500,9 @@ class OfferTerms(BaseModel):
     close_window_seconds: Annotated[int, Field(alias="closeWindowSeconds")]
     shares: list[ShareAnswer]
     buyers: list[str]
+    bond: int
+    bond_from_earnings: Annotated[bool, Field(alias="bondFromEarnings")]
+    stake: int
 
 
 class OfferWithKey(BaseModel):

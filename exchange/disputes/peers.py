@@ -1,0 +1,69 @@
+"""Requests about a dispute to the other parties' nodes, and how their answers are read."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from chain.context import Context
+from chain.core import schema
+from chain.core.canonical import dumps, loads
+from chain.core.errors import BadInput, Conflict
+from chain.statements.commitment import commit_bytes
+from exchange.disputes import service
+from exchange.disputes.model import AnswerCheck, Dispute, DisputeRole
+from exchange.disputes.sealing import unseal
+from exchange.metering.model import RESPONSE_DOMAIN
+
+
+async def check_answer(context: Context, receipt_id: bytes) -> AnswerCheck:
+    """Fetch what the provider served again, open it, and compare it with the receipt: at the buyer,
+    or at the arbiter once the buyer has opened it.
+
+    Raises:
+        Forbidden: ``not_opened``, ``not_buyer``; Conflict: ``sealed_answer_differs`` if it is not
+            what the chain has the hash of, ``sealed_answer_unreadable``.
+    """
+    dispute = service.find(context, receipt_id)
+    sealed = await _sealed(context, dispute)
+    secret = await _secret(context, dispute)
+    answer = unseal(sealed, secret, receipt_id=receipt_id)
+    return _compared(dispute, answer)
+
+
+async def _sealed(context: Context, dispute: Dispute) -> bytes:
+    path = f"/v1/peer/call-disputes/0x{dispute.receipt_id.hex()}/answer"
+    sealed = _hex(await context.peers.get(dispute.agreement.provider, path), "sealedAnswer")
+    if hashlib.sha256(sealed).digest() != dispute.sealed_hash:
+        raise Conflict(
+            "sealed_answer_differs",
+            "The provider serves something else than the chain has the hash of.",
+            hint="Tell the arbiter: the call was not served again.",
+        )
+    return sealed
+
+
+async def _secret(context: Context, dispute: Dispute) -> bytes:
+    if dispute.role != DisputeRole.ARBITER:
+        return service.contest_secret(context, dispute.receipt_id)
+    path = f"/v1/peer/call-disputes/0x{dispute.receipt_id.hex()}/opening"
+    return _hex(await context.peers.get(dispute.agreement.buyer, path), "contestSecret")
+
+
+def _compared(dispute: Dispute, answer: bytes) -> AnswerCheck:
+    try:
+        value = loads(answer)
+        content, salt = value["content"], schema.salt(value["salt"])
+        committed = commit_bytes(salt, RESPONSE_DOMAIN, dumps(content))
+    except (ValueError, TypeError, KeyError, BadInput):
+        return AnswerCheck(content=None, salt=b"", matches=False)
+    return AnswerCheck(content, salt, matches=committed == dispute.receipt.response_commitment)
+
+
+def _hex(answer: Any, name: str) -> bytes:
+    try:
+        return bytes.fromhex(answer[name].removeprefix("0x"))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BadInput(
+            "field_malformed", f"The other node's answer has no {name} in hexadecimal."
+        ) from error
