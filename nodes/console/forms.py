@@ -11,14 +11,14 @@ import hmac
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Request, UploadFile
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import UploadFile as StarletteUpload
 from starlette.responses import RedirectResponse
 
 from chain.core.canonical import dumps
-from chain.core.errors import Forbidden, QiaolianError, Unauthorised
+from chain.core.errors import BadInput, Forbidden, QiaolianError, Unauthorised
 from nodes.console.access import get_context, record
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act
@@ -37,6 +37,20 @@ class ConsoleForm(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
     csrf: str
     form_key: str = ""
+
+
+class FileForm(ConsoleForm):
+    """A file from the person's machine."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    file: UploadFile
+
+
+def file_name(file: UploadFile) -> str:
+    """The name of an uploaded file; ``file_missing``."""
+    if not file.filename:
+        raise BadInput("file_missing", "No file was chosen.", hint="Choose a file first.")
+    return file.filename
 
 
 async def check_csrf(request: Request) -> None:
@@ -142,13 +156,13 @@ async def _content(request: Request) -> bytes:
     for name, value in (await request.form()).multi_items():
         if name == CSRF:
             continue
-        if isinstance(value, UploadFile):
+        if isinstance(value, StarletteUpload):
             value = await _digest(value)
         fields.append([name, value])
     return hashlib.sha256(dumps([request.url.path, sorted(fields)])).digest()
 
 
-async def _digest(file: UploadFile) -> str:
+async def _digest(file: StarletteUpload) -> str:
     """SHA-256 of an uploaded file in hex, read in parts."""
     digest = hashlib.sha256()
     while part := await file.read(_PART_BYTES):

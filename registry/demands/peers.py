@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from chain.context import Context
-from chain.core.errors import BadInput, QiaolianError
+from chain.core.errors import QiaolianError, Unavailable
 from registry.demands.model import Demand
 from registry.demands.rules import MAX_OPEN, read_demand
 from registry.list_limits import MAX_ROWS
@@ -16,7 +16,7 @@ async def fetch(context: Context, bank: str) -> list[Demand]:
     """A bank's open demands; one that is not well-formed is left out.
 
     Raises:
-        BadInput: ``peer_answer_unreadable``; Unavailable: it cannot be asked.
+        Unavailable: ``peer_answer_unreadable``, and when it cannot be asked.
     """
     found: list[Demand] = []
     cursor: str | None = ""
@@ -26,7 +26,7 @@ async def fetch(context: Context, bank: str) -> list[Demand]:
         try:
             values, cursor = list(answer["demands"]), require_next(answer["next"])
         except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(
+            raise Unavailable(
                 "peer_answer_unreadable", "The bank's node shows no list of demands."
             ) from error
         for value in values[: MAX_OPEN - len(found)]:

@@ -344,3 +344,34 @@ def test_an_unknown_draft_is_not_found(department: TestConsole) -> None:
     with pytest.raises(QiaolianError) as caught:
         service.create(department.context, "nothing")
     assert caught.value.code == "source_missing"
+
+
+def test_the_next_version_is_what_was_shown(department: TestConsole) -> None:
+    clerk, context = department.person(PersonRole.CLERK), department.context
+    page = filled(clerk)
+    clerk.send(f"{page}/registration", f"{page}/registration", {})
+    assert registered(department, page) is DraftState.REGISTERED
+    own = publication.own_versions(context, PageRequest(10)).rows[0].version
+    asset = f"0x{own.asset_id.hex()}"
+    changes, upload = f"/assets/{asset}/changes", f"/publish/upload/asset/{asset}"
+    assert "The source holds what is registered." in clerk.page(changes)
+    answer = send_file(clerk, changes, upload, FAULTY)
+    assert (answer.status_code, "file_faulty" in answer.text) == (409, True)
+    assert "The source holds what is registered." in clerk.page(changes)
+    answer = send_file(clerk, changes, upload, MENDED.replace("42", "43") + "D4,20,east\n")
+    assert answer.headers["location"] == changes, answer.text
+    shown = clerk.page(changes)
+    assert "Register version 2" in shown
+    fields = {**clerk.hidden(changes), "fingerprint": _fingerprint(shown)}
+    send_file(clerk, changes, upload, MENDED.replace("42", "44"))
+    answer = clerk.post(changes, fields)
+    assert (answer.status_code, "source_changed" in answer.text) == (409, True)
+    answer = clerk.send(changes, changes, {"fingerprint": _fingerprint(clerk.page(changes))})
+    assert "/operations/" in answer.headers["location"], answer.text
+    versions = publication.own_versions(context, PageRequest(10)).rows
+    assert [row.version.asset_version for row in versions] == [1, 2]
+    assert list(serving.source_files(context).names()) == [own.source]
+
+
+def _fingerprint(page: str) -> str:
+    return page.split('name="fingerprint" value="')[1].split('"')[0]

@@ -9,6 +9,7 @@ from chain.context import Context
 from nodes.console.errors import error_view
 from nodes.console.i18n import N_
 from registry.assets import incidents, publication, serving
+from registry.assets.changes import SourceChanges
 from registry.assets.model import Incident, OwnVersion, PublicationState
 from registry.assets.rules import DriftKind
 from registry.pages import PageRequest
@@ -83,6 +84,53 @@ def own_view(context: Context, asset_id: bytes, language: str) -> OwnView | None
         following="" if shown is None else shown.next_step,
         versions=[_version(version) for version in reversed(versions)],
         incidents=[_incident(incident) for incident in found.rows],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesView:
+    """How the source departs from the latest version."""
+
+    next_version: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    repaired: int
+    lines: list[int]
+    """Lines of the first records that are new or changed."""
+    columns_added: list[str]
+    columns_removed: list[str]
+    types_changed: list[tuple[str, str, str]]
+    fingerprint: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is something to register."""
+        return bool(
+            self.added
+            or self.changed
+            or self.removed
+            or self.columns_added
+            or self.columns_removed
+            or self.types_changed
+        )
+
+
+def changes_view(found: SourceChanges) -> ChangesView:
+    """The changes as their page shows them."""
+    return ChangesView(
+        next_version=found.next_version,
+        added=found.added.count,
+        changed=found.changed.count,
+        removed=found.removed,
+        unchanged=found.unchanged,
+        repaired=found.repaired,
+        lines=sorted({*found.added.lines, *found.changed.lines}),
+        columns_added=list(found.columns_added),
+        columns_removed=list(found.columns_removed),
+        types_changed=[(name, old, new) for name, (old, new) in found.types_changed.items()],
+        fingerprint="0x" + found.fingerprint.hex(),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from chain.context import Context
+from chain.core.errors import QiaolianError
 from chain.ethereum.eip712 import encode_code
 from chain.statements.members import Role
 from exchange.catalogue import service
@@ -17,7 +18,7 @@ from exchange.catalogue.model import CatalogueFilter
 from nodes.console.access import READERS, get_context, record, require, require_reader
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
-from nodes.console.assets.own_views import own_view
+from nodes.console.assets.own_views import changes_view, own_view
 from nodes.console.assets.views import (
     EXPORT_COLUMNS,
     CourseView,
@@ -28,16 +29,19 @@ from nodes.console.assets.views import (
     facet_views,
     query_of,
 )
+from nodes.console.errors import error_view
 from nodes.console.exports import csv_response
-from nodes.console.forms import ConsoleForm, submit
+from nodes.console.forms import ConsoleForm, FileForm, file_name, submit
 from nodes.console.i18n import N_, gettext, in_language
 from nodes.console.names import reason_choices
 from nodes.console.navigation import Entry
 from nodes.console.operations.views import operation_path
 from nodes.console.paging import all_rows, console_page
+from nodes.console.publishing import service as publishing
 from nodes.console.rendering import render
 from registry.access import hex_bytes
-from registry.assets import catalogue, status
+from registry.assets import catalogue, changes, serving, status
+from registry.assets.model import VersionChanges
 from registry.pages import PageRequest
 from registry.reasons import reason_code
 
@@ -46,6 +50,15 @@ NAVIGATION = (Entry("/assets", N_("Catalogue"), READERS),)
 
 
 _officer = require(PersonRole.CHIEF_DATA_OFFICER, nodes=Role.DEPARTMENT)
+
+
+_publisher = require(PersonRole.CLERK, PersonRole.CHIEF_DATA_OFFICER, nodes=Role.DEPARTMENT)
+
+
+class RepublishForm(ConsoleForm):
+    """The changes that were shown, by their fingerprint."""
+
+    fingerprint: Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 
 
 class CancelForm(ConsoleForm):
@@ -135,6 +148,7 @@ async def asset(
         course=course,
         own=held,
         cancels=own and live and visit.holds(PersonRole.CHIEF_DATA_OFFICER),
+        publishes=live and visit.holds(PersonRole.CLERK, PersonRole.CHIEF_DATA_OFFICER),
         reasons=reason_choices(language),
     )
 
@@ -148,6 +162,66 @@ async def _course(
         return None
     found = await service.course(context, asset_id)
     return course_view("0x" + asset_id.hex(), found, request.state.language, clerk=clerk)
+
+
+@router.get("/assets/{asset_id}/changes")
+def source_changes(
+    request: Request, asset_id: str, visit: Annotated[Visit, Depends(_publisher)]
+) -> Response:
+    context, identifier = get_context(request), hex_bytes(asset_id)
+    own = serving.latest_own_version(context, identifier)
+    record(request, visit, Act(ActKind.VIEW, "asset", asset_id))
+    found, error = None, None
+    try:
+        found = changes.compare(context, identifier, VersionChanges())
+    except QiaolianError as refused:
+        error = error_view(refused, request.state.language)
+    return render(
+        request,
+        "assets/changes.html",
+        asset_id=asset_id,
+        name=own.require_record().name,
+        uploaded=serving.source_files(context).find(own.source) is not None,
+        shown=None if found is None else changes_view(found),
+        error=error,
+    )
+
+
+@router.post("/assets/{asset_id}/changes")
+async def republish(
+    request: Request,
+    asset_id: str,
+    form: Annotated[RepublishForm, Form()],
+    visit: Annotated[Visit, Depends(_publisher)],
+) -> Response:
+    context, fingerprint = get_context(request), hex_bytes(form.fingerprint)
+
+    def work(_key: str) -> str:
+        made = changes.republish(
+            context, hex_bytes(asset_id), VersionChanges(), fingerprint=fingerprint
+        )
+        return operation_path(made.operation, back=f"/assets/{asset_id}")
+
+    subject = f"{asset_id[:34]}-{form.fingerprint[2:34]}"
+    act = Act(ActKind.PUBLISH, "asset", subject)
+    return await submit(request, visit, act, work, action="asset.publish")
+
+
+@router.post("/publish/upload/asset/{asset_id}")
+async def replace_file(
+    request: Request,
+    asset_id: str,
+    form: Annotated[FileForm, Form(media_type="multipart/form-data")],
+    visit: Annotated[Visit, Depends(_publisher)],
+) -> Response:
+    context = get_context(request)
+
+    def work(_key: str) -> str:
+        own = serving.latest_own_version(context, hex_bytes(asset_id))
+        publishing.replace_published_file(context, own.source, file_name(form.file), form.file.file)
+        return f"/assets/{asset_id}/changes"
+
+    return await submit(request, visit, Act(ActKind.CHANGE, "asset", asset_id), work)
 
 
 @router.post("/assets/{asset_id}/cancellation")

@@ -5,18 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from chain.core.errors import BadInput, QiaolianError
+from chain.core.errors import QiaolianError
 from chain.statements.members import Role
 from nodes.console.access import get_context, record, require
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
 from nodes.console.errors import error_view
-from nodes.console.forms import ConsoleForm, submit
+from nodes.console.forms import ConsoleForm, FileForm, file_name, submit
 from nodes.console.i18n import N_
 from nodes.console.names import purpose_name
 from nodes.console.navigation import Entry
@@ -40,13 +40,6 @@ _editor = require(*_ROLES, nodes=_PROVIDERS)
 Columns = Annotated[list[str], Field(default_factory=list, max_length=1_000)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Yuan = Annotated[Decimal, Field(ge=0, le=10**12, decimal_places=2)]
-
-
-class FileForm(ConsoleForm):
-    """A file from the person's machine."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-    file: UploadFile
 
 
 class SourceForm(ConsoleForm):
@@ -154,7 +147,9 @@ async def upload(
     context = get_context(request)
 
     def work(_key: str) -> str:
-        file = serving.source_files(context).store(_name_of(form), form.file.file, FileSettings())
+        file = serving.source_files(context).store(
+            file_name(form.file), form.file.file, FileSettings()
+        )
         return f"/publish/{service.create(context, file.source).id}"
 
     return await submit(request, visit, Act(ActKind.CHANGE, "file"), work)
@@ -200,7 +195,7 @@ async def replace_file(
     context = get_context(request)
 
     def work(_key: str) -> str:
-        service.replace_file(context, draft_id, _name_of(form), form.file.file)
+        service.replace_file(context, draft_id, file_name(form.file), form.file.file)
         return f"/publish/{draft_id}"
 
     return await submit(request, visit, Act(ActKind.CHANGE, "draft", draft_id), work)
@@ -396,12 +391,6 @@ def _operation(draft: Draft) -> str:
     if draft.state is not DraftState.REGISTERED or draft.asset_id is None:
         return ""
     return operation_path(draft.operation, back=f"/assets/0x{draft.asset_id.hex()}")
-
-
-def _name_of(form: FileForm) -> str:
-    if not form.file.filename:
-        raise BadInput("file_missing", "No file was chosen.", hint="Choose a file first.")
-    return form.file.filename
 
 
 def _types(form: ColumnsForm) -> dict[str, str]:

@@ -141,6 +141,26 @@ def replace_file(context: Context, draft_id: str, file_name: str, content: Binar
     _save(context, draft_id, draft.content)
 
 
+def replace_published_file(
+    context: Context, source: str, file_name: str, content: BinaryIO
+) -> None:
+    """Upload the next file of a registered asset. One with faults is refused and changes nothing.
+
+    Raises:
+        NotFound: ``upload_unknown``; Conflict: ``file_faulty``; and as ``SourceFiles.store``.
+    """
+    files = serving.source_files(context)
+    before = files.find(source)
+    settings = FileSettings("" if before is None else before.report.settings.key)
+    probe = files.store(file_name, content, settings)
+    try:
+        _require_faultless(probe)
+        content.seek(0)
+        files.store(file_name, content, settings, source=source)
+    finally:
+        files.remove(probe.source)
+
+
 def read_file_as(context: Context, draft_id: str, settings: FileSettings) -> None:
     """Read the draft's file in another way; ``draft_unknown``, ``draft_closed``,
     ``upload_unknown``.
@@ -294,7 +314,12 @@ def remove_unused(context: Context) -> None:
 
 def _require_publishable(context: Context, draft: Draft) -> None:
     file = file_of(context, draft)
-    if file is not None and not file.report.publishable:
+    if file is not None:
+        _require_faultless(file)
+
+
+def _require_faultless(file: UploadedFile) -> None:
+    if not file.report.publishable:
         raise Conflict(
             "file_faulty",
             "The file has faults that keep it from being published.",
