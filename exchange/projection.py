@@ -12,9 +12,12 @@ from chain.context import Context
 from chain.ethereum.ledger import Event
 from exchange.agreements import service as agreements
 from exchange.catalogue import service as catalogue
+from exchange.clearing import projection as clearing
+from exchange.clearing.service import KEEPERS
 from exchange.closing import totals
 from exchange.disputes import service as disputes
 from exchange.settlement import service as settlement
+from exchange.supervision import projection as supervision
 
 
 def apply(session: Session, events: Sequence[Event], context: Context) -> None:
@@ -26,5 +29,8 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
             agreements.apply(session, event)
             settlement.apply(session, event)
             totals.apply(session, event)
+            if context.roles & KEEPERS:
+                clearing.apply(session, event)
+                supervision.apply(session, event)
         elif event.contract == "TradeDisputes":
             disputes.apply(session, event)

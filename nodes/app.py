@@ -20,7 +20,7 @@ from starlette.types import Lifespan
 from chain.core.errors import QiaolianError
 from chain.core.memory import return_freed_memory
 from chain.statements.members import KeyPurpose
-from nodes import health, health_api, operations, own_keys, problems
+from nodes import health, health_api, network, operations, own_keys, problems
 from nodes.access import LocalAccess
 from nodes.assembly import AssembledNode, assemble
 from nodes.bodies import BodyBudget, BodyLimits
@@ -77,9 +77,10 @@ def create_app(
             guards.verifier = node.verifier
             guards.context = node.context
             node.start()
-            workers = Scheduler(
-                [*node_workers(node), *_own_workers(config, certificate, peers)], metrics, monitor
-            )
+            nodes = network.NetworkMonitor(node.context, node.peers, peers)
+            node.context.services.put(nodes)
+            own_workers = _own_workers(config, certificate, peers, nodes)
+            workers = Scheduler([*node_workers(node), *own_workers], metrics, monitor)
             workers.start()
             await asyncio.to_thread(return_freed_memory)
         except Exception as error:  # the command reports whatever it is
@@ -115,7 +116,13 @@ def described_app(name: str, *, lifespan: Lifespan[FastAPI] | None = None) -> De
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
-    served = (*routers(), health_api.router, operations.router, own_keys.router)
+    served = (
+        *routers(),
+        health_api.router,
+        network.router,
+        operations.router,
+        own_keys.router,
+    )
     for router in served:
         app.include_router(router)
     routes = (route for router in served for route in router.routes)
@@ -150,13 +157,17 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _own_workers(
-    config: NodeConfig, certificate: ServerCertificate, peers: PeerMonitor
+    config: NodeConfig,
+    certificate: ServerCertificate,
+    peers: PeerMonitor,
+    nodes: network.NetworkMonitor,
 ) -> list[Worker]:
     """Return the workers of the node program itself, without those of the domain packages."""
     seconds = config.workers.certificate_seconds
     return [
         Worker("certificate", seconds, CertificateWorker(certificate).round),
         Worker("peers", config.workers.peer_seconds, peers.round),
+        *([Worker("nodes", config.workers.peer_seconds, nodes.round)] if nodes.watches else []),
     ]
 
 

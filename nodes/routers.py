@@ -21,6 +21,7 @@ def routers() -> Sequence[APIRouter]:
     from exchange.agreements import api as agreements
     from exchange.call_files import api as call_files
     from exchange.catalogue import api as catalogue
+    from exchange.clearing import api as clearing
     from exchange.closing import api as closing
     from exchange.disputes import api as disputes
     from exchange.looks import api as looks
@@ -29,6 +30,7 @@ def routers() -> Sequence[APIRouter]:
     from exchange.reports import api as reports
     from exchange.settlement import api as settlement
     from exchange.spending import api as spending
+    from exchange.supervision import api as supervision
     from exchange.usage import api as usage
     from registry.assets import api as assets
     from registry.assets import publication_api as publications
@@ -64,6 +66,8 @@ def routers() -> Sequence[APIRouter]:
         catalogue.router,
         spending.router,
         looks.router,
+        clearing.router,
+        supervision.router,
     )
 
 
@@ -73,11 +77,14 @@ def load_tables() -> None:
     import exchange.agreements.store
     import exchange.call_files.store
     import exchange.catalogue.store
+    import exchange.clearing.store
     import exchange.closing.store
     import exchange.disputes.store
     import exchange.metering.recovery_store
     import exchange.metering.store
+    import exchange.reconciliation.store
     import exchange.settlement.store
+    import exchange.supervision.store
     import exchange.usage.store  # noqa: F401
     import nodes.console.accounts.store
     import nodes.console.acts.store

@@ -43,3 +43,21 @@ def day_start(seconds: float, *, days: int = 0) -> int:
     moment = datetime.datetime.fromtimestamp(int(seconds), city_zone())
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return int((midnight + datetime.timedelta(days=days)).timestamp())
+
+
+def local_day(seconds: float) -> str:
+    """The city's day of that moment: ``2026-11-30``."""
+    return datetime.datetime.fromtimestamp(int(seconds), city_zone()).date().isoformat()
+
+
+def day_bounds(day: str) -> tuple[int, int]:
+    """Unix seconds of a day's start and end, written as ``2026-11-30``; ``day_malformed``."""
+    try:
+        date = datetime.date.fromisoformat(day)
+        midnight = datetime.datetime.combine(date, datetime.time(), city_zone())
+        following = datetime.datetime.combine(
+            date + datetime.timedelta(days=1), datetime.time(), city_zone()
+        )
+    except (ValueError, OverflowError) as error:
+        raise BadInput("day_malformed", "A day is written as 2026-11-30.") from error
+    return int(midnight.timestamp()), int(following.timestamp())

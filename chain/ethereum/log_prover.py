@@ -57,6 +57,7 @@ class LogProver:
             header.height,
             header.block_hash,
             tuple(found for receipt in receipts for found in receipt.logs),
+            header.timestamp,
         )
 
 

@@ -58,6 +58,8 @@ class BlockLogs:
     block_hash: bytes
     logs: tuple[Log, ...]
     """In chain order: a log's position is its ``logIndex``."""
+    timestamp: int = 0
+    """The block's time in Unix seconds, as its header has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from chain.core.errors import (
     BadInput,
@@ -39,6 +39,7 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.finality import CheckedHeader, FinalityRule, header_refused
 from chain.ethereum.header_chain import HeaderChain
 from chain.ethereum.log_prover import LogProver
+from chain.ethereum.outcome_prover import OutcomeProver
 from chain.ethereum.proved_records import Key, ProvedRecords, StorageKey
 from chain.ethereum.receipts import ProvedLogs
 from chain.ethereum.rpc import Rpc, RpcRefused
@@ -103,6 +104,7 @@ class ChainView:
         self._headers = HeaderChain(self._rpc, rule)
         self._prover = StorageProver(self._rpc, deployment)
         self._logs = LogProver(self._rpc, rule, deployment)
+        self._outcomes = OutcomeProver(self._rpc, rule)
         self._used: dict[StorageKey, float] = {}
         self._last_error: QiaolianError | None = None
         self._polling = threading.Lock()
@@ -293,6 +295,14 @@ class ChainView:
                 if not remaining:
                     raise
         raise AssertionError("unreachable")
+
+    def outcomes(self, height: int) -> Mapping[bytes, bool]:
+        """Whether each transaction of a block at or below the head succeeded, by its hash, proved
+        under its checked header; raises as ``OutcomeProver.outcomes``, and ``height_ahead``.
+        """
+        if height > self.head.height:
+            raise BadInput("height_ahead", f"The chain view has not reached block {height}.")
+        return self._outcomes.outcomes(height)
 
     def quiet_head(self, first: int) -> CheckedHeader | None:
         """The head, if every block from ``first`` up to it is stored and has, by its bloom, no log

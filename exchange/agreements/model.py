@@ -299,6 +299,16 @@ class AgreementView:
 
 
 @dataclass(frozen=True, slots=True)
+class AgreementParties:
+    """Who gives what to whom under an agreement."""
+
+    provider: str
+    buyer: str
+    asset_id: bytes
+    grant_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SignedTerms:
     """What both parties signed, with the terms of the grant it rests on."""
 

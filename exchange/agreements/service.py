@@ -23,6 +23,7 @@ from chain.statements.trade import Agreement
 from exchange.agreements import rules, stages, store
 from exchange.agreements.model import (
     PENDING,
+    AgreementParties,
     AgreementSide,
     AgreementStage,
     AgreementView,
@@ -118,6 +119,17 @@ def terms_of(context: Context, agreement_ids: Collection[bytes]) -> dict[bytes, 
     """The terms of these agreements, by id."""
     with context.database.read() as session:
         return store.terms_of(session, agreement_ids)
+
+
+def parties(session: Session, agreement_id: bytes) -> AgreementParties | None:
+    """Who gives what to whom under an agreement that this node knows, for other projections."""
+    row = store.find(session, agreement_id)
+    if row is None:
+        return None
+    agreement = Agreement.from_json(row.agreement)
+    return AgreementParties(
+        agreement.provider, agreement.buyer, agreement.asset_id, agreement.grant_id
+    )
 
 
 def view(context: Context, agreement_id: bytes) -> AgreementView:

@@ -11,7 +11,7 @@ from chain.context import Context
 from chain.core.errors import Forbidden
 from chain.ethereum.proved_records import member_record
 from chain.statements.members import Role
-from exchange.reconciliation import model, service
+from exchange.reconciliation import model, runs, service
 from registry.access import (
     Principal,
     get_context,
@@ -20,7 +20,7 @@ from registry.access import (
     require_local,
     require_member,
 )
-from registry.pages import PageRequest
+from registry.pages import ListAnswer, PageRequest
 
 router = APIRouter(tags=["reconciliation"])
 Readers = Depends(require_local("clerk", "auditor", "administrator", "system"))
@@ -49,7 +49,10 @@ class Counters(BaseModel):
 class FindingRow(BaseModel):
     """Where the counts differ."""
 
-    kind: str = Field(description="`gap`, `conflict`, `unreachable`, `unclaimed` or `lost`")
+    kind: str = Field(
+        description="`gap`, `conflict`, `unreachable`, `price`, `revoked_use`, `unclaimed` "
+        "or `lost`"
+    )
     sentence: str
     lane: int | None
     fromSeq: int | None
@@ -171,6 +174,75 @@ class AgreementComparison(BaseModel):
         )
 
 
+class RunAnswer(BaseModel):
+    """A comparison of every agreement; fen as text, times in Unix seconds."""
+
+    id: int
+    state: str = Field(description="`running` or `done`")
+    startedAt: int
+    finishedAt: int | None
+    agreements: int
+    lanes: int
+    positions: int
+    findings: int = Field(description="Contradictions found")
+    lost: str
+    conserved: bool | None
+
+    @classmethod
+    def of(cls, run: model.ReconciliationRun) -> Self:
+        """As the API shows it."""
+        return cls(
+            id=run.id,
+            state=run.state.value,
+            startedAt=run.started_at,
+            finishedAt=run.finished_at,
+            agreements=run.agreements,
+            lanes=run.lanes,
+            positions=run.positions,
+            findings=run.findings,
+            lost=str(run.lost),
+            conserved=run.conserved,
+        )
+
+
+class RunList(ListAnswer):
+    """A page of runs, the latest first."""
+
+    runs: list[RunAnswer]
+
+
+class OpenFindingRow(FindingRow):
+    """A finding that is followed until it is settled; times in Unix seconds."""
+
+    id: int
+    agreementId: str
+    responsible: list[str] = Field(description="The members that have to answer")
+    firstSeen: int
+    lastSeen: int
+    dueAt: int
+    settledAt: int | None
+
+    @classmethod
+    def followed(cls, item: model.OpenFinding) -> Self:
+        """As the API shows it."""
+        return cls(
+            **FindingRow.of(item.finding).model_dump(),
+            id=item.id,
+            agreementId="0x" + item.agreement_id.hex(),
+            responsible=list(item.responsible),
+            firstSeen=item.first_seen,
+            lastSeen=item.last_seen,
+            dueAt=item.due_at,
+            settledAt=item.settled_at,
+        )
+
+
+class OpenFindingList(ListAnswer):
+    """A page of findings, the latest first."""
+
+    findings: list[OpenFindingRow]
+
+
 class Coverage(BaseModel):
     """What was compared."""
 
@@ -258,3 +330,46 @@ async def one(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
 ) -> AgreementComparison:
     return AgreementComparison.of(await service.reconcile(context, hex_bytes(agreement_id)))
+
+
+@router.post(
+    "/v1/reconciliation/runs",
+    status_code=202,
+    summary="Start a comparison of every agreement (supervisor)",
+    response_model=RunAnswer,
+)
+def start_run(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "auditor", "system")),
+) -> RunAnswer:
+    return RunAnswer.of(runs.start(context))
+
+
+@router.get(
+    "/v1/reconciliation/runs",
+    summary="Comparisons of every agreement, the latest first (supervisor)",
+    response_model=RunList,
+)
+def run_list(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> RunList:
+    found = runs.listing(context, page)
+    return RunList(runs=list(map(RunAnswer.of, found.rows)), next=found.next)
+
+
+@router.get(
+    "/v1/reconciliation/findings",
+    summary="Findings and who has to answer for them, the latest first (supervisor)",
+    response_model=OpenFindingList,
+)
+def finding_list(
+    settled: bool = False,
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> OpenFindingList:
+    found = runs.findings(context, page, settled=settled)
+    rows = list(map(OpenFindingRow.followed, found.rows))
+    return OpenFindingList(findings=rows, next=found.next)

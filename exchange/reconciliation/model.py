@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.records import LaneRecord
 from exchange.agreements.model import AgreementSide
 from exchange.metering.model import CallStatus, LaneRecords
+
+CONTRADICTIONS = ("gap", "conflict", "unreachable", "price", "revoked_use")
+"""Kinds of findings that somebody has to answer for; unclaimed or lost money is none."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class LaneCount:
     """Unanswered requests (buyer)."""
     receipt: str = ""
     """Struct hash of the last receipt, 0x hex."""
+    receipt_height: int = 0
+    """The block that the gateway saw when it delivered the last call; 0 if that was refused."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,15 @@ class ReconciliationFinding:
     """A position at which the sources differ."""
 
     kind: str
-    """``gap``, ``conflict``, ``unreachable``, ``unclaimed`` or ``lost``."""
+    """``gap``, ``conflict``, ``unreachable``, ``price``, ``revoked_use``, ``unclaimed`` or
+    ``lost``.
+    """
     sentence: str
     lane: int | None = None
     from_seq: int | None = None
     to_seq: int | None = None
+    side: str = ""
+    """Who has to answer for it: ``provider`` or ``buyer``; empty for both."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +117,7 @@ class Comparison:
     @property
     def agree(self) -> bool:
         """Whether the sources agree; unclaimed or lost money is no contradiction."""
-        return not any(
-            finding.kind in ("gap", "conflict", "unreachable") for finding in self.findings
-        )
+        return not any(finding.kind in CONTRADICTIONS for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +201,53 @@ class ReconciliationReport:
     def counters_agree(self) -> bool:
         """Whether no agreement has a contradiction."""
         return all(compared.agree for compared in self.agreements)
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationRun:
+    """A comparison of every agreement on the chain. Times in Unix seconds, money in fen."""
+
+    id: int
+    state: RunState
+    started_at: int
+    finished_at: int | None
+    agreements: int
+    """Compared so far, as the next two."""
+    lanes: int
+    positions: int
+    findings: int
+    """Contradictions found."""
+    lost: int
+    conserved: bool | None
+    """Whether the contract's money added up, by the last page; None before the first."""
+    cursor: str
+    """Where the next page begins; empty at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFinding:
+    """A finding that is followed from run to run until it is settled. Times in Unix seconds."""
+
+    id: int
+    agreement_id: bytes
+    provider: str
+    buyer: str
+    finding: ReconciliationFinding
+    first_seen: int
+    last_seen: int
+    due_at: int
+    """Until when the responsible member has to answer."""
+    settled_at: int | None
+
+    @property
+    def responsible(self) -> tuple[str, ...]:
+        """The members that have to answer."""
+        sides = {"provider": (self.provider,), "buyer": (self.buyer,)}
+        return sides.get(self.finding.side, (self.provider, self.buyer))

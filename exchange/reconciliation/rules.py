@@ -27,10 +27,11 @@ from chain.ethereum.proved_records import (
     StorageKey,
     agreement_records,
     final_settlement_record,
+    grant_record,
     lane_record,
     paid_to_record,
 )
-from chain.ethereum.records import AgreementRecord, LaneRecord
+from chain.ethereum.records import AgreementRecord, GrantRecord, LaneRecord
 from chain.statements.trade import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.reconciliation.model import (
     AgreementMoney,
@@ -43,6 +44,9 @@ from exchange.reconciliation.model import (
 from exchange.settlement.rules import split
 
 EMPTY_COUNT = LaneCount(0, 0, 0)
+ANSWER_SECONDS = 3 * 86_400
+"""How long a member has to answer for a finding."""
+_SIDES = {"gateway": "provider", "buyer": "buyer"}
 _LANE = re.compile(r"0|[1-9][0-9]{0,2}")
 _SIGNATURE = re.compile(r"0x[0-9a-f]{130}")
 _MAX_INTEGER = 2**128
@@ -57,6 +61,7 @@ def compared_records(agreement: Agreement, lanes: Iterable[int]) -> tuple[Storag
     agreement_id = agreement.struct_hash()
     return (
         *agreement_records(agreement_id),
+        grant_record(agreement.grant_id),
         final_settlement_record(agreement_id),
         *(paid_to_record(agreement_id, share.member) for share in agreement.shares),
         *(lane_record(agreement_id, lane) for lane in lanes),
@@ -104,7 +109,7 @@ def read(
     if foreign:
         found.append(
             ReconciliationFinding(
-                "conflict", f"The {side} counts lanes that the agreement does not have."
+                "conflict", f"The {side} counts lanes that the agreement does not have.", side=side
             )
         )
     for lane in sorted(int(name) for name in set(reported).difference(foreign)):
@@ -116,6 +121,7 @@ def read(
                     "conflict",
                     f"The {side}'s count of the lane is not borne out by the signatures it shows.",
                     lane,
+                    side=side,
                 )
             )
     return counts, found
@@ -164,7 +170,18 @@ def count_of(agreement: Agreement, lane: int, reported: Any, domain: Domain) -> 
         positions=served + refused + voided,
         outstanding=outstanding,
         receipt="0x" + receipt.hex() if seq else "",
+        receipt_height=_delivered_at(shown) if seq else 0,
     )
+
+
+def _delivered_at(shown: _ReportedLane) -> int:
+    """The block that the provider saw when it delivered the last position, by a receipt that was
+    checked before; 0 without a delivery.
+    """
+    if "receipt" not in shown.reported:
+        return 0
+    receipt = UsageReceipt.from_json(shown.reported["receipt"]["receipt"])
+    return receipt.view_height if receipt.units else 0
 
 
 def _last(
@@ -274,7 +291,9 @@ def compare(
     for side, counts in (("provider", gateway), ("buyer", buyer)):
         if counts is None:
             found.findings.append(
-                ReconciliationFinding("unreachable", f"The {side}'s node did not tell its counts.")
+                ReconciliationFinding(
+                    "unreachable", f"The {side}'s node did not tell its counts.", side=side
+                )
             )
     lanes = sorted({*(gateway or {}), *(buyer or {}), *chain})
     for lane in (number for number in lanes if number not in refuted):
@@ -287,6 +306,33 @@ def compare(
             found.findings.extend(_lost(lane, theirs, ours, claimed))
     if closed:
         found.findings = [finding for finding in found.findings if finding.kind != "unclaimed"]
+    return found
+
+
+def rights_findings(
+    agreement: Agreement, gateway: Mapping[int, LaneCount] | None, grant: GrantRecord
+) -> list[ReconciliationFinding]:
+    """Where the provider's own signatures show that it charged another price than agreed, or
+    delivered after it had seen the grant's revocation.
+    """
+    found = []
+    for lane, count in sorted((gateway or {}).items()):
+        due = count.units * agreement.price
+        if count.amount != due:
+            sentence = f"{count.units} units cost {due} fen, and {count.amount} fen were charged."
+            found.append(
+                ReconciliationFinding("price", sentence, lane, 1, count.seq, side="provider")
+            )
+        if grant.revoked_at and count.receipt_height >= grant.revoked_at:
+            sentence = (
+                f"The grant was revoked in block {grant.revoked_at}; the provider delivered "
+                f"position {count.seq} having seen block {count.receipt_height}."
+            )
+            found.append(
+                ReconciliationFinding(
+                    "revoked_use", sentence, lane, count.seq, count.seq, side="provider"
+                )
+            )
     return found
 
 
@@ -363,6 +409,7 @@ def _lane(
                     lane,
                     1,
                     count.seq,
+                    side=_SIDES[side],
                 )
             )
     if gateway is not None and buyer is not None:
@@ -409,7 +456,12 @@ def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Reconciliatio
     behind = "buyer" if gateway.seq > buyer.seq else "gateway"
     return [
         ReconciliationFinding(
-            "gap", f"The {behind} lacks positions {low + 1} to {high}.", lane, low + 1, high
+            "gap",
+            f"The {behind} lacks positions {low + 1} to {high}.",
+            lane,
+            low + 1,
+            high,
+            side=_SIDES[behind],
         )
     ]
 

@@ -32,6 +32,7 @@ from exchange.reconciliation.rules import (
     money_of,
     omitted_lanes,
     read,
+    rights_findings,
 )
 from exchange.settlement import service as settlement
 from exchange.settlement.rules import totals_balance
@@ -123,6 +124,9 @@ def _compared(
     agreed = closed and any(proved.final_settlement(agreement_id))
     compared = compare(
         agreement_id, reported[0], reported[1], claimed, contradicted, closed=closed, agreed=agreed
+    )
+    compared.findings.extend(
+        rights_findings(agreement, reported[0], proved.grant(agreement.grant_id))
     )
     paid_to = {
         share.member: proved.paid_to(agreement_id, share.member) for share in agreement.shares

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
+from chain.core.errors import Forbidden
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from exchange.agreements import service as agreements
 from exchange.settlement import bundles, deposits, earnings, model, service
@@ -22,6 +23,7 @@ from registry.access import (
     hex_bytes,
     page_request,
     require_local,
+    require_member,
 )
 from registry.pages import ListAnswer, Page, PageRequest
 from registry.schemas import BUNDLE, QueuedCall, Statement
@@ -442,3 +444,23 @@ def lane_bundle(
     return Response(
         bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json"
     )
+
+
+@router.get(
+    "/v1/peer/agreements/{agreement_id}/bundle",
+    summary="The bundle of one call, for the agreement's buyer and supervisors",
+    responses=BUNDLE,
+)
+def peer_trade_bundle(
+    agreement_id: str,
+    seq: NonNegativeInt,
+    lane: NonNegativeInt = 0,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
+    identifier = hex_bytes(agreement_id)
+    agreement = agreements.load(context, identifier).agreement
+    if caller.member != agreement.buyer and "supervisor" not in caller.roles:
+        raise Forbidden("not_party", "Bundles are for the parties and supervisors.")
+    data = bundles.trade_bundle(context, identifier, lane, seq)
+    return Response(data, media_type="application/json")

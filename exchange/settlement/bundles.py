@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import Statement
@@ -13,9 +15,20 @@ from exchange.closing import totals
 from exchange.closing.model import FinalState
 from exchange.metering import records
 from exchange.metering.model import CallStatus, ClosingVoucher, StoredCall
+from exchange.settlement import peers
 from registry.exports import Exporter
 
 CONTRACT = "TradeSettlement"
+
+
+async def fetch(context: Context, agreement_id: bytes, lane: int, seq: int) -> bytes:
+    """The bundle of one call, from this node if it is the provider's, else from the provider's;
+    raises as ``trade_bundle``, and ``unknown_agreement``.
+    """
+    signed = await asyncio.to_thread(agreements.load, context, agreement_id)
+    if signed.side == AgreementSide.PROVIDER:
+        return await asyncio.to_thread(trade_bundle, context, agreement_id, lane, seq)
+    return await peers.fetch_bundle(context, signed.agreement.provider, agreement_id, lane, seq)
 
 
 def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> bytes:

@@ -160,6 +160,18 @@ def _operation() -> CommandParser:
     return operation.GROUP
 
 
+def _supervise() -> CommandParser:
+    from nodes.cli import supervise
+
+    return supervise.GROUP
+
+
+def _clearing() -> CommandParser:
+    from nodes.cli import clearing
+
+    return clearing.GROUP
+
+
 def _node() -> CommandParser:
     from nodes.cli import node_command
 
@@ -282,6 +294,12 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "sign a request downloaded from a console, with your own key file", _sign
         ),
         "reconcile": CommandEntry("gateway, buyer and chain compared", _reconcile),
+        "supervise": CommandEntry(
+            "the whole network: alarms, nodes, validators, flows, hours, trace, runs, start-run, "
+            "findings",
+            _supervise,
+        ),
+        "clearing": CommandEntry("the clearing book: days, show, entries, close", _clearing),
         "log": CommandEntry("evidence logs: show, anchor, forks", _log),
         "operation": CommandEntry("promised contract calls: show, wait", _operation),
     },

@@ -9,6 +9,7 @@ from nodes.console.approvals import pages as approvals
 from nodes.console.assets import pages as assets
 from nodes.console.call_files import pages as call_files
 from nodes.console.calls import pages as calls
+from nodes.console.clearing import pages as clearing
 from nodes.console.consents import pages as consents
 from nodes.console.deals import pages as deals
 from nodes.console.demands import pages as demands
@@ -18,6 +19,7 @@ from nodes.console.grants import pages as grants
 from nodes.console.health import pages as health
 from nodes.console.layout import pages as layout
 from nodes.console.members import pages as members
+from nodes.console.network import pages as network
 from nodes.console.operations import pages as operations
 from nodes.console.proofs import pages as proofs
 from nodes.console.publishing import pages as publishing
@@ -28,6 +30,7 @@ from nodes.console.spending import pages as spending
 from nodes.console.subjects import consent_pages as subject_consents
 from nodes.console.subjects import login_pages as subject_login
 from nodes.console.subjects import pages as subjects
+from nodes.console.supervision import pages as supervision
 from nodes.console.usage import pages as usage
 
 _FOLDERS = (
@@ -48,6 +51,9 @@ _FOLDERS = (
     deals,
     disputes,
     members,
+    network,
+    supervision,
+    clearing,
     health,
     operations,
     proofs,

@@ -20,6 +20,7 @@ from exchange.call_files.runner import CallFileRunner
 from exchange.catalogue.worker import CatalogueReader
 from exchange.closing.worker import ClosingWorker
 from exchange.disputes.worker import DisputeWorker
+from exchange.reconciliation.runs import RunWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import AssembledNode
@@ -44,6 +45,7 @@ CALL_FILE_SECONDS = 0.2
 CALL_FILE_IDLE_SECONDS = 5.0
 """A provider that did not answer is asked again."""
 UPLOADS_SECONDS = 3_600.0
+RECONCILIATION_SECONDS = 1.0
 CLAIM_IDLE_SECONDS = 5.0
 """Agreements become due by time alone, and an outbox that stopped changes nothing."""
 
@@ -103,6 +105,17 @@ def node_workers(node: AssembledNode) -> list[Worker]:
         members = [member for member, peer in node.config.peers.items() if peer.log is not None]
         witness = WitnessWorker(context, members)
         workers.append(Worker("witness", settings.witness_seconds, witness.round, version=changes))
+    if node.config.role & Role.SUPERVISOR:
+        runs = RunWorker(context)
+        workers.append(
+            Worker(
+                "reconciliation",
+                RECONCILIATION_SECONDS,
+                runs.round,
+                version=changes,
+                has_work=lambda: runs.has_work,
+            )
+        )
     return workers
 
 

@@ -10,6 +10,7 @@ from chain.context import Context
 from registry.assets import store
 from registry.assets.model import CatalogueEntry
 from registry.assets.rules import unknown_asset
+from registry.list_limits import MAX_ROWS
 from registry.pages import Page, PageRequest
 
 
@@ -34,6 +35,18 @@ def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[byte
 def find_in(session: Session, asset_id: bytes) -> CatalogueEntry | None:
     """The catalogue's entry of an asset, or None."""
     return store.find_entry(session, asset_id)
+
+
+def names(context: Context, asset_ids: Collection[bytes]) -> dict[bytes, str]:
+    """The names of those of these assets that this node knows, by id."""
+    with context.database.read() as session:
+        return store.names(session, asset_ids)
+
+
+def held(context: Context) -> list[CatalogueEntry]:
+    """Assets that a supervisor has put on dispute hold, ``MAX_ROWS`` at most."""
+    with context.database.read() as session:
+        return store.held(session, limit=MAX_ROWS)
 
 
 def find(context: Context, asset_id: bytes) -> CatalogueEntry:

@@ -102,6 +102,19 @@ def find_entry(session: Session, asset_id: bytes) -> CatalogueEntry | None:
     return None if row is None else _entry(row)
 
 
+def names(session: Session, asset_ids: Collection[bytes]) -> dict[bytes, str]:
+    """The names of those of these assets that are known, by id."""
+    query = sa.select(CatalogueAsset).where(CatalogueAsset.asset_id.in_(list(asset_ids)))
+    return {row.asset_id: _entry(row).record.name for row in session.scalars(query)}
+
+
+def held(session: Session, *, limit: int) -> list[CatalogueEntry]:
+    """Assets on dispute hold, by id."""
+    query = sa.select(CatalogueAsset).where(CatalogueAsset.held)
+    rows = session.scalars(query.order_by(CatalogueAsset.asset_id).limit(limit))
+    return [_entry(row) for row in rows]
+
+
 def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[bytes, int]:
     """The newest registered version of each of some assets, by the catalogue."""
     query = sa.select(CatalogueAsset.asset_id, CatalogueAsset.asset_version).where(

@@ -10,12 +10,15 @@ from __future__ import annotations
 from chain.context import Context
 from chain.core.errors import VerificationError
 from chain.log import merkle
-from chain.log.checkpoint import Checkpoint
+from chain.log.checkpoint import Checkpoint, log_origin
 from registry.evidence import peers, witness_store
-from registry.evidence.model import CopiedLeaves
+from registry.evidence.log import LOG_EPOCH
+from registry.evidence.model import CopiedHourCount, CopiedLeaf, CopiedLeaves
 
 MAX_COPIED = 1_000
 """Leaves of one answer."""
+MAX_FOUND = 20
+"""Entries that are shown of one digest."""
 
 
 async def copy(context: Context, member: str, head: Checkpoint) -> None:
@@ -73,3 +76,21 @@ def copied_leaves(context: Context, origin: str, start: int, end: int) -> Copied
         size = witness_store.copied_size(session, origin)
         last = min(end, start + MAX_COPIED)
         return CopiedLeaves(size, witness_store.copied_leaves(session, origin, start, last))
+
+
+def hours(context: Context, since: int) -> list[CopiedHourCount]:
+    """What the copied logs got in each hour from a moment on, all members together."""
+    with context.database.read() as session:
+        return witness_store.copied_hours(session, since)
+
+
+def find(context: Context, digest: bytes) -> list[CopiedLeaf]:
+    """Entries of other members' logs that are of a statement or event with this digest."""
+    with context.database.read() as session:
+        return witness_store.find_copied(session, digest, limit=MAX_FOUND)
+
+
+def at(context: Context, member: str, index: int) -> CopiedLeaf | None:
+    """The copied leaf at an index of a member's log, or None."""
+    with context.database.read() as session:
+        return witness_store.copied_leaf(session, log_origin(member, LOG_EPOCH), index)

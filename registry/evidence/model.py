@@ -148,6 +148,52 @@ class CopiedLeaves:
     leaves: Sequence[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedLeaf:
+    """A leaf of another member's log at its index."""
+
+    origin: str
+    index: int
+    leaf: bytes
+
+    @property
+    def member(self) -> str:
+        """Whose log it is."""
+        return self.origin.split("/")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedHourCount:
+    """What the copied logs got in an hour."""
+
+    hour: int
+    """Unix seconds of its start."""
+    entries: int
+    receipts: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeafContent:
+    """What a leaf says: when, what kind, and the digest; None of another length."""
+
+    at: int
+    kind: str
+    digest: bytes | None
+
+
+def read_leaf(leaf: bytes) -> LeafContent:
+    """What a leaf of any member says. A leaf of another form has no digest and no time."""
+    try:
+        value = json.loads(leaf)
+        at, kind = value["at"], value["kind"]
+        digest = bytes.fromhex(value["digest"].removeprefix("0x"))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return LeafContent(0, "", None)
+    if type(at) is not int or not 0 <= at < 2**53 or not isinstance(kind, str):
+        return LeafContent(0, "", None)
+    return LeafContent(at, kind, digest if len(digest) == 32 else None)
+
+
 def _proof_json(proof: StorageProof) -> dict[str, Any]:
     return {
         "address": proof.address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import sqlalchemy as sa
@@ -11,7 +11,14 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base, PreparedStatement
 from chain.log import merkle
-from registry.evidence.model import Fork, WitnessedCheckpoint
+from registry.evidence.model import (
+    CopiedHourCount,
+    CopiedLeaf,
+    Fork,
+    LeafContent,
+    WitnessedCheckpoint,
+    read_leaf,
+)
 from registry.pages import Page, PageRequest, page_of
 
 
@@ -45,6 +52,19 @@ class CopiedEntry(Base):
     origin: Mapped[str] = mapped_column(primary_key=True)
     index: Mapped[int] = mapped_column("entry_index", primary_key=True, autoincrement=False)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True)
+    """What the leaf is of; None for a leaf of another form."""
+
+
+class CopiedHour(Base):
+    """How many entries another member's log got in an hour, by the times in its leaves."""
+
+    __tablename__ = "evidence_copied_hour"
+    hour: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    entries: Mapped[int] = mapped_column(sa.BigInteger)
+    receipts: Mapped[int] = mapped_column(sa.BigInteger)
+    """Of these, receipts of metered calls."""
 
 
 class ForkRow(Base):
@@ -58,6 +78,8 @@ class ForkRow(Base):
     found_at: Mapped[int]
 
 
+RECEIPT = "UsageReceipt"
+HOUR_SECONDS = 3_600
 COPIED = cast(sa.Table, CopiedEntry.__table__)
 _COPY = PreparedStatement(sa.insert(COPIED))
 
@@ -139,13 +161,54 @@ def add_copied(
 ) -> None:
     """Store the next leaves of the copy of a log, which end at a frontier."""
     start = frontier.size - len(leaves)
+    read = [read_leaf(leaf) for leaf in leaves]
     rows = [
-        {"origin": origin, "entry_index": start + offset, "leaf": leaf}
-        for offset, leaf in enumerate(leaves)
+        {"origin": origin, "entry_index": start + offset, "leaf": leaf, "digest": content.digest}
+        for offset, (leaf, content) in enumerate(zip(leaves, read, strict=True))
     ]
     _COPY.execute(session, rows)
+    for hour, contents in _by_hour(read).items():
+        _add_to_hour(session, origin, hour, contents)
     hashes = b"".join(frontier.hashes)
     session.merge(CopiedLog(origin=origin, size=frontier.size, hashes=hashes))
+
+
+def _by_hour(contents: Iterable[LeafContent]) -> dict[int, list[LeafContent]]:
+    found: dict[int, list[LeafContent]] = {}
+    for content in contents:
+        found.setdefault(content.at - content.at % HOUR_SECONDS, []).append(content)
+    return found
+
+
+def _add_to_hour(session: Session, origin: str, hour: int, contents: Sequence[LeafContent]) -> None:
+    row = session.get(CopiedHour, (hour, origin))
+    if row is None:
+        row = CopiedHour(hour=hour, origin=origin, entries=0, receipts=0)
+        session.add(row)
+    row.entries += len(contents)
+    row.receipts += sum(content.kind == RECEIPT for content in contents)
+    session.flush()
+
+
+def copied_hours(session: Session, since: int) -> list[CopiedHourCount]:
+    """What the copied logs got in each hour from a moment on, all members together."""
+    entries, receipts = sa.func.sum(CopiedHour.entries), sa.func.sum(CopiedHour.receipts)
+    query = sa.select(CopiedHour.hour, entries, receipts).where(CopiedHour.hour >= since)
+    rows = session.execute(query.group_by(CopiedHour.hour).order_by(CopiedHour.hour))
+    return [CopiedHourCount(hour, int(total), int(calls)) for hour, total, calls in rows]
+
+
+def find_copied(session: Session, digest: bytes, *, limit: int) -> list[CopiedLeaf]:
+    """The entries of other members' logs with a digest."""
+    query = sa.select(CopiedEntry).where(CopiedEntry.digest == digest)
+    rows = session.scalars(query.order_by(CopiedEntry.origin, CopiedEntry.index).limit(limit))
+    return [CopiedLeaf(row.origin, row.index, row.leaf) for row in rows]
+
+
+def copied_leaf(session: Session, origin: str, index: int) -> CopiedLeaf | None:
+    """One leaf of a copied log, or None."""
+    row = session.get(CopiedEntry, (origin, index))
+    return None if row is None else CopiedLeaf(row.origin, row.index, row.leaf)
 
 
 def copied_size(session: Session, origin: str) -> int:

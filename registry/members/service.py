@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from chain.ethereum.proved_records import ProvedRecords, governor_record, key_re
 from chain.outbox import Priority, enqueue, is_known
 from chain.statements.members import Role
 from registry.evidence.log import append_statement
+from registry.list_limits import MAX_ROWS
 from registry.members import peers, store
 from registry.members.model import Member, MemberKey, MemberWithKeys, Proposal, SharedProposal
 from registry.members.rules import APPROVALS, governor_of, governor_records
@@ -46,6 +47,24 @@ def active(context: Context, role: Role) -> list[str]:
     with context.database.read() as session:
         members = store.not_removed(session)
     return [one.member for one in members if one.roles & role and one.status == "active"]
+
+
+def counts(context: Context) -> dict[str, int]:
+    """How many members are ``active``, ``suspended`` and ``removed``."""
+    with context.database.read() as session:
+        return store.count_by_status(session)
+
+
+def names(context: Context, wanted: Collection[str]) -> dict[str, str]:
+    """The names of those of these members that this node knows, by code."""
+    with context.database.read() as session:
+        return store.names(session, wanted)
+
+
+def suspended(context: Context) -> list[Member]:
+    """The members that are suspended, ``MAX_ROWS`` at most."""
+    with context.database.read() as session:
+        return store.suspended(session, limit=MAX_ROWS)
 
 
 def find(context: Context, member: str) -> MemberWithKeys:

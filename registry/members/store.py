@@ -4,7 +4,7 @@ approvals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import JSON, Index, LargeBinary
@@ -78,6 +78,31 @@ def not_removed(session: Session) -> list[Member]:
     """Every member that was not removed, by code."""
     query = sa.select(MemberRow).where(MemberRow.removed_at == 0).order_by(MemberRow.member)
     return list(map(_member, session.scalars(query)))
+
+
+def count_by_status(session: Session) -> dict[str, int]:
+    """How many members are active, suspended and removed, as ``rules.status`` says."""
+    label = sa.case(
+        (MemberRow.removed_at != 0, "removed"),
+        (MemberRow.suspended_at > MemberRow.lifted_at, "suspended"),
+        else_="active",
+    )
+    query = sa.select(label, sa.func.count()).group_by(label)
+    return {name: count for name, count in session.execute(query)}
+
+
+def names(session: Session, members: Collection[str]) -> dict[str, str]:
+    """The names of those of these members that are known."""
+    query = sa.select(MemberRow.member, MemberRow.name).where(MemberRow.member.in_(list(members)))
+    return {member: name for member, name in session.execute(query)}
+
+
+def suspended(session: Session, *, limit: int) -> list[Member]:
+    """Members that are suspended, by code."""
+    query = sa.select(MemberRow).where(
+        MemberRow.removed_at == 0, MemberRow.suspended_at > MemberRow.lifted_at
+    )
+    return [_member(row) for row in session.scalars(query.order_by(MemberRow.member).limit(limit))]
 
 
 def find_member(session: Session, member: str) -> MemberWithKeys | None:

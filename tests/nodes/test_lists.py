@@ -502,7 +502,8 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
             unpaged.append((path, sorted(listed)))
     # Bounded by what they are: a member's first 200 keys, a deal's seven steps and its taxes, the
     # findings on one agreement; positions after a number, as many as one answer holds; the days and
-    # months of ten years, the columns of an asset.
+    # months of ten years, the columns of an asset; 31 days of
+    # the clearing book, 24 hours, the 100 largest flows, a record's sources and 50 that follow.
     assert dict(unpaged) == {
         "/v1/members/{member}": ["keys"],
         "/v1/usage/{asset_id}": ["columns", "days", "months"],
@@ -511,4 +512,8 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
         "/v1/deals/{deal_id}/taxes": ["lines"],
         "/v1/agreements/{agreement_id}/reconciliation": ["findings"],
         "/v1/peer/agreements/{agreement_id}/positions": ["positions"],
+        "/v1/clearing/days": ["days"],
+        "/v1/network/flows": ["flows"],
+        "/v1/network/hours": ["hours"],
+        "/v1/trace": ["following", "found", "source"],
     }

@@ -1,4 +1,4 @@
-"""A department's node with a console, as a process on a throw-away chain."""
+"""Nodes with a console, as processes on a throw-away chain."""
 
 from __future__ import annotations
 
@@ -59,6 +59,20 @@ def _serve_over_tls(organisation: Organisation) -> None:
 @contextmanager
 def running_node(root: Path, *, plain_http: bool = True) -> Iterator[ConsoleNode]:
     """A department that governs with two others, whose nodes do not run."""
+    with _running(root, plain_http=plain_http, nodes=1) as (department,):
+        yield department
+
+
+@contextmanager
+def running_network(root: Path) -> Iterator[tuple[ConsoleNode, ConsoleNode, ConsoleNode]]:
+    """A department, the operator (its settlement bank as well) and the supervisor, all running."""
+    with _running(root, plain_http=True, nodes=3) as (department, operator, supervisor):
+        yield department, operator, supervisor
+
+
+@contextmanager
+def _running(root: Path, *, plain_http: bool, nodes: int) -> Iterator[list[ConsoleNode]]:
+    """The first of a department, an operator and a supervisor."""
     url, chain = anvil.start(root / "anvil.log")
     organisations: list[Organisation] = []
     try:
@@ -74,8 +88,10 @@ def running_node(root: Path, *, plain_http: bool = True) -> Iterator[ConsoleNode
                 extra_tables=tables,
                 console=True,
             ),
-            OrganisationPlan(_member(2), "operator", ("operator", "settlement_bank")),
-            OrganisationPlan(_member(3), "supervisor", ("supervisor",)),
+            OrganisationPlan(
+                _member(2), "市政数局", ("operator", "settlement_bank"), console=nodes > 1
+            ),
+            OrganisationPlan(_member(3), "数据监管局", ("supervisor",), console=nodes > 2),
         ]
         organisations += provision.create_organisations(
             root / "nodes", plans, rpc=[url], deployment=root / "deployment.json"
@@ -88,8 +104,8 @@ def running_node(root: Path, *, plain_http: bool = True) -> Iterator[ConsoleNode
         ledger = Ledger(url, deployment)
         provision.found(organisations, deployment, ledger=ledger)
         ledger.close()
-        provision.start_all(organisations[:1])
-        yield ConsoleNode(organisations[0])
+        provision.start_all(organisations[:nodes])
+        yield [ConsoleNode(organisation) for organisation in organisations[:nodes]]
     finally:
         provision.stop_all(organisations)
         anvil.end(chain)

@@ -5,7 +5,7 @@ the chain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chain.core.errors import BadInput
@@ -43,6 +43,8 @@ class Event:
     block_hash: bytes
     log_index: int
     """Position among all logs of the block."""
+    timestamp: int = 0
+    """The block's time in Unix seconds, for events of proved logs; 0 for others."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Ledger:
             self._decoded(log.address, log.topics, log.data, block.height, block.block_hash, index)
             for index, log in enumerate(block.logs)
         )
-        return [event for event in found if event is not None]
+        return [replace(event, timestamp=block.timestamp) for event in found if event is not None]
 
     def events(
         self, from_height: int, to_height: int, contracts: Sequence[str] | None = None

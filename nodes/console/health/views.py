@@ -9,9 +9,9 @@ from nodes.console.i18n import CHINESE, N_
 from nodes.findings import State
 from nodes.readiness import Dependency, Readiness
 
-_STATES = {State.OK: N_("in order"), State.WARNING: N_("warning"), State.FAILING: N_("failing")}
+STATES = {State.OK: N_("in order"), State.WARNING: N_("warning"), State.FAILING: N_("failing")}
 
-_PARTS = {
+PART_NAMES = {
     "database": N_("database"),
     "chain": N_("chain"),
     "projection": N_("lists from the chain"),
@@ -26,8 +26,23 @@ _PARTS = {
     "peers": N_("other members"),
     "disputes": N_("disputes"),
     "cosignatures": N_("cosignatures"),
+    "sources": N_("data sources"),
+    "workers": N_("background tasks"),
+    "worker standing": N_("background task: check after a restore"),
+    "worker projector": N_("background task: events of the chain"),
+    "worker evidence": N_("background task: log and anchors"),
+    "worker claims": N_("background task: claims"),
+    "worker witness": N_("background task: cosigning other members' logs"),
+    "worker proposals": N_("background task: orders without an answer"),
+    "worker closings": N_("background task: closing of agreements"),
+    "worker deals": N_("background task: steps of property deals"),
+    "worker register": N_("background task: register of homes"),
+    "worker certificate": N_("background task: certificate"),
+    "worker peers": N_("background task: other members' nodes"),
+    "worker nodes": N_("background task: state of all nodes"),
+    "worker reconciliation": N_("background task: reconciliation"),
 }
-"""The parts of ``nodes.health.CHECKS``; sources and workers have names of their own."""
+"""The parts of ``nodes.health.CHECKS`` and the workers; a source has a name of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +70,8 @@ def part_view(part: Dependency, language: str) -> PartView:
     if entry is not None and language == CHINESE:
         detail, next_step = entry.sentence.zh, entry.next_step.zh
     return PartView(
-        name=_PARTS.get(part.name, part.name),
-        state=_STATES[part.state],
+        name=PART_NAMES.get(part.name, part.name),
+        state=STATES[part.state],
         good=part.state is State.OK,
         required=part.required,
         code=part.code,

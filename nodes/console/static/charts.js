@@ -15,6 +15,11 @@ document.addEventListener("DOMContentLoaded", () => {
     option.textStyle = { fontFamily: getComputedStyle(document.body).fontFamily };
     const chart = echarts.init(figure, null, { renderer: "canvas" });
     chart.setOption(option);
+    // A part of a chart may lead to a page of this console.
+    chart.on("click", (event) => {
+      const link = event.data && event.data.link;
+      if (typeof link === "string" && /^\/(?![/\\])/.test(link)) window.location.assign(link);
+    });
     new ResizeObserver(() => chart.resize()).observe(figure);
   }
 });

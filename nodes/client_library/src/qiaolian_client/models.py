@@ -915,6 +915,23 @@ class Ending(BaseModel):
     operation: str
 
 
+class EntryRow(BaseModel):
+    """
+    An entry of the book; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    height: int
+    log_index: Annotated[int, Field(alias="logIndex")]
+    at: int
+    kind: Annotated[str, Field(description="`deposited`, `paid`, `refunded` or `withdrawn`")]
+    member: str
+    agreement_id: Annotated[str | None, Field(alias="agreementId")]
+    amount: str
+
+
 class EquivocationRow(BaseModel):
     """
     A place for which a provider signed two receipts; fen as text.
@@ -953,6 +970,18 @@ class FacetAnswer(BaseModel):
     )
     value: str
     count: int
+
+
+class FactRow(BaseModel):
+    """
+    One thing that a record says; times in Unix seconds, heights in blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: str
+    value: str | int
 
 
 class FaultRow(BaseModel):
@@ -1006,6 +1035,22 @@ class FinalTotals(BaseModel):
     amount: str
     hash: str
     at: int
+
+
+class FlowRow(BaseModel):
+    """
+    What one member got of another's asset, as far as it was claimed; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    provider: str
+    buyer: str
+    asset_id: Annotated[str, Field(alias="assetId")]
+    calls: int
+    units: int
+    amount: str
 
 
 class ForecastAnswer(BaseModel):
@@ -1179,6 +1224,24 @@ class HoldRow(BaseModel):
     order: dict[str, Any]
     placed_at: Annotated[int, Field(alias="placedAt")]
     ends_at: Annotated[int, Field(alias="endsAt")]
+
+
+class HourRow(BaseModel):
+    """
+    What happened in an hour; fen as text, ``hour`` in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    hour: int
+    calls: Annotated[int, Field(description="Settled on the chain")]
+    amount: str
+    deposited: str
+    paid: str
+    withdrawn: str
+    opened: int
+    closed: int
 
 
 class IncidentRow(BaseModel):
@@ -1478,6 +1541,33 @@ class NoticeAnswer(BaseModel):
     )
     operation: str | None
     notice_at: Annotated[int | None, Field(alias="noticeAt")] = 0
+
+
+class OpenFindingRow(BaseModel):
+    """
+    A finding that is followed until it is settled; times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[
+        str,
+        Field(
+            description="`gap`, `conflict`, `unreachable`, `price`, `revoked_use`, `unclaimed` or `lost`"
+        ),
+    ]
+    sentence: str
+    lane: int | None
+    from_seq: Annotated[int | None, Field(alias="fromSeq")]
+    to_seq: Annotated[int | None, Field(alias="toSeq")]
+    id: int
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    responsible: Annotated[list[str], Field(description="The members that have to answer")]
+    first_seen: Annotated[int, Field(alias="firstSeen")]
+    last_seen: Annotated[int, Field(alias="lastSeen")]
+    due_at: Annotated[int, Field(alias="dueAt")]
+    settled_at: Annotated[int | None, Field(alias="settledAt")]
 
 
 class OpenedAnswer(BaseModel):
@@ -1913,6 +2003,25 @@ class ReceivedDemandRow(BaseModel):
     ]
 
 
+class RecordRow(BaseModel):
+    """
+    A record and what it says.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: Annotated[
+        str,
+        Field(
+            description="`member`, `asset`, `grant`, `agreement`, `deal`, `step`, `entry`, `transaction` or `event`"
+        ),
+    ]
+    id: str
+    title: str
+    facts: list[FactRow]
+
+
 class RefusedByAnswer(BaseModel):
     """
     Who refused a request; a member or an address is left out where it is not known.
@@ -2089,6 +2198,40 @@ class RulingBody(BaseModel):
     ]
     opinion: Annotated[str, Field(max_length=10000, min_length=1)]
     evidence: list[EvidenceBody]
+
+
+class RunAnswer(BaseModel):
+    """
+    A comparison of every agreement; fen as text, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    id: int
+    state: Annotated[str, Field(description="`running` or `done`")]
+    started_at: Annotated[int, Field(alias="startedAt")]
+    finished_at: Annotated[int | None, Field(alias="finishedAt")]
+    agreements: int
+    lanes: int
+    positions: int
+    findings: Annotated[int, Field(description="Contradictions found")]
+    lost: str
+    conserved: bool | None
+
+
+class RunList(BaseModel):
+    """
+    A page of runs, the latest first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    runs: list[RunAnswer]
 
 
 class Running(BaseModel):
@@ -2463,6 +2606,21 @@ class SubjectRecord(BaseModel):
     asset_version: Annotated[int, Field(alias="assetVersion")]
 
 
+class SumsAnswer(BaseModel):
+    """
+    Sums by kind; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    deposited: str
+    paid: str
+    refunded: str
+    withdrawn: str
+    entries: int
+
+
 class Taken(BaseModel):
     """
     The cosignature is stored.
@@ -2541,6 +2699,20 @@ class TitleBody(BaseModel):
     unit: str
     owner_key: Annotated[str, Field(alias="ownerKey")]
     not_after: Annotated[int, Field(alias="notAfter")]
+
+
+class TraceAnswer(BaseModel):
+    """
+    A record, what it rests on, and some of what rests on it.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    query: str
+    found: list[RecordRow]
+    source: list[RecordRow]
+    following: list[RecordRow]
 
 
 class UnitAnswer(BaseModel):
@@ -2726,6 +2898,21 @@ class UsedRowList(BaseModel):
     usage: list[UsedRow]
 
 
+class ValidatorRow(BaseModel):
+    """
+    What one validator did in the blocks looked at.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    address: str
+    proposed: int
+    sealed: int
+    missed: Annotated[int, Field(description="Turns to propose that were passed over")]
+    last_sealed: Annotated[int | None, Field(alias="lastSealed")]
+
+
 class VersionAnswer(BaseModel):
     """
     A version's metadata and record.
@@ -2748,6 +2935,20 @@ class VoidAnswer(BaseModel):
     )
     signature: str
     void: Annotated[dict[str, Any], Field(description="`ReceiptVoid`; see docs/statements.md")]
+
+
+class VoteRow(BaseModel):
+    """
+    A vote that a block carries.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    height: int
+    validator: str
+    key: str
+    value: str
 
 
 class VouchersAnswer(BaseModel):
@@ -2813,7 +3014,10 @@ class ExchangeReconciliationApiFindingRow(BaseModel):
         populate_by_name=True,
     )
     kind: Annotated[
-        str, Field(description="`gap`, `conflict`, `unreachable`, `unclaimed` or `lost`")
+        str,
+        Field(
+            description="`gap`, `conflict`, `unreachable`, `price`, `revoked_use`, `unclaimed` or `lost`"
+        ),
     ]
     sentence: str
     lane: int | None
@@ -2986,6 +3190,21 @@ class AgreementRow(BaseModel):
         str | None, Field(description="Why nothing is signed under it since an old backup")
     ]
     final_settlement: Annotated[FinalTotals | None, Field(alias="finalSettlement")]
+
+
+class AlarmRow(BaseModel):
+    """
+    Something on the network that a person has to look at.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: Annotated[str, Field(description="Whom it concerns; empty for the whole network")]
+    state: State
+    code: str
+    detail: str
+    hint: str
 
 
 class AssetList(BaseModel):
@@ -3170,6 +3389,39 @@ class CountersignAnswer(BaseModel):
     refusal: Annotated[ProposalRefusal | None, Field(description="Final for this proposal")] = None
 
 
+class DayAnswer(BaseModel):
+    """
+    A day of the book; fen as text, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    day: str
+    state: Annotated[str, Field(description="`running`, `open` (it can be closed) or `closed`")]
+    opening_balance: Annotated[str, Field(alias="openingBalance")]
+    sums: SumsAnswer
+    closing_balance: Annotated[str, Field(alias="closingBalance")]
+    closed_at: Annotated[int | None, Field(alias="closedAt")]
+    height: Annotated[
+        int | None, Field(description="The last block in the book when the day was closed")
+    ]
+    digest: Annotated[
+        str | None, Field(description="The entry of this node's log that commits to the day")
+    ]
+
+
+class DayList(BaseModel):
+    """
+    Days, the latest first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    days: list[DayAnswer]
+
+
 class DealBody(BaseModel):
     """
     A deal as the estate agent draws it up. Amounts are decimal strings of fen, the area is in
@@ -3264,6 +3516,20 @@ class EarningsList(BaseModel):
     agreements: list[EarningsRow]
 
 
+class EntryList(BaseModel):
+    """
+    A page of a day's entries.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    entries: list[EntryRow]
+
+
 class EquivocationBody(BaseModel):
     """
     Two receipts that a provider signed for one place of a lane.
@@ -3310,6 +3576,23 @@ class FailedCall(BaseModel):
     ] = ""
 
 
+class FlowList(BaseModel):
+    """
+    The largest flows of a period, and the sums over all; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    first_day: Annotated[str, Field(alias="firstDay")]
+    last_day: Annotated[str, Field(alias="lastDay")]
+    calls: int
+    units: int
+    amount: str
+    total: Annotated[int, Field(description="Number of flows; `flows` has the largest of them.")]
+    flows: list[FlowRow]
+
+
 class ForkList(BaseModel):
     """
     A page of forks.
@@ -3350,6 +3633,17 @@ class HoldList(BaseModel):
         str | None, Field(description="The `cursor` of the following page; null at the end.")
     ]
     holds: list[HoldRow]
+
+
+class HourList(BaseModel):
+    """
+    Hours in order.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    hours: list[HourRow]
 
 
 class IncidentList(BaseModel):
@@ -3403,6 +3697,25 @@ class MonthList(BaseModel):
         populate_by_name=True,
     )
     months: list[MonthRow]
+
+
+class NodeRow(BaseModel):
+    """
+    How another member's node is; times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    state: State
+    code: Annotated[str, Field(description="Why it did not answer; empty if it did")]
+    detail: str
+    hint: str
+    parts: Annotated[list[Dependency], Field(description="Its parts that are not in order")]
+    asked_at: Annotated[float | None, Field(alias="askedAt")]
+    failing_since: Annotated[float | None, Field(alias="failingSince")]
+    certificate_ends: Annotated[float | None, Field(alias="certificateEnds")]
 
 
 class NotReady(BaseModel):
@@ -3515,6 +3828,20 @@ class OfferWithKey(BaseModel):
     )
     offer: OfferTerms
     provider_key: Annotated[str, Field(alias="providerKey")]
+
+
+class OpenFindingList(BaseModel):
+    """
+    A page of findings, the latest first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    findings: list[OpenFindingRow]
 
 
 class OrderBody(BaseModel):
@@ -3782,6 +4109,26 @@ class UsageAnswer(BaseModel):
     columns: list[UsedColumn]
 
 
+class ValidatorList(BaseModel):
+    """
+    The validator set, and what each did in the last blocks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    first: int
+    last: int
+    last_time: Annotated[int, Field(alias="lastTime")]
+    slowest_seconds: Annotated[
+        int, Field(alias="slowestSeconds", description="The longest time between two of the blocks")
+    ]
+    needed: Annotated[int, Field(description="Seals that make a block final")]
+    spare: Annotated[int, Field(description="How many more may fail before the chain stops")]
+    validators: list[ValidatorRow]
+    votes: list[VoteRow]
+
+
 class AgreementComparison(BaseModel):
     """
     One agreement compared.
@@ -3809,6 +4156,17 @@ class AgreementList(BaseModel):
         str | None, Field(description="The `cursor` of the following page; null at the end.")
     ]
     agreements: list[AgreementRow]
+
+
+class AlarmList(BaseModel):
+    """
+    What is not in order, the worst first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    alarms: list[AlarmRow]
 
 
 class BatchAnswer(BaseModel):
@@ -3859,6 +4217,17 @@ class DealList(BaseModel):
         str | None, Field(description="The `cursor` of the following page; null at the end.")
     ]
     deals: list[DealRow]
+
+
+class NodeList(BaseModel):
+    """
+    The configured nodes, the failing ones first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    nodes: list[NodeRow]
 
 
 class OfferList(BaseModel):

@@ -1,0 +1,3 @@
+"""What a supervisor and the operator see of the whole network: flows, hours, records to their
+source.
+"""

@@ -1,0 +1,1 @@
+"""The clearing book by day."""

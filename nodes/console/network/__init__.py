@@ -1,0 +1,1 @@
+"""The whole network, at the supervisor and the operator."""

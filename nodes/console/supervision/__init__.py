@@ -1,0 +1,1 @@
+"""The supervisor's work: records to their source, reconciliation, violations, proofs."""
