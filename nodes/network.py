@@ -21,7 +21,7 @@ from chain.core.errors import Conflict, Malformed, QiaolianError, Unavailable
 from chain.core.zone import DAY_SECONDS, local_time
 from chain.ethereum import validators
 from chain.ethereum.validators import ValidatorReport
-from chain.ethereum.view import ChainHead
+from chain.ethereum.view_snapshot import ChainHead
 from exchange.supervision import service as supervision
 from exchange.supervision.model import HourCounts
 from exchange.supervision.service import WATCHERS, require_watcher

@@ -71,6 +71,18 @@ def test_headers_of_another_engine_are_refused() -> None:
         report([rlp.encode([b"\1"] * 15)])
 
 
+def test_the_turns_of_a_validator_that_was_killed_are_missed() -> None:
+    data = recorded("turns.json")
+    found = report([bytes.fromhex(raw) for raw in data["headers"]])
+    missed = {one.address: one.missed for one in found.validators if one.missed}
+    assert set(missed) == {data["killed"]}
+    assert found.slowest_seconds > 5
+    last = {one.address: one.last_sealed for one in found.validators}
+    killed_at = last.pop(data["killed"])
+    assert killed_at is not None
+    assert killed_at < min(height for height in last.values() if height is not None)
+
+
 # --- Turns ----------------------------------------------------------------------------------------
 
 SET = ("a", "b", "c", "d")

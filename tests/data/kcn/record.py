@@ -4,7 +4,8 @@ receipts: contracts deployed, transactions of every Ethereum type that succeed a
 of the last block also the transactions.
 
 ``round.json`` is a header as ``kaia_getBlockByNumber`` returned it for a block whose first proposer was
-late; no command makes a proposer late.
+late; no command makes a proposer late. ``turns.json`` has twelve consecutive headers of four
+validators, of which one was killed.
 """
 
 from __future__ import annotations
