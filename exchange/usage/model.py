@@ -118,12 +118,19 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AgreementUsage:
+    """What was used under one agreement."""
+
+    agreement_id: bytes
+    asset_id: bytes
+    buyer: str
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
 class MonthlyEarning:
     """What an agreement earned in a month."""
 
     month: int
     """Its first day."""
-    agreement_id: bytes
-    asset_id: bytes
-    buyer: str
-    counts: Counts
+    usage: AgreementUsage

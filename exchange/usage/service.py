@@ -111,21 +111,24 @@ def total(context: Context) -> Counts:
 
 
 def monthly(context: Context, period: Period) -> list[MonthlyEarning]:
-    """What each agreement earned in each month, the latest month first."""
-    found: dict[tuple[int, bytes], MonthlyEarning] = {}
+    """What each agreement earned in each month of a period, the latest month first."""
+    found: list[MonthlyEarning] = []
     with context.database.read() as session:
-        for row in store.by_agreement_and_day(session, period):
-            month, counts = month_start(row.day), store.counts_of(row)
-            key = (month, bytes(row.agreement_id))
-            before = found.get(key)
-            found[key] = MonthlyEarning(
-                month=month,
-                agreement_id=bytes(row.agreement_id),
-                asset_id=bytes(row.asset_id),
-                buyer=row.buyer,
-                counts=counts if before is None else before.counts + counts,
-            )
-    return sorted(found.values(), key=lambda one: (-one.month, -one.counts.amount))
+        for part in months_of(period):
+            used = store.by_agreement_in(session, part)
+            used.sort(key=lambda usage: (-usage.counts.amount, usage.agreement_id))
+            found += [MonthlyEarning(month_start(part.since), usage) for usage in used]
+    return found
+
+
+def months_of(period: Period) -> list[Period]:
+    """The parts of a period that lie in one month each, the latest first."""
+    found, since = [], period.since
+    while since < period.until:
+        until = min(period.until, _next_month(since))
+        found.append(Period(since, until))
+        since = until
+    return found[::-1]
 
 
 def earned_months(
@@ -134,8 +137,8 @@ def earned_months(
     """What was earned in each month, in all or under one agreement, the latest month first."""
     found: defaultdict[int, Counts] = defaultdict(Counts)
     for row in monthly(context, period):
-        if agreement_id in (None, row.agreement_id):
-            found[row.month] += row.counts
+        if agreement_id in (None, row.usage.agreement_id):
+            found[row.month] += row.usage.counts
     return [DayUsage(month, counts) for month, counts in sorted(found.items(), reverse=True)]
 
 
@@ -164,6 +167,13 @@ def month_start(day: int) -> int:
     """Unix seconds of the first midnight of a day's month."""
     moment = datetime.datetime.fromtimestamp(day, city_zone())
     return int(moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp())
+
+
+def _next_month(day: int) -> int:
+    """The first midnight after a day's month."""
+    first = datetime.datetime.fromtimestamp(month_start(day), city_zone())
+    later = first + datetime.timedelta(days=32)
+    return month_start(int(later.timestamp()))
 
 
 def _moment(date: str) -> int:

@@ -14,7 +14,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base, PreparedStatement
-from exchange.usage.model import AssetUsage, BuyerUsage, Counts, DayUsage, Period, UsageRow
+from exchange.usage.model import (
+    AgreementUsage,
+    AssetUsage,
+    BuyerUsage,
+    Counts,
+    DayUsage,
+    Period,
+    UsageRow,
+)
 from registry.pages import Page, PageRequest, page_of
 
 
@@ -107,13 +115,14 @@ def by_columns(session: Session, asset_id: bytes, period: Period) -> dict[tuple[
     return {tuple(json.loads(names)): int(served) for names, served in found}
 
 
-def by_agreement_and_day(session: Session, period: Period) -> list[sa.Row[Any]]:
-    """The counts of each agreement on each day: ``agreement_id``, ``asset_id``, ``buyer``,
-    ``day``.
-    """
-    key = (_TABLE.c.agreement_id, _TABLE.c.asset_id, _TABLE.c.buyer, _TABLE.c.day)
-    query = _within(sa.select(*key, *_SUMS), period).group_by(*key).order_by(_TABLE.c.day)
-    return list(session.execute(query))
+def by_agreement_in(session: Session, period: Period) -> list[AgreementUsage]:
+    """The counts of each agreement in a period."""
+    key = (_TABLE.c.agreement_id, _TABLE.c.asset_id, _TABLE.c.buyer)
+    query = _within(sa.select(*key, *_SUMS), period).group_by(*key)
+    return [
+        AgreementUsage(bytes(row.agreement_id), bytes(row.asset_id), row.buyer, _counts(row))
+        for row in session.execute(query)
+    ]
 
 
 def by_agreement(session: Session, agreement_ids: Sequence[bytes]) -> dict[bytes, Counts]:
@@ -148,11 +157,6 @@ def _row(row: UsageCountRow) -> UsageRow:
         columns=tuple(json.loads(row.columns)),
         counts=Counts(row.served, row.refused, row.voided, row.units, row.amount),
     )
-
-
-def counts_of(row: sa.Row[Any]) -> Counts:
-    """The counts of a row of sums."""
-    return _counts(row)
 
 
 def _counts(row: sa.Row[Any]) -> Counts:

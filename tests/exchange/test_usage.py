@@ -124,10 +124,20 @@ def test_months_have_the_sums_of_their_days(days: list[tuple[int, int]]) -> None
     assert [month.day for month in found] == sorted({service.month_start(day.day) for day in made})
 
 
+def test_the_months_of_a_period_meet_without_a_gap(records: Records) -> None:
+    period = service.period_of(records, since="2025-12-15", until="2026-02-03")  # type: ignore[arg-type]
+    parts = service.months_of(period)[::-1]
+    assert (parts[0].since, parts[-1].until) == (period.since, period.until)
+    assert [part.until for part in parts[:-1]] == [part.since for part in parts[1:]]
+    months = [service.month_start(part.since) for part in parts]
+    assert len(set(months)) == len(months) == 3
+
+
 def test_earnings_of_a_month_are_those_of_its_agreements(records: Records) -> None:
     stored(records, call("a"), call("b"), call("a", agreement=8, amount=7))
-    found = service.monthly(records, EVER)  # type: ignore[arg-type]
-    assert [(row.agreement_id[0], row.counts.amount) for row in found] == [(7, 100), (8, 7)]
+    found = service.monthly(records, service.period_of(records))  # type: ignore[arg-type]
+    earned = [(row.usage.agreement_id[0], row.usage.counts.amount) for row in found]
+    assert earned == [(7, 100), (8, 7)]
     assert service.total(records).amount == 107  # type: ignore[arg-type]
     by_agreement = service.by_agreement(records, [b"\x08" * 32])  # type: ignore[arg-type]
     assert {key[0]: counts.amount for key, counts in by_agreement.items()} == {8: 7}

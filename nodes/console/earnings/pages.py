@@ -47,7 +47,7 @@ def earned(
     context = get_context(request)
     record(request, visit, Act(ActKind.VIEW, "earnings"))
     period = _period(request, since, until)
-    months = [views.month_row(context, row) for row in usage.monthly(context, period)]
+    months = views.month_rows(context, usage.monthly(context, period))
     found = earnings.listing(context, page)
     with in_language(request.state.language):
         chart = views.months_chart(months, gettext(N_("Earned (yuan)")))
@@ -74,8 +74,8 @@ def export(
     found = usage.monthly(context, _period(request, since, until))
     with in_language(request.state.language):
         headers = [gettext(label) for label in views.EXPORT_COLUMNS]
-    rows = (views.export_cells(views.month_row(context, row)) for row in found)
-    return csv_response("earnings", headers, rows)
+    rows = views.month_rows(context, found)
+    return csv_response("earnings", headers, map(views.export_cells, rows))
 
 
 @router.post("/earnings/{agreement_id}/claim")

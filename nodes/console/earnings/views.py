@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,17 +70,22 @@ def earnings_row(context: Context, row: AgreementEarnings) -> EarningsRow:
     )
 
 
-def month_row(context: Context, row: MonthlyEarning) -> MonthRow:
-    """A month of an agreement as the page shows it."""
-    return MonthRow(
-        month=date_of(row.month)[:7],
-        id="0x" + row.agreement_id.hex(),
-        asset=asset_name(context, row.asset_id),
-        asset_id="0x" + row.asset_id.hex(),
-        buyer=member_name(context, row.buyer),
-        served=row.counts.served,
-        amount=row.counts.amount,
-    )
+def month_rows(context: Context, rows: Sequence[MonthlyEarning]) -> list[MonthRow]:
+    """Months of agreements as the page shows them; each name is looked up once."""
+    asset = functools.cache(functools.partial(asset_name, context))
+    member = functools.cache(functools.partial(member_name, context))
+    return [
+        MonthRow(
+            month=date_of(row.month)[:7],
+            id="0x" + row.usage.agreement_id.hex(),
+            asset=asset(row.usage.asset_id),
+            asset_id="0x" + row.usage.asset_id.hex(),
+            buyer=member(row.usage.buyer),
+            served=row.usage.counts.served,
+            amount=row.usage.counts.amount,
+        )
+        for row in rows
+    ]
 
 
 def months_chart(rows: Sequence[MonthRow], label: str) -> Mapping[str, Any]:

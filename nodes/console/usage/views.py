@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,7 @@ def last_day(period: Period) -> str:
 def usage_view(context: Context, report: UsageReport) -> UsageView:
     """The report as its page shows it."""
     since, until = date_of(report.period.since), last_day(report.period)
+    member = functools.cache(functools.partial(member_name, context))
     return UsageView(
         asset_id="0x" + report.asset_id.hex(),
         name=asset_name(context, report.asset_id),
@@ -96,7 +98,7 @@ def usage_view(context: Context, report: UsageReport) -> UsageView:
         months=[_month(month) for month in report.months],
         buyers=[
             CountsView(
-                member_name(context, usage.buyer),
+                member(usage.buyer),
                 "0x" + usage.agreement_id.hex(),
                 usage.counts,
                 since,
