@@ -131,8 +131,8 @@ async def give(
 
     Raises:
         Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``, ``wrong_authority``;
-            BadInput: ``registration_differs``; Unavailable: ``relay_busy``; and whatever refusal
-            the bank gives: a consent that its bank does not take is not put on the chain.
+        BadInput: ``consent_registration_differs``; Unavailable: ``relay_busy``; and whatever
+            refusal the bank gives: a consent that its bank does not take is not put on the chain.
     """
     checked = consents.check_consent(context, package.to_json())
     if (registration.commitment, registration.authority) != (
@@ -140,7 +140,8 @@ async def give(
         package.consent.authority,
     ):
         raise BadInput(
-            "registration_differs", "The registration is of another consent than the one signed."
+            "consent_registration_differs",
+            "The registration is of another consent than the one signed.",
         )
     await peers.deliver_consent(context, package)
     consents.relay_consent(context, registration, signature)
