@@ -4,8 +4,10 @@ a proof that verifies offline, and withdraws a consent, after which the bank's n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -23,6 +25,7 @@ from tests.support.waiting import wait_for
 from tests.support.wallet import add_wallet
 
 pytestmark = pytest.mark.system
+T = TypeVar("T")
 PHONE = {"width": 360, "height": 740}
 
 
@@ -31,7 +34,7 @@ class KeyedSubject(Subject):
 
     consent_key: bytes = b""
 
-    def certified(self, purpose, office):  # type: ignore[no-untyped-def]
+    def certified(self, purpose: str, office: Any) -> tuple[bytes, dict[str, Any]]:
         key, shown = super().certified(purpose, office)
         self.consent_key = key
         return key, shown
@@ -65,6 +68,12 @@ def log_in(page: Page, url: str) -> None:
     expect(page.locator("h1")).to_contain_text("您好")
 
 
+def apart(work: Callable[[], T]) -> T:
+    """Run what has an event loop of its own: Playwright's runs in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
 def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"])
 
@@ -72,13 +81,20 @@ def fits(page: Page) -> bool:
 def test_a_firm_sees_who_looked_takes_the_proof_and_withdraws_its_consent(
     browser: Browser, market: Market, places: dict[str, str], tmp_path: Path
 ) -> None:
-    market.offer()
-    agreement = market.open(market.grant(purpose="credit-assessment"), cap=10_000)
     firm = KeyedSubject(market)
-    consent = firm.consents()
-    query = {"subject": SUBJECT, "purpose": "credit-assessment", "consent": consent}
-    assert market.call(agreement, **query).status == CallStatus.SERVED
-    market.anchor()
+
+    def looked_at() -> tuple[bytes, dict[str, str]]:
+        """An agreement, and the query of a call under it that the firm consented to."""
+        market.offer()
+        agreement = market.open(market.grant(purpose="credit-assessment"), cap=10_000)
+        consented = {"purpose": "credit-assessment", "consent": firm.consents()}
+        query = {"subject": SUBJECT, **consented}
+        assert market.call(agreement, **query).status == CallStatus.SERVED
+        market.anchor()
+        return agreement, query
+
+    agreement, query = apart(looked_at)
+    consent = query["consent"]
     context = browser.new_context(locale="zh-CN", viewport=PHONE)
     page = context.new_page()
     add_wallet(page, firm.consent_key)
@@ -123,10 +139,10 @@ def test_a_firm_sees_who_looked_takes_the_proof_and_withdraws_its_consent(
         status = consents.consent_status(market.bank.context, bytes.fromhex(consent[2:]))
         return status.withdrawn_at > 0 or None
 
-    wait_for(withdrawn, "the withdrawal")
+    apart(lambda: wait_for(withdrawn, "the withdrawal"))
     page.goto(places["bank"] + "/my/consents")
     expect(page.locator(".entries")).to_contain_text("已撤回")
-    refused = market.call(agreement, **query)
+    refused = apart(lambda: market.call(agreement, **query))
     assert (refused.status, refused.reason) == (CallStatus.REFUSED, "consent_withdrawn")
     page.goto(places["bank"] + "/my/looks")
     expect(page.locator(".entries > li").first).to_contain_text("consent_withdrawn")

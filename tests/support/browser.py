@@ -7,18 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.real_parts import real_part
 
 AXE = Path(__file__).parents[1] / "console" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
+PATIENCE = 60_000
+"""Milliseconds that an expectation waits on a busy machine."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The machine's Chromium without a window; it reaches nothing but loopback."""
     program = real_part("chromium")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(program),
