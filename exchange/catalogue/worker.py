@@ -24,13 +24,13 @@ Entries = Mapping[bytes, CatalogueEntry]
 
 ASSETS = 32
 """Assets that one round reads metadata of."""
-OFFER_SECONDS = 60
+OFFER_SECONDS = 30
 """How old the offers in the index may be."""
 MAX_PAGES = 50
 
 
 class CatalogueReader:
-    """A round reads some assets' metadata, and once a minute every holder's offers."""
+    """A round reads some assets' metadata, and every half minute every holder's offers."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

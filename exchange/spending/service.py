@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chain.context import Context
 from chain.core.zone import city_zone
 from exchange.agreements import service as agreements
@@ -23,21 +25,35 @@ def spending(
     the cursor of the next page; ``cursor_malformed``.
     """
     found: Page[AgreementView] = agreements.listing(context, page, side=AgreementSide.BUYER)
-    opened = [view for view in found.rows if view.opened_at is not None]
+    return _of(context, found.rows, months), found.next
+
+
+def of_agreement(context: Context, agreement_id: bytes) -> AgreementSpending | None:
+    """The spending under one agreement; None where this organisation does not buy under it or it
+    never opened. ``unknown_agreement``.
+    """
+    shown = agreements.view(context, agreement_id)
+    if shown.side is not AgreementSide.BUYER:
+        return None
+    rows = _of(context, [shown], 1).agreements
+    return rows[0] if rows else None
+
+
+def _of(context: Context, views: Sequence[AgreementView], months: int) -> Spending:
+    opened = [view for view in views if view.opened_at is not None]
     now = context.now()
     starts = month_starts(now, city_zone(), months)
     earlier = now - RATE_DAYS * rules.DAY
     lanes = {view.agreement_id: view.agreement.lanes for view in opened}
     used = spent.totals(context, list(lanes))
     before = spent.totals_before(context, lanes, [*(at for _, at in starts), earlier])
-    rows = []
+    names, rows = [name for name, _ in starts], []
     for view in opened:
         key = view.agreement_id
         by_start = [before[at][key].amount for _, at in starts]
-        names = [name for name, _ in starts]
         fen = rules.by_month(names, by_start, used[key].amount)
         rows.append(_row(view, used[key], before[earlier][key], fen, now))
-    return Spending([name for name, _ in starts], rows), found.next
+    return Spending(names, rows)
 
 
 def _row(

@@ -17,6 +17,7 @@ from chain.statements.grants import GrantTerms
 from exchange.agreements import offers, proposals, service
 from exchange.agreements.model import AgreementStage, AgreementView, Offer, ProposalRequest
 from exchange.closing import service as closing
+from exchange.spending import service as spending
 from nodes.console.access import READERS, get_context, record, require, require_reader
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
@@ -28,6 +29,7 @@ from nodes.console.navigation import Entry
 from nodes.console.operations.views import operation_path
 from nodes.console.paging import console_page
 from nodes.console.rendering import render
+from nodes.console.spending.views import row_view
 from registry.access import hex_bytes
 from registry.grants import service as grants
 from registry.list_limits import MAX_ROWS
@@ -122,13 +124,14 @@ def agreement(
     request: Request, agreement_id: str, visit: Annotated[Visit, Depends(require_reader)]
 ) -> Response:
     context, identifier = get_context(request), hex_bytes(agreement_id)
-    found = service.view(context, identifier)
+    found, spent = service.view(context, identifier), spending.of_agreement(context, identifier)
     record(request, visit, Act(ActKind.VIEW, "agreement", agreement_id))
     return render(
         request,
         "agreements/detail.html",
         shown=agreement_page(context, found, request.state.language),
         balance=_balance(context, identifier) if found.opened_at else None,
+        spent=None if spent is None else row_view(context, spent, list(spent.months)),
         clerk=visit.holds(PersonRole.CLERK),
     )
 
