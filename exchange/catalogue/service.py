@@ -48,10 +48,12 @@ def facets(context: Context, wanted: CatalogueFilter) -> Facets:
     counts: dict[str, Counter[str]] = {name: Counter() for name in _FACETS}
     total = 0
     with context.database.read() as session:
-        for group in store.groups(session, wanted):
-            total += group.assets
-            for name, column in _FACETS.items():
-                counts[name][str(getattr(group, column))] += group.assets
+        for names in _GROUPED:
+            total = 0
+            for group in store.groups(session, wanted, [_FACETS[name] for name in names]):
+                total += group.assets
+                for name in names:
+                    counts[name][str(getattr(group, _FACETS[name]))] += group.assets
     return Facets(
         total,
         {
@@ -69,6 +71,8 @@ _FACETS = {
     "price": "band",
     "unit": "unit",
 }
+_GROUPED = (("holder",), ("category", "grade", "state", "price", "unit"))
+"""Facets that are counted in one pass; holders are many, and their combinations more."""
 
 
 def _require_known(wanted: CatalogueFilter) -> None:

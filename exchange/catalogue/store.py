@@ -93,6 +93,10 @@ _LAST = "\uffff"
 """Sorts after whatever continues a word of letters and digits."""
 
 INDEX = cast(sa.Table, CatalogueIndexRow.__table__)
+_BAND = sa.case(
+    *((INDEX.c.price < limit, name.value) for name, (_, limit) in BAND_FEN.items()),
+    else_=PriceBand.TEN_AND_MORE.value,
+).label("band")
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -199,20 +203,13 @@ def search(session: Session, page: PageRequest, wanted: CatalogueFilter) -> Page
     return page_of(session, query, order, page).map(_row)
 
 
-def groups(session: Session, wanted: CatalogueFilter) -> Sequence[sa.Row[Any]]:
-    """How many matching assets have each combination of the facets' values."""
-    band = sa.case(
-        *((INDEX.c.price < limit, name.value) for name, (_, limit) in BAND_FEN.items()),
-        else_=PriceBand.TEN_AND_MORE.value,
-    )
-    columns = (
-        INDEX.c.holder,
-        INDEX.c.category,
-        INDEX.c.grade,
-        INDEX.c.state,
-        INDEX.c.unit,
-        band.label("band"),
-    )
+def groups(
+    session: Session, wanted: CatalogueFilter, names: Collection[str]
+) -> Sequence[sa.Row[Any]]:
+    """How many matching assets have each combination of the values of these facets: columns of the
+    index, or ``band`` for that of the price.
+    """
+    columns = [_BAND if name == "band" else INDEX.c[name] for name in names]
     query = sa.select(*columns, sa.func.count().label("assets"))
     query = query.where(*_conditions(wanted)).group_by(*columns)
     return session.execute(query).all()

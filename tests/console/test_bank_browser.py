@@ -66,7 +66,7 @@ def test_a_clerk_hands_in_a_file_with_one_bad_row_and_sees_what_it_cost(
         return page.get_by_role("link", name="people", exact=True).count() == 1
 
     what = "the catalogue to have read the department's offer"
-    wait_for(lambda: listed() or None, what, seconds=180, pause=1)
+    wait_for(lambda: listed() or None, what, seconds=180)
     page.get_by_role("link", name="people", exact=True).click()
     expect(page.get_by_text("请本单位处理。")).to_be_visible()
     page.get_by_role("link", name="签署并开立协议").click()
@@ -114,7 +114,7 @@ def test_a_clerk_makes_a_credit_report_and_takes_it_as_a_pdf(
         page.reload()
         return page.get_by_text("尚未锚定").count() == 0
 
-    wait_for(lambda: anchored() or None, "the report's query to be anchored", pause=0.5)
+    wait_for(lambda: anchored() or None, "the report's query to be anchored")
     with page.expect_download() as downloaded:
         page.get_by_role("link", name="下载 PDF").click()
     made = PdfReader(downloaded.value.path())

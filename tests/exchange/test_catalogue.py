@@ -97,7 +97,7 @@ def test_facets_narrow_a_search(database: Database) -> None:
 
 def test_facets_count_every_asset_that_matches_once(database: Database) -> None:
     with database.read() as session:
-        groups = store.groups(session, CatalogueFilter(text="asset"))
+        groups = store.groups(session, CatalogueFilter(text="asset"), ("unit", "band"))
     assert sum(group.assets for group in groups) == 30
     assert {group.band: group.assets for group in groups if group.unit} == {"below-1": 1}
 

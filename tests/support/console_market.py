@@ -158,7 +158,7 @@ def _retried(work: Callable[[], T]) -> T:
         except (QiaolianError, AssertionError):
             return None
 
-    return wait_for(attempt, "other nodes to follow", pause=0.2)
+    return wait_for(attempt, "other nodes to follow")
 
 
 def _command(*arguments: str) -> bool:
