@@ -209,10 +209,10 @@ def groups(
     """How many matching assets have each combination of the values of these facets: columns of the
     index, or ``band`` for that of the price.
     """
-    columns = [_BAND if name == "band" else INDEX.c[name] for name in names]
-    query = sa.select(*columns, sa.func.count().label("assets"))
-    query = query.where(*_conditions(wanted)).group_by(*columns)
-    return session.execute(query).all()
+    columns: list[Any] = [_BAND if name == "band" else INDEX.c[name] for name in names]
+    selected = [*columns, sa.func.count().label("assets")]
+    query: sa.Select[Any] = sa.select(*selected).where(*_conditions(wanted))
+    return session.execute(query.group_by(*columns)).all()
 
 
 def _conditions(wanted: CatalogueFilter) -> list[sa.ColumnElement[bool]]:
