@@ -1,8 +1,9 @@
-"""When background workers run: soon after what they watch has changed, and now and then otherwise.
+"""Runs the background workers: soon after a change of what they watch, else every ``idle_seconds``.
 
-One timer a process compares version numbers and starts the workers whose number differs from the
-one before their last round. No change can be lost: one made during a round differs from the number
-read before it. What no number tells is found by the round that follows after ``idle_seconds``.
+One timer a process compares version numbers and starts the workers whose number has changed since
+their last round. No change is lost: the number is read before the round, so a change made during it
+differs from that number. Changes that no version number covers are found by the round that follows
+after ``idle_seconds``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def _read(version: Version) -> object:
     try:
         return version()
     except Exception:
+        # One timer serves all workers, so an error of one version must not reach it. The worker's
+        # round then meets the same error and reports it.
         log.debug("a worker's version could not be read", exc_info=True)
         return object()
 
@@ -54,13 +57,13 @@ class Worker:
     """
     round: Callable[[], Awaitable[object]]
     finished: Callable[[], bool] = _never
-    """Whether no further round is needed, asked after each that succeeds."""
+    """Whether no further round is needed; asked after each round that succeeds."""
     version: Version | None = None
-    """A value that differs once there may be something to do. Without it a round follows every
+    """Returns a value that changes when there may be work. Without it a round follows every
     ``seconds``.
     """
     has_work: Callable[[], bool] = _never
-    """Whether something is left to do although nothing changes, such as another attempt."""
+    """Whether work is left although nothing changes, such as a further attempt."""
     idle_seconds: float = IDLE_SECONDS
     """Longest pause between two rounds while nothing changes."""
 
@@ -75,7 +78,7 @@ class _Schedule:
     due_at: float = float("-inf")
     """When the next round may begin, in the event loop's seconds."""
     idle_until: float = float("-inf")
-    """When it begins although nothing changed."""
+    """When a round begins even if nothing has changed."""
     failures: int = 0
     """Rounds that failed since the last success."""
     reported: str = ""
@@ -173,7 +176,8 @@ class Scheduler:
                 self.monitor.finished(worker.name)
                 schedule.finished = True
         except Exception as error:
-            # A worker never ends by a failure; it is reported and tried again.
+            # Any failure, expected or not, is reported and the round repeated after a pause: a
+            # worker that ended silently would leave its work undone until the node is restarted.
             schedule.failures += 1
             self._report(schedule, error)
         now = asyncio.get_running_loop().time()
