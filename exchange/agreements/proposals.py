@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import NoReturn
 
 from sqlalchemy.orm import Session
@@ -26,13 +27,12 @@ from exchange.agreements.model import (
     AgreementSide,
     AgreementStage,
     AgreementView,
-    CurrentOffer,
     Offer,
     ProposalRefusal,
     ProposalRequest,
     SignedTerms,
-    TermChange,
 )
+from exchange.agreements.orders import Order, order_records, require_order
 from exchange.agreements.service import (
     CONTRACT,
     DAY,
@@ -55,17 +55,29 @@ PEER_VIEW_SECONDS = 5.0
 """How long it repeats a proposal while the provider's view is behind the block it rests on."""
 
 
+@dataclass(frozen=True)
+class _StoredProposal:
+    """A proposal that this node has signed."""
+
+    agreement: Agreement
+    terms: GrantTerms
+    signature: bytes
+
+
 async def propose(
     context: Context, request: ProposalRequest, *, idempotency_key: str | None = None
 ) -> AgreementView:
     """Sign an agreement, have the provider sign it, and queue its opening; the same key with the
     same order is one agreement.
 
+    Asset version, grant, balances and time are proved under one block. The provider proves what it
+    signs again, under a block that is no older.
+
     Raises:
         BadInput: ``offer_not_named``, what ``rules.require_terms`` raises; NotFound:
-            ``grant_unknown``, ``not_offered``;
+            ``grant_unknown``, ``not_offered``, ``asset_unknown``;
             Conflict: ``idempotency_key_reused``, ``offer_changed``, ``offer_not_met``,
-                ``not_enough_free``, the provider's refusal by its code;
+                ``not_enough_free``, ``metadata_differs``, the provider's refusal by its code;
             Forbidden: ``grant_of_others``, ``grant_not_live``, ``purpose_not_listed`` by the asset
                 version;
             Unavailable: ``peer_unreachable`` (the proposal is stored; ``resume`` asks again until
@@ -73,56 +85,162 @@ async def propose(
     """
     rules.require_named(request.offer_hash, request.stated())
     nonce = nonce_for(context, "agreement", idempotency_key)
+    known = None
     if idempotency_key is not None:
         known = await context.database.awrite(
             lambda session: _bound(session, idempotency_key, request, nonce, now=context.now())
         )
-        if known is not None:
-            return await _repeated(context, known)
-    terms = await _usable_grant(context, request.grant_id)
-    agreement = await _drafted(context, request, terms, nonce)
-    await _openable(context, agreement)
+    order = (
+        await _order(context, request, nonce)
+        if known is None
+        else await asyncio.to_thread(_repeated, context, known)
+    )
+    return order if isinstance(order, AgreementView) else await _open(context, order)
+
+
+async def resume(context: Context, agreement_id: bytes) -> AgreementView:
+    """Ask the provider (again) to sign a stored proposal, and queue the opening.
+
+    Raises:
+        Conflict: ``proposal_ended``, ``not_enough_free``, and the provider's refusal by its code,
+            which ends the proposal;
+            Unavailable: the provider cannot be asked now; the proposal stays as it is.
+    """
+    stored = await asyncio.to_thread(_stored, context, agreement_id)
+    return stored if isinstance(stored, AgreementView) else await _open(context, stored)
+
+
+async def _open(context: Context, order: Order | _StoredProposal) -> AgreementView:
+    """Decide, sign and store; have the provider sign; queue the opening."""
+    agreement, height = await _decided(context, order)
+    if isinstance(order, Order):
+        order = await _store(context, order, agreement)
+        if isinstance(order, AgreementView):
+            return order
+    signature = await _countersignature(context, order, height=height)
+    agreement, agreement_id = order.agreement, order.agreement.struct_hash()
+    if isinstance(signature, ProposalRefusal):
+        await _refused(context, agreement_id, signature)
+    domain = context.domain(CONTRACT)
+    rules.require_signature(agreement, signature, agreement.provider_key, domain)
+    signed = SignedTerms(agreement, order.terms, signature, order.signature)
+    await context.database.awrite(lambda session: _queue_opening(context, session, signed))
+    row = await asyncio.to_thread(find, context, agreement_id)
+    if row.state in ENDED:
+        stages.require_pending(AgreementStage(row.state), row.reason)
+    return await asyncio.to_thread(view, context, agreement_id)
+
+
+# --- The order ------------------------------------------------------------------------------------
+
+
+async def _order(context: Context, request: ProposalRequest, nonce: bytes) -> Order:
+    """An order with the version and the offer that the owner's node shows; ``grant_unknown``,
+    ``grant_of_others``.
+    """
+    terms = (await asyncio.to_thread(grants.load, context, request.grant_id)).terms
+    if terms.grantee != context.member:
+        raise Forbidden("grant_of_others", "The grant is not this organisation's.")
+    version = await asset_peers.shown_version(
+        context, terms.owner, terms.asset_id, terms.asset_version
+    )
+    current = await peers.current_offer(context, terms)
+    seen = await asyncio.to_thread(_seen_offer, context, request)
+    return Order(request, terms, version, current, seen, nonce)
+
+
+def _seen_offer(context: Context, request: ProposalRequest) -> Offer | None:
+    """The offer that an order names, if its author saw it at this node."""
+    if request.offer_hash is None:
+        return None
+    with context.database.read() as session:
+        seen = store.seen_offer(session, request.offer_hash)
+    return None if seen is None else Offer.from_json(seen.offer)
+
+
+async def _store(
+    context: Context, order: Order, agreement: Agreement
+) -> _StoredProposal | AgreementView:
+    """Sign and store a proposal before anybody sees it; under a repeated key, the stored one."""
     signature = context.sign(agreement)
 
     def change(session: Session) -> bytes:
-        known = None if idempotency_key is None else _with_nonce(session, nonce)
+        known = _with_nonce(session, order.nonce)
         if known is not None:
             return known
-        row = _proposal_row(agreement, terms, signature, now=context.now())
+        row = _proposal_row(agreement, order.terms, signature, now=context.now())
         store.add(session, row)
         return row.agreement_id
 
-    return await resume(context, await context.database.awrite(change))
+    return await asyncio.to_thread(_stored, context, await context.database.awrite(change))
 
 
-async def _usable_grant(context: Context, grant_id: bytes) -> GrantTerms:
-    """The terms of this organisation's grant for a purpose that its asset version lists;
-    ``grant_unknown``, ``grant_of_others``, ``purpose_not_listed``.
+def _stored(context: Context, agreement_id: bytes) -> _StoredProposal | AgreementView:
+    """A stored proposal that the provider has yet to sign; else the agreement as it stands.
+
+    Raises:
+        Forbidden: ``not_buyer``; Conflict: ``proposal_ended``; NotFound: ``unknown_agreement``.
     """
-    terms = (await asyncio.to_thread(grants.load, context, grant_id)).terms
-    if terms.grantee != context.member:
-        raise Forbidden("grant_of_others", "The grant is not this organisation's.")
-    purposes = await asset_peers.published_purposes(
-        context, terms.owner, terms.asset_id, terms.asset_version
+    row = find(context, agreement_id)
+    if row.side != AgreementSide.BUYER or row.terms is None or row.buyer_signature is None:
+        raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
+    if row.state in ENDED:
+        stages.require_pending(AgreementStage(row.state), row.reason)
+    if row.state != AgreementStage.PROPOSED:
+        return view(context, agreement_id)
+    return _StoredProposal(
+        Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms), row.buyer_signature
     )
-    purposes.require(terms.purpose)
-    return terms
 
 
-async def _drafted(
-    context: Context, request: ProposalRequest, terms: GrantTerms, nonce: bytes
-) -> Agreement:
-    """The agreement on the provider's offer as it is now, checked against offer, grant and form."""
-    current = await peers.current_offer(context, terms)
-    await asyncio.to_thread(_require_as_seen, context, request, current.offer)
-    head = context.view.require_fresh()
-    agreement = _draft(context, request, terms, current, nonce, chain_time=head.timestamp)
-    rules.require_terms(
-        agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
-    )
-    rules.require_grant(agreement, terms)
-    rules.require_offer(agreement, current.offer)
-    return agreement
+def _repeated(context: Context, agreement_id: bytes) -> _StoredProposal | AgreementView:
+    """What an earlier order under the same key made, or why that failed."""
+    row = find(context, agreement_id)
+    if row.state == AgreementStage.FAILED:
+        raise _failure(row.reason or "failed", row.reason_text or "The proposal failed.")
+    return _stored(context, agreement_id)
+
+
+# --- The decision ---------------------------------------------------------------------------------
+
+
+async def _decided(context: Context, order: Order | _StoredProposal) -> tuple[Agreement, int]:
+    """The agreement that the chain would open, and the block that shows it. A node's view is up to
+    a block behind, so a balance or grant that it lacks is waited for.
+
+    Raises:
+        what ``_drawn_up`` and ``rules.require_openable`` raise once ``VIEW_SECONDS`` are over.
+    """
+    deadline = time.monotonic() + VIEW_SECONDS
+    min_window = context.ledger.deployment.min_close_window
+    now, key = context.now(), context.signers[KeyPurpose.STATEMENT].address
+
+    def agreement_at(chain_time: int) -> Agreement:
+        if isinstance(order, _StoredProposal):
+            return order.agreement
+        return _draft(order, now=now, chain_time=chain_time, buyer_key=key)
+
+    while True:
+        records = await context.view.aproved(
+            order_records(order) if isinstance(order, Order) else (),
+            following=lambda proved: rules.opening_records(agreement_at(proved.timestamp)),
+        )
+        try:
+            agreement = agreement_at(records.timestamp)
+            if isinstance(order, Order):
+                require_order(order, agreement, records, now=now, min_window=min_window)
+            rules.require_openable(agreement, records)
+            return agreement, records.height
+        except (Conflict, Forbidden) as error:
+            if (
+                error.code not in ("not_enough_free", "grant_not_live")
+                or time.monotonic() > deadline
+            ):
+                raise
+        await asyncio.sleep(0.1)
+
+
+# --- Stored proposals -----------------------------------------------------------------------------
 
 
 def _proposal_row(
@@ -163,92 +281,10 @@ def _with_nonce(session: Session, nonce: bytes) -> bytes | None:
     return None
 
 
-async def _repeated(context: Context, agreement_id: bytes) -> AgreementView:
-    """A repeated order: the agreement it made, or why that failed."""
-    row = await asyncio.to_thread(find, context, agreement_id)
-    if row.state == AgreementStage.FAILED:
-        raise _failure(row.reason or "failed", row.reason_text or "The proposal failed.")
-    return await resume(context, agreement_id)
-
-
 def _failure(code: str, sentence: str) -> Conflict:
     return Conflict(
         code, sentence, hint="The proposal has ended. Order anew under a new idempotency key."
     )
-
-
-def _require_as_seen(context: Context, request: ProposalRequest, offered: Offer) -> None:
-    """The provider's offer now is the one the order names: ``offer_changed``, with every term that
-    is not.
-    """
-    if request.offer_hash is None:
-        changes = rules.stated_changes(request.stated(), offered)
-    elif request.offer_hash == offered.terms_hash():
-        changes = []
-    else:
-        with context.database.read() as session:
-            seen = store.seen_offer(session, request.offer_hash)
-        changes = (
-            [TermChange("offer", None, "0x" + offered.terms_hash().hex())]
-            if seen is None
-            else rules.offer_changes(Offer.from_json(seen.offer), offered)
-        )
-    if changes:
-        raise rules.offer_changed(changes)
-
-
-async def _openable(context: Context, agreement: Agreement) -> int:
-    """Wait until this node's proved view shows that the chain would open an agreement; returns the
-    view's height.
-
-    Raises:
-        what ``rules.require_openable`` raises once ``VIEW_SECONDS`` are over.
-    """
-    deadline = time.monotonic() + VIEW_SECONDS
-    while True:
-        try:
-            records = await context.view.aproved(rules.opening_records(agreement))
-            rules.require_openable(agreement, records)
-            return records.height
-        except (Conflict, Forbidden) as error:
-            if (
-                error.code not in ("not_enough_free", "grant_not_live")
-                or time.monotonic() > deadline
-            ):
-                raise
-        await asyncio.sleep(0.1)
-
-
-async def resume(context: Context, agreement_id: bytes) -> AgreementView:
-    """Ask the provider (again) to sign a stored proposal, and queue the opening.
-
-    Raises:
-        Conflict: ``proposal_ended``, ``not_enough_free``, and the provider's refusal by its code,
-            which ends the proposal;
-            Unavailable: the provider cannot be asked now; the proposal stays as it is.
-    """
-    row = await asyncio.to_thread(find, context, agreement_id)
-    if row.side != AgreementSide.BUYER or row.terms is None or row.buyer_signature is None:
-        raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
-    if row.state in ENDED:
-        stages.require_pending(AgreementStage(row.state), row.reason)
-    if row.state != AgreementStage.PROPOSED:
-        return await asyncio.to_thread(view, context, agreement_id)
-    agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
-    height = await _openable(context, agreement)
-    signature = await _countersignature(
-        context, agreement, terms, row.buyer_signature, height=height
-    )
-    if isinstance(signature, ProposalRefusal):
-        await _refused(context, agreement_id, signature)
-    domain = context.domain(CONTRACT)
-    rules.require_signature(agreement, signature, agreement.provider_key, domain)
-    signed = SignedTerms(agreement, terms, signature, row.buyer_signature)
-    await context.database.awrite(lambda session: _queue_opening(context, session, signed))
-    row = await asyncio.to_thread(find, context, agreement_id)
-    if row.state in ENDED:
-        stages.require_pending(AgreementStage(row.state), row.reason)
-    return await asyncio.to_thread(view, context, agreement_id)
 
 
 def _queue_opening(context: Context, session: Session, signed: SignedTerms) -> None:
@@ -278,13 +314,15 @@ def _queue_opening(context: Context, session: Session, signed: SignedTerms) -> N
 
 
 async def _countersignature(
-    context: Context, agreement: Agreement, terms: GrantTerms, signature: bytes, *, height: int
+    context: Context, proposal: _StoredProposal, *, height: int
 ) -> bytes | ProposalRefusal:
     """The provider's answer to a proposal; asked again while the provider's view is behind."""
     deadline = time.monotonic() + PEER_VIEW_SECONDS
     while True:
         try:
-            return await peers.countersignature(context, agreement, terms, signature, height=height)
+            return await peers.countersignature(
+                context, proposal.agreement, proposal.terms, proposal.signature, height=height
+            )
         except Unavailable as error:
             if error.code != "chain_view_behind" or time.monotonic() > deadline:
                 raise
@@ -305,16 +343,9 @@ async def _refused(context: Context, agreement_id: bytes, refusal: ProposalRefus
     raise _failure(end.reason, end.sentence)
 
 
-def _draft(
-    context: Context,
-    request: ProposalRequest,
-    terms: GrantTerms,
-    current: CurrentOffer,
-    nonce: bytes,
-    *,
-    chain_time: int,
-) -> Agreement:
-    now, offered = context.now(), current.offer
+def _draft(order: Order, *, now: int, chain_time: int, buyer_key: str) -> Agreement:
+    """The agreement of an order: what it leaves open is taken from the offer. Pure."""
+    request, terms, offered = order.request, order.terms, order.current.offer
     starts_at = now if request.starts_at is None else request.starts_at
     per_call = (
         min(offered.max_per_call, request.cap)
@@ -334,9 +365,9 @@ def _draft(
         asset_id=terms.asset_id,
         asset_version=terms.asset_version,
         provider=terms.owner,
-        buyer=context.member,
-        provider_key=current.provider_key,
-        buyer_key=context.signers[KeyPurpose.STATEMENT].address,
+        buyer=terms.grantee,
+        provider_key=order.current.provider_key,
+        buyer_key=buyer_key,
         purpose=terms.purpose,
         unit=int(offered.unit if request.unit is None else request.unit),
         price=chosen(request.price, offered.price),
@@ -354,5 +385,5 @@ def _draft(
         bond_from_earnings=offered.bond_from_earnings,
         stake=offered.stake,
         shares=offered.shares if request.shares is None else tuple(request.shares),
-        nonce=nonce,
+        nonce=order.nonce,
     )

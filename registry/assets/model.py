@@ -191,6 +191,16 @@ class CatalogueEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownVersion:
+    """An asset version as its holder's node shows it; ``rules.require_registered`` checks it."""
+
+    asset_id: bytes
+    version: int
+    record: AssetRecord
+    metadata: AssetMetadata
+
+
+@dataclass(frozen=True, slots=True)
 class DescribedAsset:
     """An asset with the metadata that its holder publishes, checked against the chain."""
 

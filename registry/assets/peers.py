@@ -6,12 +6,12 @@ import asyncio
 import time
 
 from chain.context import Context
-from chain.core.errors import BadInput, Conflict, NotFound
-from chain.ethereum.proved_records import asset_record, version_record
+from chain.core.errors import BadInput, Conflict
+from chain.ethereum.proved_records import ProvedRecords, asset_record, version_record
 from chain.statements.assets import AssetRecord
 from registry.assets import catalogue
-from registry.assets.model import AssetMetadata, DescribedAsset
-from registry.assets.rules import require_latest
+from registry.assets.model import AssetMetadata, DescribedAsset, ShownVersion
+from registry.assets.rules import require_latest, require_registered
 from registry.assets.serving import latest_own_version, own_published
 from registry.purposes import ListedPurposes
 
@@ -32,42 +32,49 @@ async def published_purposes(
     if holder == context.member:
         own = await asyncio.to_thread(own_published, context, asset_id, version)
         return own.metadata.purposes
+    shown = await shown_version(context, holder, asset_id, version)
+    require_registered(shown, await _registered(context, asset_id, version))
+    return shown.metadata.purposes
+
+
+async def shown_version(
+    context: Context, holder: str, asset_id: bytes, version: int
+) -> ShownVersion:
+    """A version as another member's node shows it. Nothing is checked against the chain yet.
+
+    Raises:
+        NotFound: ``asset_not_published``; BadInput: ``metadata_malformed``; Unavailable: the holder
+            cannot be asked.
+    """
     answer = await context.peers.get(
         holder, f"/v1/peer/assets/0x{asset_id.hex()}/versions/{version}"
     )
     try:
-        record = AssetRecord.from_json(answer["record"])
-        metadata = AssetMetadata(answer["metadata"])
-        matching = metadata.hash == record.metadata_hash
+        shown = ShownVersion(
+            asset_id,
+            version,
+            AssetRecord.from_json(answer["record"]),
+            AssetMetadata(answer["metadata"]),
+        )
+        # Metadata without a canonical form has no hash.
+        _ = shown.metadata.hash
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             "metadata_malformed",
             "The holder's node does not show the version in the form expected.",
         ) from error
-    registered = await _registered(context, asset_id, version)
-    if not any(registered):
-        raise NotFound(
-            "asset_unknown",
-            "No such version of the asset is registered.",
-            hint="See GET /v1/assets.",
-        )
-    if not matching or registered != record.struct_hash():
-        raise Conflict(
-            "metadata_differs", "The holder's metadata is not what it registered on the chain."
-        )
-    return metadata.purposes
+    return shown
 
 
-async def _registered(context: Context, asset_id: bytes, version: int) -> bytes:
-    """The struct hash of a version's record on the chain, or 32 zero bytes. Its holder may have
-    published it this moment: it is waited for a little.
+async def _registered(context: Context, asset_id: bytes, version: int) -> ProvedRecords:
+    """A version's proved record. Its holder may have published it this moment: it is waited for a
+    little.
     """
     deadline = time.monotonic() + REGISTRATION_SECONDS
     while True:
         records = await context.view.aproved([version_record(asset_id, version)])
-        registered = records.version_hash(asset_id, version)
-        if any(registered) or time.monotonic() > deadline:
-            return registered
+        if any(records.version_hash(asset_id, version)) or time.monotonic() > deadline:
+            return records
         await asyncio.sleep(0.2)
 
 

@@ -18,7 +18,7 @@ from chain.ethereum.eip712 import encode_code, encode_member
 from chain.ethereum.proved_records import ProvedRecords
 from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
-from registry.assets.model import Description
+from registry.assets.model import Description, ShownVersion
 from registry.sources import TYPES, Record, SourceSchema, mismatched_columns, normalised
 from registry.text import is_plain
 
@@ -56,6 +56,29 @@ def require_description(description: Description) -> None:
 def unknown_asset() -> NotFound:
     """The refusal of an asset that the chain does not have."""
     return NotFound("asset_unknown", "No such asset is registered.", hint="See GET /v1/assets.")
+
+
+def require_registered(shown: ShownVersion, records: ProvedRecords) -> None:
+    """A version that its holder shows is the one on the chain.
+
+    Args:
+        records: its ``version_record``, proved.
+
+    Raises:
+        NotFound: ``asset_unknown``; Conflict: ``metadata_differs``.
+    """
+    registered = records.version_hash(shown.asset_id, shown.version)
+    if not any(registered):
+        raise NotFound(
+            "asset_unknown",
+            "No such version of the asset is registered.",
+            hint="See GET /v1/assets.",
+        )
+    metadata_matches = shown.metadata.hash == shown.record.metadata_hash
+    if not metadata_matches or registered != shown.record.struct_hash():
+        raise Conflict(
+            "metadata_differs", "The holder's metadata is not what it registered on the chain."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from tests.support.one_block import decided_on_one_block
 AT_ONCE = ClaimPolicy(min_fen=1)
 
 
-def test_a_proposal_is_signed_by_grant_balance_and_time_of_one_block(
+def test_both_sides_sign_a_proposal_by_version_grant_balance_and_time_of_one_block_each(
     market: Market, grant_id: bytes
 ) -> None:
     offer_hash = market.seen()
-    with decided_on_one_block(market.department.context):
+    with decided_on_one_block(market.bank.context, market.department.context):
         made = market.propose(grant_id, offer_hash=offer_hash)
     market.bank.done(made.open_operation)
 

@@ -14,9 +14,6 @@ PACKAGES = ("registry", "exchange", "nodes")
 READS = ("proved", "aproved", "require_fresh")
 IN_THREADS = ("to_thread", "run_in_threadpool")
 SEVERAL_DECISIONS = {
-    # An order is taken in steps: the version is registered, the offer is drafted, then the grant
-    # and the balance allow it.
-    "exchange.agreements.proposals.propose",
     # The totals, and each agreement by itself.
     "exchange.reconciliation.service.report",
     # Closes cooperatively; if that fails, gives notice by what the chain has then.
