@@ -50,7 +50,9 @@ from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
 from federated.horizontal.files import locked, write_atomically
 from federated.horizontal.models import Vector, digest_of
-from federated.horizontal.secagg import Aggregator, Member, advert_digest
+from federated.horizontal.secagg import advert_digest
+from federated.horizontal.secagg_aggregator import Aggregator
+from federated.horizontal.secagg_member import Member
 from federated.horizontal.signatures import is_signed, private_key, sign
 from federated.horizontal.training import TrainingPlan
 from federated.numbers import DEFAULT_MISSING, digit_pattern, parse_number

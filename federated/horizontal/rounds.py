@@ -27,11 +27,11 @@ from federated.horizontal.secagg import (
     CONFIRMATION_BYTES,
     NO_BASIS,
     SEALED_BYTES,
-    Aggregator,
-    Member,
     SecureSumTerms,
     advert_digest,
 )
+from federated.horizontal.secagg_aggregator import Aggregator
+from federated.horizontal.secagg_member import Member
 from federated.horizontal.shamir import SHARE_BYTES
 from federated.session import Session
 

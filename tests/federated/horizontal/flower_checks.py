@@ -20,7 +20,8 @@ from federated.errors import QiaolianError
 from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
 from federated.horizontal.flower_app import FlowerMember, pack, read_plan, signatures_of, unpack
-from federated.horizontal.secagg import Aggregator, Member
+from federated.horizontal.secagg_aggregator import Aggregator
+from federated.horizontal.secagg_member import Member
 
 NAMES = ("a", "b", "c")
 NODES = {name: ec.generate_private_key(ec.SECP384R1()) for name in NAMES}

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from federated.horizontal import masks
 from federated.horizontal.gaussian import discrete_gaussian
-from federated.horizontal.secagg import Aggregator, Member, SecureSumTerms, advert_digest
+from federated.horizontal.secagg import SecureSumTerms, advert_digest
+from federated.horizontal.secagg_aggregator import Aggregator
+from federated.horizontal.secagg_member import Member
 from federated.randomness import Randomness
 
 # RFC 7748, section 6.1.

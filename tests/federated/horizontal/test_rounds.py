@@ -14,7 +14,9 @@ import pytest
 from federated.channel import Channel, Field
 from federated.errors import PeerFault
 from federated.horizontal.rounds import SecureSum, aggregate, contribute
-from federated.horizontal.secagg import Aggregator, Member, SecureSumTerms
+from federated.horizontal.secagg import SecureSumTerms
+from federated.horizontal.secagg_aggregator import Aggregator
+from federated.horizontal.secagg_member import Member
 from federated.local import run_local
 from federated.session import Session
 

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.horizontal import shamir
 from federated.horizontal.secagg import (
-    Aggregator,
-    Member,
     SecureSumTerms,
     add_pair_mask,
     add_self_mask,
     advert_digest,
     min_threshold,
 )
+from federated.horizontal.secagg_aggregator import Aggregator
+from federated.horizontal.secagg_member import Member
 
 NAMES = ("a", "b", "c", "d", "e")
 STEPS = ("keys", "shares", "masked", "confirm", "reveal")

@@ -16,6 +16,7 @@ from federated.protocols import protocol_of
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import preprocessing
+from federated.vertical.common_rows import MAX_EIGENVALUE_PER_ROW
 from federated.vertical.correlated_randomness import PartyRandomness
 from federated.vertical.fixed_point import (
     ERROR_FRACTION,
@@ -23,7 +24,6 @@ from federated.vertical.fixed_point import (
     MAX_SHIFT_BITS,
     shift_bits_for_eigenvalue,
 )
-from federated.vertical.hidden_intersection import MAX_EIGENVALUE_PER_ROW
 from federated.vertical.masked_sums import PairwiseMask
 from federated.vertical.plan import ScorecardPlan, read_plan
 from federated.vertical.results import MAX_LOG_ODDS_DEVIATION
