@@ -86,7 +86,7 @@ class Trust:
             return self.storage[contract][variable]
         except KeyError as error:
             raise WrongTrust(
-                "trust_no_slot", f"The trust file does not say where {contract} keeps {variable}."
+                "trust_no_slot", f"The trust file names no storage slot of {contract}.{variable}."
             ) from error
 
     def to_json(self) -> dict[str, Any]:

@@ -301,7 +301,7 @@ class Database:
 
 
 def _row_picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
-    """What makes a tuple of a row, in the order of the statement's places."""
+    """Makes a tuple of a row, in the order of the statement's parameters."""
     return lambda row: tuple([row[name] for name in names])
 
 

@@ -44,8 +44,8 @@ def _silent(_text: str) -> None:
 
 
 class Network:
-    """The validators of one directory. Places count from 0, in the order the organisations were
-    given.
+    """The validators of one directory. They are numbered from 0, in the order in which
+    the organisations were given.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Network:
                     head + 1,
                     seconds=max(1.0, deadline - time.monotonic()),
                     say=say,
-                    places=everyone,
+                    indices=everyone,
                 )
             except BaseException:
                 _end(down)
@@ -290,9 +290,9 @@ class Network:
         *,
         seconds: float = START_SECONDS,
         say: Progress = _silent,
-        places: Sequence[int] | None = None,
+        indices: Sequence[int] | None = None,
     ) -> None:
-        """Wait until every validator of ``places`` has that block; of those that run now, if that
+        """Wait until every validator of ``indices`` has that block; of those that run now, if that
         is not given.
 
         Raises:
@@ -300,13 +300,15 @@ class Network:
                 deadline.
         """
         started = reported_at = time.monotonic()
-        if places is None:
-            places = [index for index, home in enumerate(self._homes) if home.process() is not None]
+        if indices is None:
+            indices = [
+                index for index, home in enumerate(self._homes) if home.process() is not None
+            ]
         while True:
-            heights = [self.height(index) for index in places]
+            heights = [self.height(index) for index in indices]
             if heights and all(number is not None and number >= height for number in heights):
                 return
-            self._require_running(places)
+            self._require_running(indices)
             now = time.monotonic()
             if now - started > seconds:
                 raise Unavailable(
@@ -380,7 +382,7 @@ class Network:
             for index, home in enumerate(self._homes)
             if home in down or home.process() is not None
         ]
-        self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say, places=started)
+        self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say, indices=started)
         self._connect_validators()
 
     def _require_data(self) -> None:
@@ -446,8 +448,8 @@ class Network:
                 ]
         return pairs
 
-    def _require_running(self, places: Sequence[int]) -> None:
-        for index in places:
+    def _require_running(self, indices: Sequence[int]) -> None:
+        for index in indices:
             home = self._homes[index]
             if home.process() is None:
                 raise Unavailable(

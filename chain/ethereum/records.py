@@ -30,7 +30,7 @@ _TIME = (1 << 40) - 1
 
 
 def _height(word: int, index: int) -> int:
-    """The 48-bit height at bit ``48 * place``."""
+    """The 48-bit height at bit ``48 * index``."""
     return word >> 48 * index & _HEIGHT
 
 

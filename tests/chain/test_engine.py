@@ -646,7 +646,7 @@ def test_a_validator_that_was_away_lags_and_then_has_the_same_blocks(kcn_network
         kcn_network4.block_hash(before, 3)
     assert caught.value.code == "chain_unreachable"
     kcn_network4.start_one(3)
-    kcn_network4.wait_for_height(before + 3, places=range(4))
+    kcn_network4.wait_for_height(before + 3, indices=range(4))
     for height in range(before, before + 4):
         assert len({kcn_network4.block_hash(height, index) for index in range(4)}) == 1
 
@@ -660,7 +660,7 @@ def test_a_validator_whose_data_is_lost_copies_the_chain_from_the_others(
     kcn_network4.start_one(3)
     top = kcn_network4.height()
     assert top is not None
-    kcn_network4.wait_for_height(top + 1, places=range(4))
+    kcn_network4.wait_for_height(top + 1, indices=range(4))
     assert hashes(kcn_network4, 3, top) == hashes(kcn_network4, 0, top)
 
 
@@ -817,7 +817,7 @@ def test_a_new_validator_is_voted_in_and_another_out_and_each_block_has_the_seal
         smaller_from = network.council_since()
         assert larger_from is not None
         assert smaller_from is not None
-        network.wait_for_height(smaller_from + 2, places=(0, 1, 2, 4))
+        network.wait_for_height(smaller_from + 2, indices=(0, 1, 2, 4))
         assert f"{gone}  {network.validators[3].rpc_url}" in vote("status").stdout
         assert f"seal since block {smaller_from}" in vote("status").stdout
         changes = [

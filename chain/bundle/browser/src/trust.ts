@@ -47,7 +47,7 @@ export class Trust {
   slot(contract: string, variable: string): bigint {
     const found = this.storage.get(contract)?.get(variable);
     if (found === undefined) {
-      const sentence = `The trust file does not say where ${contract} keeps ${variable}.`;
+      const sentence = `The trust file names no storage slot of ${contract}.${variable}.`;
       throw untrusted("trust_no_slot", sentence);
     }
     return BigInt(found);
