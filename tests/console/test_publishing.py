@@ -326,9 +326,9 @@ def test_files_are_deleted_when_nothing_uses_them(department: TestConsole) -> No
     discarded = uploaded(clerk, MENDED)
     assert clerk.send(discarded, f"{discarded}/discard", {}).headers["location"] == "/publish"
     assert list(files.names()) == []
-    kept = filled(clerk)
-    clerk.send(f"{kept}/registration", f"{kept}/registration", {})
-    assert registered(department, kept) is DraftState.REGISTERED
+    draft = filled(clerk)
+    clerk.send(f"{draft}/registration", f"{draft}/registration", {})
+    assert registered(department, draft) is DraftState.REGISTERED
     uploaded(clerk, MENDED)
     service.remove_unused(context)
     assert len(files.names()) == 2

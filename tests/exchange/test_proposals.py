@@ -15,8 +15,9 @@ import pytest
 
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.outbox import enqueue, is_known, outcome
-from chain.statements.trade import Share
-from exchange.agreements import countersigning, offers, peers, proposal_ends, proposals
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import Agreement, Share
+from exchange.agreements import countersigning, offers, proposal_ends, proposals
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementStage, ProposalRequest
 from exchange.agreements.proposal_ends import ProposalWorker
@@ -289,6 +290,14 @@ def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_i
 # --- Before anything is signed --------------------------------------------------------------------
 
 
+def drafted(market: Market, wanted: ProposalRequest, nonce: bytes, *, chain_time: int) -> Agreement:
+    """The agreement that the bank's node would sign for an order."""
+    context = market.bank.context
+    order = market.run(proposals._order(context, wanted, nonce))
+    key = context.signers[KeyPurpose.STATEMENT].address
+    return proposals._draft(order, now=context.now(), chain_time=chain_time, buyer_key=key)
+
+
 def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign(
     market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,10 +311,7 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     # A buyer whose own node does not look is refused by the provider's.
     terms = grants.load(market.bank.context, grant_id).terms
     wanted = ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
-    current = market.run(peers.current_offer(market.bank.context, terms))
-    agreement = proposals._draft(
-        market.bank.context, wanted, terms, current, bytes(32), chain_time=0
-    )
+    agreement = drafted(market, wanted, bytes(32), chain_time=0)
     with pytest.raises(Conflict) as also:
         countersigning.countersign(
             market.department.context,
@@ -324,13 +330,10 @@ def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahea
     bank, department = market.bank.context, market.department.context
     terms = grants.load(bank, grant_id).terms
     wanted = ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
-    current = market.run(peers.current_offer(bank, terms))
     years = 10 * 365 * 86_400
 
     def asked(chain_time: int, height: int) -> str:
-        agreement = proposals._draft(
-            bank, wanted, terms, current, bytes(31) + b"\1", chain_time=chain_time
-        )
+        agreement = drafted(market, wanted, bytes(31) + b"\1", chain_time=chain_time)
         with pytest.raises(QiaolianError) as refused:
             countersigning.countersign(
                 department, bank.member, agreement, terms, bank.sign(agreement), height=height

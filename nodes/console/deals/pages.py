@@ -219,7 +219,7 @@ async def person_signs(
     form: Annotated[SignedForm, Form(media_type="multipart/form-data")],
     visit: Annotated[Visit, Depends(_agent)],
 ) -> Response:
-    return await take_signature(request, visit, form, deal_id, side, back=f"/deals/{deal_id}")
+    return await receive_signature(request, visit, form, deal_id, side, back=f"/deals/{deal_id}")
 
 
 def person_panel(context: Context, deal: Deal, step: StepKind) -> SigningView:
@@ -232,7 +232,7 @@ def person_panel(context: Context, deal: Deal, step: StepKind) -> SigningView:
     )
 
 
-async def take_signature(
+async def receive_signature(
     request: Request,
     visit: Visit,
     form: SignedForm,

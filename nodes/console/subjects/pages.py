@@ -21,7 +21,7 @@ from exchange.metering.look_model import Position
 from nodes.console.access import get_context, record, require_subject
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act, ActKind
-from nodes.console.deals.pages import Side, person_panel, take_signature
+from nodes.console.deals.pages import Side, person_panel, receive_signature
 from nodes.console.deals.views import deal_row, deal_view, money_views, tax_view, title_view
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_
@@ -365,7 +365,7 @@ async def own_step(
     found = await run_in_threadpool(_own_deal, request, deal_id, visit)
     _require_side(found, visit, side)
     path = f"/my/deals/{deal_id}"
-    return await take_signature(request, visit, form, deal_id, side, back=path, follow=False)
+    return await receive_signature(request, visit, form, deal_id, side, back=path, follow=False)
 
 
 # --- What a session reaches -----------------------------------------------------------------------

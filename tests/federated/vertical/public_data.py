@@ -19,7 +19,7 @@ from federated.job import Job, Table
 DEPARTMENTS = ("tax", "estate")
 OUTCOME = "outcome"
 TEST = "test"
-MOST_TEXTS = 60
+MAX_TEXTS = 60
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _typed(series: pd.Series[Any]) -> NDArray[Any]:
 
 
 def _usable(column: NDArray[Any]) -> bool:
-    return column.dtype.kind == "f" or len(set(column.tolist())) <= MOST_TEXTS
+    return column.dtype.kind == "f" or len(set(column.tolist())) <= MAX_TEXTS
 
 
 @dataclass(frozen=True)
