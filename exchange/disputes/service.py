@@ -171,7 +171,7 @@ def claim(context: Context, agreement_id: bytes, lane: int) -> DisputeCall:
 
 
 def answer(context: Context, receipt_id: bytes) -> DisputeCall:
-    """Answer a contest: seal the kept answer to the contest's key and state its hash.
+    """Answer a contest: seal the stored answer to the contest's key and state its hash.
 
     If nothing can be sealed to that key, the hash is that of nothing, and the arbiter decides.
 
@@ -180,14 +180,14 @@ def answer(context: Context, receipt_id: bytes) -> DisputeCall:
     """
     dispute = _in_time(context, receipt_id, DisputeRole.PROVIDER, DisputeStep.CONTESTED)
     receipt = dispute.receipt
-    kept = calls.kept_answer(context, receipt.agreement_id, receipt.lane, receipt.seq)
-    if kept is None:
+    stored = calls.kept_answer(context, receipt.agreement_id, receipt.lane, receipt.seq)
+    if stored is None:
         raise Conflict(
             "answer_not_kept",
             "The answer is no longer stored here, so it cannot be served again.",
             hint="The call stays unpaid; the dispute ends when its time is over.",
         )
-    sealed = seal(kept, dispute.contest_key, receipt_id=receipt_id)
+    sealed = seal(stored, dispute.contest_key, receipt_id=receipt_id)
 
     def change(session: Session) -> str:
         row = _row(session, receipt_id)

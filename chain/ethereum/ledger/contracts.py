@@ -209,9 +209,9 @@ class TradeDisputes(_Contract):
     def dispute(self, receipt: bytes, *, height: int | None = None) -> TradeDisputeRecord:
         """The dispute over a receipt; all zero if it was never claimed."""
         words = self._one("disputeWords", receipt, height=height)
-        kept = (words["contestKey"], words["sealedAnswer"], words["ruling"])
+        hashes = (words["contestKey"], words["sealedAnswer"], words["ruling"])
         return TradeDisputeRecord.decode(
-            words["heights"], words["times"], *(int.from_bytes(value, "big") for value in kept)
+            words["heights"], words["times"], *(int.from_bytes(value, "big") for value in hashes)
         )
 
     def flag(self, member: str, *, height: int | None = None) -> FlagRecord:
