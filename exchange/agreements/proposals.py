@@ -113,17 +113,16 @@ async def resume(context: Context, agreement_id: bytes) -> AgreementView:
 async def _open(context: Context, order: Order | _StoredProposal) -> AgreementView:
     """Decide, sign and store; have the provider sign; queue the opening."""
     agreement, height = await _decided(context, order)
-    if isinstance(order, Order):
-        order = await _store(context, order, agreement)
-        if isinstance(order, AgreementView):
-            return order
-    signature = await _countersignature(context, order, height=height)
-    agreement, agreement_id = order.agreement, order.agreement.struct_hash()
+    proposal = await _store(context, order, agreement) if isinstance(order, Order) else order
+    if isinstance(proposal, AgreementView):
+        return proposal
+    signature = await _countersignature(context, proposal, height=height)
+    agreement, agreement_id = proposal.agreement, proposal.agreement.struct_hash()
     if isinstance(signature, ProposalRefusal):
         await _refused(context, agreement_id, signature)
     domain = context.domain(CONTRACT)
     rules.require_signature(agreement, signature, agreement.provider_key, domain)
-    signed = SignedTerms(agreement, order.terms, signature, order.signature)
+    signed = SignedTerms(agreement, proposal.terms, signature, proposal.signature)
     await context.database.awrite(lambda session: _queue_opening(context, session, signed))
     row = await asyncio.to_thread(find, context, agreement_id)
     if row.state in ENDED:
