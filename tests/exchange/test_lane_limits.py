@@ -20,7 +20,8 @@ from chain.core.errors import VerificationError
 from chain.ethereum.eip712 import Domain
 from chain.keys.files import Secp256k1Signer
 from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt, UsageRequest, Voucher
-from exchange.proof_profile import MAX_VIEW_LAG, check_lane
+from exchange.proof_profile import check_lane
+from exchange.trade_proof import MAX_VIEW_LAG
 from scripts.benches import made_chain
 from scripts.benches.made_chain import FIRST_BLOCK_TIME
 from scripts.benches.made_lane import ANCHORED_AT, HEAD_AT, VIEW_AT, MadeLane, viewed_at
