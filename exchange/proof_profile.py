@@ -13,7 +13,7 @@ framework.
 
 **When a call was served** is the provider's statement: the receipt names the block of its view. The
   log's anchor bounds it from above. A served receipt that the log shows only after the grant's
-  revocation is reported as such; one that it shows more than ``trade_proof.MAX_VIEW_LAG`` blocks after its
+  revocation is reported as such. One that it shows more than ``MAX_VIEW_LAG`` blocks after its
   view, with the revocation between, is refused: both parties together could have dated it back.
 
 If both sides closed the agreement cooperatively, both profiles show the final totals under both

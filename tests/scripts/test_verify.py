@@ -30,7 +30,9 @@ from nodes.cli.verify import CHECKERS
 
 RECORDED = Path(__file__).parent.parent / "data" / "bundles"
 TRUST = RECORDED / "trust.json"
-BYTES = {profile: (RECORDED / f"{profile}.json").read_bytes() for profile in CHECKERS}
+PROFILES = ("trade", "lane", "grant", "credit", "property")
+"""Those that the demo records; the others are tested where they are made."""
+BYTES = {profile: (RECORDED / f"{profile}.json").read_bytes() for profile in PROFILES}
 HELD = read(TRUST.read_bytes())
 
 OFFLINE = """
@@ -46,7 +48,7 @@ sys.exit(code or (99 if banned else 0))
 """
 
 
-@pytest.mark.parametrize("profile", CHECKERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_recorded_bundle_holds_without_network_database_or_node(
     profile: str, tmp_path: Path
 ) -> None:
@@ -319,7 +321,7 @@ def test_a_broken_trust_file_convinces_nobody(trust: bytes, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("profile", CHECKERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_no_byte_of_a_bundle_can_be_changed(profile: str) -> None:
     data = BYTES[profile]
 
@@ -387,7 +389,7 @@ def is_quiet(printed: str) -> bool:
     ) & set("\x1b\x9b\u202e\u200b")
 
 
-@pytest.mark.parametrize("profile", CHECKERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(
     profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -469,7 +471,7 @@ disclosed scope of a grant.
 """
 
 
-@pytest.mark.parametrize("profile", CHECKERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_no_element_of_a_bundle_can_be_left_out(profile: str) -> None:
     for section in SECTIONS:
         for index, element in enumerate(json.loads(BYTES[profile])[section]):
@@ -484,7 +486,7 @@ def test_no_element_of_a_bundle_can_be_left_out(profile: str) -> None:
                 verify_bundle(dumps(value), HELD, CHECKERS)
 
 
-@pytest.mark.parametrize("profile", CHECKERS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_no_element_of_a_bundle_may_be_repeated(profile: str) -> None:
     for section in SECTIONS:
         for index in range(len(json.loads(BYTES[profile])[section])):
