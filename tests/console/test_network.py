@@ -163,6 +163,7 @@ def test_a_run_is_started_once_however_often_the_form_is_sent(watcher: TestConso
     ("path", "fields", "role"),
     [
         ("/freeze/assets", {"asset": "0x" + "11" * 32, "reason": "dispute"}, "officer"),
+        ("/freeze/agreements", {"agreement": "0x" + "22" * 32, "placed": "false"}, "officer"),
         ("/freeze/members", {"member": DEPARTMENT, "reason": "misuse"}, "administrator"),
     ],
 )

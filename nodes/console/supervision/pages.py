@@ -15,6 +15,7 @@ from starlette.responses import Response
 from chain.core.errors import QiaolianError
 from chain.ethereum.eip712 import encode_code
 from chain.statements.members import Role
+from exchange.disputes import service as disputes
 from exchange.reconciliation import runs
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import bundles
@@ -26,12 +27,13 @@ from nodes.console.acts.model import Act, ActKind
 from nodes.console.errors import error_view
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_
-from nodes.console.names import reason_choices
+from nodes.console.names import member_name, reason_choices
 from nodes.console.navigation import Entry
 from nodes.console.operations.views import operation_path
 from nodes.console.paging import console_page
 from nodes.console.rendering import render
 from nodes.console.supervision.views import (
+    EquivocationView,
     comparison_view,
     finding_view,
     fork_view,
@@ -65,12 +67,21 @@ _clerk = require(PersonRole.CLERK, PersonRole.AUDITOR, nodes=_SUPERVISOR)
 _officer = require(PersonRole.CHIEF_DATA_OFFICER, nodes=_SUPERVISOR)
 _administrator = require(PersonRole.ADMINISTRATOR, nodes=_SUPERVISOR)
 HOLD, RELEASE = "asset.hold", "asset.release"
+FREEZE_AGREEMENT, UNFREEZE_AGREEMENT = "agreement.freeze", "agreement.unfreeze"
 
 
 class HoldForm(ConsoleForm):
     """An asset to be held for a reason, or released."""
 
     asset: str
+    reason: str = ""
+    placed: bool = True
+
+
+class AgreementFreezeForm(ConsoleForm):
+    """An agreement whose calls are to stop for a reason, or to go on."""
+
+    agreement: str
     reason: str = ""
     placed: bool = True
 
@@ -196,10 +207,22 @@ def violations(
     record(request, visit, Act(ActKind.VIEW, "violations"))
     found = runs.findings(context, page)
     forks = witness.forks(context, PageRequest())
+    doubled = disputes.equivocations(context, PageRequest())
     return render(
         request,
         "supervision/violations.html",
         forks=[fork_view(context, fork) for fork in forks.rows],
+        doubled=[
+            EquivocationView(
+                agreement="0x" + row.agreement_id.hex(),
+                provider=row.provider,
+                name=member_name(context, row.provider),
+                lane=row.lane,
+                seq=row.seq,
+                height=row.height,
+            )
+            for row in doubled.rows
+        ],
         rows=[finding_view(context, item) for item in found.rows],
         next=found.next,
     )
@@ -230,6 +253,7 @@ def freeze(
     visit: Annotated[Visit, Depends(_anyone)],
     asset: Annotated[str, Query(max_length=66)] = "",
     member: Annotated[str, Query(max_length=18)] = "",
+    agreement: Annotated[str, Query(max_length=66)] = "",
 ) -> Response:
     record(request, visit, Act(ActKind.VIEW, "freeze"))
     return render(
@@ -237,6 +261,7 @@ def freeze(
         "supervision/freeze.html",
         shown=frozen_view(get_context(request)),
         wanted=asset,
+        agreement=agreement,
         code=member,
         holds=visit.holds(PersonRole.CHIEF_DATA_OFFICER),
         proposes=visit.holds(PersonRole.ADMINISTRATOR),
@@ -257,6 +282,25 @@ async def hold(
 
     act = Act(ActKind.CHANGE, "asset", form.asset)
     return await submit(request, visit, act, work, action=HOLD if form.placed else RELEASE)
+
+
+@router.post("/freeze/agreements")
+async def freeze_agreement(
+    request: Request,
+    form: Annotated[AgreementFreezeForm, Form()],
+    visit: Annotated[Visit, Depends(_officer)],
+) -> Response:
+    def work(_key: str) -> str:
+        context, agreement_id = get_context(request), hex_bytes(form.agreement)
+        if form.placed:
+            call = disputes.freeze(context, agreement_id, reason_code(form.reason))
+        else:
+            call = disputes.unfreeze(context, agreement_id)
+        return operation_path(call.operation, back="/freeze")
+
+    act = Act(ActKind.CHANGE, "agreement", form.agreement)
+    action = FREEZE_AGREEMENT if form.placed else UNFREEZE_AGREEMENT
+    return await submit(request, visit, act, work, action=action)
 
 
 @router.post("/freeze/members")

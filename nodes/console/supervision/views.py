@@ -305,6 +305,18 @@ def fork_view(context: Context, fork: Fork) -> ForkView:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EquivocationView:
+    """A place of a lane for which a provider signed two receipts."""
+
+    agreement: str
+    provider: str
+    name: str
+    lane: int
+    seq: int
+    height: int
+
+
 # --- Freeze ---------------------------------------------------------------------------------------
 
 
