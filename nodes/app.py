@@ -33,10 +33,12 @@ from nodes.openapi import DescribedApp
 from nodes.rates import RateLimiter
 from nodes.routers import routers
 from nodes.version import VERSION
+from nodes.webhooks import api as webhooks_api
 from nodes.workers import Scheduler, Worker, node_workers
 from nodes.workers.certificate import CertificateWorker
 from nodes.workers.peers import PeerMonitor
 from nodes.workers.status import WorkerMonitor
+from nodes.workers.webhooks import webhook_worker
 
 MAX_THREADS = 64
 
@@ -79,7 +81,7 @@ def create_app(
             node.start()
             nodes = network.NetworkMonitor(node.context, node.peers, peers)
             node.context.services.put(nodes)
-            own_workers = _own_workers(config, certificate, peers, nodes)
+            own_workers = _own_workers(node, certificate, peers, nodes)
             workers = Scheduler([*node_workers(node), *own_workers], metrics, monitor)
             workers.start()
             await asyncio.to_thread(return_freed_memory)
@@ -122,6 +124,7 @@ def described_app(name: str, *, lifespan: Lifespan[FastAPI] | None = None) -> De
         network.router,
         operations.router,
         own_keys.router,
+        webhooks_api.router,
     )
     for router in served:
         app.include_router(router)
@@ -157,17 +160,22 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _own_workers(
-    config: NodeConfig,
+    node: AssembledNode,
     certificate: ServerCertificate,
     peers: PeerMonitor,
     nodes: network.NetworkMonitor,
 ) -> list[Worker]:
     """Return the workers of the node program itself, without those of the domain packages."""
-    seconds = config.workers.certificate_seconds
+    config = node.config
     return [
-        Worker("certificate", seconds, CertificateWorker(certificate).round),
+        Worker(
+            "certificate",
+            config.workers.certificate_seconds,
+            CertificateWorker(certificate).round,
+        ),
         Worker("peers", config.workers.peer_seconds, peers.round),
         *([Worker("nodes", config.workers.peer_seconds, nodes.round)] if nodes.watches else []),
+        webhook_worker(node),
     ]
 
 

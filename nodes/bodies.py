@@ -6,7 +6,7 @@ The limits hold before the first byte of a body is read. Where no body is allowe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,15 @@ class BodyLimits:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class MatchedRoute:
+    """The route of a request: its path with names in place of ids, their values, and its marks."""
+
+    path: str
+    parameters: Mapping[str, Any]
+    marks: Mapping[str, Any]
+
+
 class BodyBudget:
     """The limits, and the bytes in memory now. Belongs to one event loop."""
 
@@ -48,12 +57,12 @@ class BodyBudget:
 
     def limit(self, scope: Any, caller: Principal | None) -> int:
         """Return the largest body of this request in bytes; 0 where none is read."""
-        route = next(
-            (route for route in self.routes if route.matches(scope)[0] is Match.FULL), None
-        )
-        if route is None:
+        found = self.route(scope)
+        if found is None:
             return 0
-        marks: dict[str, Any] = getattr(route, "openapi_extra", None) or {}
+        marks = found.marks
+        if marks.get("x-streamed-body"):
+            return 0
         if caller is None:
             return self.limits.stranger if marks.get("x-open-to-strangers") else 0
         return (
@@ -61,6 +70,27 @@ class BodyBudget:
             if marks.get("x-large-body")
             else min(self.limits.statement, self.limits.large)
         )
+
+    def streams(self, scope: Any) -> bool:
+        """Whether the request's route reads its body itself while it answers."""
+        found = self.route(scope)
+        return found is not None and bool(found.marks.get("x-streamed-body"))
+
+    def route(self, scope: Any) -> MatchedRoute | None:
+        """The route that serves a request; it is looked for once."""
+        state = scope.setdefault("state", {})
+        if "route" not in state:
+            state["route"] = self._match(scope)
+        found: MatchedRoute | None = state["route"]
+        return found
+
+    def _match(self, scope: Any) -> MatchedRoute | None:
+        for route in self.routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                marks = getattr(route, "openapi_extra", None) or {}
+                return MatchedRoute(getattr(route, "path", ""), child["path_params"], marks)
+        return None
 
     @contextmanager
     def reserve(self, caller: Principal | None, size: int) -> Iterator[None]:

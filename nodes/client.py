@@ -32,9 +32,17 @@ class NodeClient:
     """Calls one node with one bearer token (none: as a stranger)."""
 
     def __init__(
-        self, url: str, *, certificate: Path, token: str | None = None, timeout: float | None = 30.0
+        self,
+        url: str,
+        *,
+        certificate: Path,
+        token: str | None = None,
+        timeout: float | None = 30.0,
+        command: str = "",
     ) -> None:
+        """``command``: what asks on whose behalf, for the node's record of acts."""
         self.url = url
+        self._command = command.encode("ascii", "replace").decode()[:100]
         self._trust = _Trust(certificate.read_bytes())
         self._token = token
         self._timeout = timeout
@@ -75,8 +83,12 @@ class NodeClient:
 
     def headers(self) -> dict[str, str]:
         """What a request for JSON carries, with the access token if there is one."""
-        token = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
-        return {"accept": "application/json", **token}
+        headers = {"accept": "application/json"}
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token}"
+        if self._command:
+            headers["qiaolian-command"] = self._command
+        return headers
 
     def post(self, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
         """POST a JSON body; the decoded JSON answer."""
@@ -91,9 +103,7 @@ class NodeClient:
             QiaolianError: what the node refused, by its code; ``node_unreachable`` when it does not
                 answer; ``not_a_node`` and the ``proxy_…`` codes when something else answers.
         """
-        headers = {"accept": "application/json"}
-        if self._token is not None:
-            headers["authorization"] = f"Bearer {self._token}"
+        headers = self.headers()
         if idempotency_key is not None:
             headers["idempotency-key"] = idempotency_key
         raw = b""
@@ -103,6 +113,8 @@ class NodeClient:
         answer = self.raw(method, path, raw, headers)
         if answer.refused:
             raise self.refusal(answer)
+        if answer.status == 204:
+            return None
         try:
             return json.loads(answer.body) if "json" in answer.content_type else _text(answer)
         except (ValueError, RecursionError) as error:

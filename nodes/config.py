@@ -7,6 +7,7 @@ directory can be moved as a whole.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -229,6 +230,17 @@ class WorkerSettings(_Strict):
     """Claim once an acknowledged call is so old."""
 
 
+class Webhooks(_Strict):
+    """Where deliveries to the organisation's own systems may go."""
+
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Networks besides public addresses, such as ``10.20.0.0/16``; nothing inner without them."""
+    authorities: Path | None = None
+    """Certificates of the organisation's own authority (PEM), besides the machine's."""
+    seconds: float = Field(default=1.0, gt=0, le=60)
+    """Shortest pause between two rounds of deliveries."""
+
+
 class OpenId(_Strict):
     """The organisation's OpenID provider, at which its people log in to the console."""
 
@@ -261,9 +273,17 @@ class Console(_Strict):
     session_seconds: int = Field(default=43_200, ge=60, le=604_800)
     two_persons: tuple[str, ...] = ()
     """Actions that one person proposes and another confirms, such as ``grant.approve``."""
+    links_log_in: bool = False
+    """A one-time link logs in by itself, without a password: for a demo, with ``plain_http``."""
     openid: OpenId | None = None
     subjects: bool = True
     """Whether firms and citizens may log in with a certified key, each to its own records."""
+
+    @model_validator(mode="after")
+    def _links_in_a_demo(self) -> Console:
+        if self.links_log_in and not self.plain_http:
+            raise ValueError("links_log_in is for a demo on loopback, with plain_http")
+        return self
 
     @model_validator(mode="after")
     def _plain_on_loopback(self) -> Console:
@@ -291,6 +311,7 @@ class NodeConfig(_Strict):
     limits: NodeLimits = NodeLimits()
     workers: WorkerSettings = WorkerSettings()
     console: Console | None = None
+    webhooks: Webhooks = Webhooks()
     home: Path = Field(default=Path("."), exclude=True)
 
     @field_validator("roles")

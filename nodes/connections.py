@@ -121,6 +121,11 @@ class ClientConnection:
         self._connections.accept(self, caller)
         self.caller = caller
 
+    def read_without_deadline(self) -> None:
+        """The endpoint reads this request's body itself, and bounds the time between its parts."""
+        if self.protocol is not None:
+            self.protocol.end_body_deadline()
+
     def close(self) -> None:
         """Cut the connection, whatever it is doing."""
         self.release()
@@ -225,6 +230,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._cancel()
         if self.transport is not None:
             self.transport.abort()
+
+    def end_body_deadline(self) -> None:
+        """No longer bound the time of the body that is being read."""
+        self._stop_reading_deadline()
 
     def _read_within(self, seconds: float) -> None:
         self._stop_reading_deadline()

@@ -20,11 +20,13 @@ from chain.context import Context
 from chain.core import canonical
 from chain.core.errors import BadInput, QiaolianError, Unauthorised
 from chain.statements.members import Role
-from nodes import problems
-from nodes.access import LocalAccess
+from nodes import problems, program_acts
+from nodes.access import LocalAccess, TokenEntry
 from nodes.bodies import BodyBudget, too_large
 from nodes.connections import ClientConnection
+from nodes.console.acts.service import BEGUN, DONE
 from nodes.metrics import Metrics
+from nodes.program_acts import ProgramAct
 from nodes.rates import RateLimiter
 from nodes.tokens import SCHEME, Authenticated, TokenVerifier
 from registry.access import Principal
@@ -98,6 +100,8 @@ class _Authority:
     token: Authenticated | None = None
     caller: str = ""
     """Whose connections and rates it counts among."""
+    holder: TokenEntry | None = None
+    """The holder of an access token of this organisation."""
 
 
 class RequestGate:
@@ -135,6 +139,9 @@ class RequestGate:
         authority = await self._authority(scope, headers)
         principal = authority.principal
         declared = _declared(headers)
+        if has_body and authority.holder is not None and self._guards.bodies.streams(scope):
+            await self._stream(scope, receive, headers, authority, exchange)
+            return
         limit = self._guards.bodies.limit(scope, principal) if has_body else 0
         if limit and declared is not None and declared > limit:
             raise too_large(limit)
@@ -153,7 +160,51 @@ class RequestGate:
                 # Whatever the body calls itself: no endpoint takes anything but JSON, and a header
                 # is not to switch the strictness off.
                 state["json"] = await _strict(body, limit)
+            if authority.holder is not None:
+                await self._begin_act(scope, headers, authority.holder, exchange)
             await self._app(scope, _replay(body, receive), exchange.send)
+
+    async def _stream(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        authority: _Authority,
+        exchange: _Exchange,
+    ) -> None:
+        """Serve a request whose body the endpoint reads itself, for as long as it takes."""
+        assert authority.holder is not None
+        self._accept(scope, authority, b"")
+        visitor: ClientConnection | None = scope["state"].get("visitor")
+        if visitor is not None:
+            visitor.read_without_deadline()
+        scope["state"]["principal"] = authority.principal
+        await self._begin_act(scope, headers, authority.holder, exchange)
+        await self._app(scope, receive, exchange.send)
+
+    async def _begin_act(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        holder: TokenEntry,
+        exchange: _Exchange,
+    ) -> None:
+        """Record what an access token's holder begins; the answer records how it ends."""
+        context, found = self._guards.context, self._guards.bodies.route(scope)
+        if context is None or found is None:
+            return
+        act = program_acts.begun(
+            context,
+            holder,
+            method=scope["method"],
+            route=found.path,
+            parameters=found.parameters,
+            body=scope["state"].get("json"),
+            command=headers.get(program_acts.COMMAND_HEADER, b"").decode("latin-1"),
+        )
+        if act is not None and act.begins:
+            await act.record(BEGUN)
+        exchange.act = act
 
     async def _authority(self, scope: Scope, headers: dict[bytes, bytes]) -> _Authority:
         """Who calls, decided before the body; nobody for a caller who shows nothing (public
@@ -204,10 +255,12 @@ class RequestGate:
                 found.caller.member,
             )
         if scheme == "Bearer":
-            role = self._guards.access.role_of(header)
+            holder = self._guards.access.holder_of(header)
+            roles = frozenset({holder.role})
             return _Authority(
-                Principal(kind="local", member=self._guards.member, roles=frozenset({role})),
-                caller=role,
+                Principal(kind="local", member=self._guards.member, roles=roles),
+                caller=f"token:{holder.name}",
+                holder=holder,
             )
         raise Unauthorised(
             "token_malformed",
@@ -250,10 +303,16 @@ class _Exchange:
         self._started = False
         self.status = 0
         self.code = ""
+        self.act: ProgramAct | None = None
+        """What is recorded before the answer begins."""
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends, with the security headers."""
         if message["type"] == "http.response.start":
+            act, self.act = self.act, None
+            if act is not None:
+                failed = message["status"] >= 400
+                await act.record((self.code or str(message["status"])) if failed else DONE)
             self._started = True
             self.status = message["status"]
             headers = list(message.get("headers", ()))

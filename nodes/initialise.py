@@ -282,11 +282,11 @@ def add_peer(file: Path, admission: Admission, url: str) -> None:
 
 
 def renew_tokens(config: NodeConfig) -> Path:
-    """Make fresh access tokens for every role; the old ones end at the node's next start. The file
-    with the new ones in clear.
+    """Make a fresh access token for every holder; the old ones end at the node's next start. The
+    file with the new ones in clear, by name.
     """
     handout = config.home / HANDOUT_FILE
-    write_private(handout, _json(access.create(config.path(config.access.tokens))))
+    write_private(handout, _json(access.renew(config.path(config.access.tokens))))
     return handout
 
 

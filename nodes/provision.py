@@ -138,7 +138,11 @@ def create_organisations(
     for organisation_plan, port, console in zip(wanted, ports, consoles, strict=False):
         tables = dict(organisation_plan.extra_tables)
         if organisation_plan.console:
-            tables["console"] = {"port": console, "plain_http": True}
+            tables["console"] = {
+                "port": console,
+                "plain_http": True,
+                **tables.get("console", {}),
+            }
         plan = NodePlan(
             directory=root / organisation_plan.member,
             member=organisation_plan.member,

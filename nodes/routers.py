@@ -92,7 +92,8 @@ def load_tables() -> None:
     import nodes.console.publishing.store
     import nodes.console.subjects.store
     import nodes.console.submissions.store
-    import nodes.store  # noqa: F401
+    import nodes.store
+    import nodes.webhooks.store  # noqa: F401
     import registry.assets.incident_store
     import registry.assets.store
     import registry.credit.store
@@ -109,7 +110,9 @@ def load_tables() -> None:
 def apply_events(session: Session, events: Sequence[Event], context: Context) -> None:
     """Project the chain's events into every package's tables, in the caller's transaction."""
     from exchange import projection as exchange_projection
+    from nodes.webhooks import events as webhook_events
     from registry import projection as registry_projection
 
     registry_projection.apply(session, events, context)
     exchange_projection.apply(session, events, context)
+    webhook_events.note(session, events, context)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from chain.ethereum.eip712 import Struct
 from chain.statements.examples import example
 
@@ -17,6 +19,10 @@ from callers without a token.
 LARGE_BODY = {"x-large-body": True}
 """For ``openapi_extra`` of an endpoint that takes many items at once; elsewhere a body is one
 statement.
+"""
+STREAMED_BODY = {"x-streamed-body": True}
+"""For ``openapi_extra`` of an endpoint of the organisation's own systems that reads its body while
+it answers. The node's middleware reads none of it and bounds none of it.
 """
 SALT = "0x" + "5a" * 32
 
@@ -39,6 +45,15 @@ def strict_body(**fields: Any) -> dict[str, Any]:
             "content": {"application/json": {"schema": schema, "example": shown}},
         }
     }
+
+
+def lines_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The ``openapi_extra`` of an endpoint whose body has a JSON object of this model in each
+    line.
+    """
+    schema = model.model_json_schema()
+    content = {"application/x-ndjson": {"schema": schema, "example": schema.get("example")}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _shown(value: Any) -> Any:

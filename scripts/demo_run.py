@@ -20,11 +20,13 @@ from scripts.demo_steps import (
     catalogue,
     consoles,
     credit,
+    fresh,
     kills,
     proof,
     records,
     report,
     sales,
+    screenshots,
     trade,
     world,
 )
@@ -71,6 +73,9 @@ def _run_in(out: Path, arguments: argparse.Namespace) -> int:
     return 1 if report_broken else 0
 
 
+SUPERVISOR_PICTURE = "supervisor.png"
+
+
 class Demo:
     """One run."""
 
@@ -110,6 +115,7 @@ class Demo:
             proof.reconcile(living, screen, state)
             proof.export(living, screen, state, self._out)
             report_now = self._counted(living)
+            report_now["supervisor_page"] = self._supervisor_page(living)
             if self._serve:
                 self._linger(living)
             living.stop()
@@ -191,7 +197,23 @@ class Demo:
             "revocation_seconds": state.revocation_seconds,
         }
 
+    def _supervisor_page(self, living: World) -> str:
+        """Take a picture of the supervisor's first page; its file's name, or nothing where there is
+        no browser.
+        """
+        picture = self._out / SUPERVISOR_PICTURE
+        try:
+            url = consoles.visit(living.organisations["supervisor"], "auditor")
+            screenshots.take(url, picture, height=900)
+        except QiaolianError as error:
+            self._screen.line(f"no picture of the supervisor's page: {error.sentence}")
+            return ""
+        self._screen.line(f"the supervisor's page: {picture}")
+        return SUPERVISOR_PICTURE
+
     def _linger(self, living: World) -> None:
+        self._screen.step(10, "Fresh work for each role 待办事项")
+        fresh.run(living, self._screen, self._state, deals=self._deals)
         page = self._out / consoles.PAGE
         links = [
             link
@@ -199,8 +221,9 @@ class Demo:
             for link in consoles.invite(living.organisations[cast.key], cast)
         ]
         consoles.write(page, links, consoles.firm(living))
+        consoles.write_for_programs(self._out / consoles.FOR_PROGRAMS, links)
         self._screen.line(
-            f"the network keeps running; {page} has a one-time link for each role; Ctrl-C ends it"
+            f"the network keeps running; {page} has one-time links for each role; Ctrl-C ends it"
         )
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

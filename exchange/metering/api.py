@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from chain.context import Context
 from chain.core.error_codes import error_codes
-from chain.core.errors import Forbidden, QiaolianError
+from chain.core.errors import BadInput, Forbidden, QiaolianError
 from chain.statements.trade import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import buyer_rules, history, service
 from exchange.metering.gateway_state import gateway_limits
@@ -26,14 +29,20 @@ from exchange.metering.schemas import (
     CallBody,
     CallList,
     CallRow,
+    FailedLine,
     PeerCallAnswers,
     PositionAnswer,
     PositionsAnswer,
+    StreamCall,
+    StreamedCall,
+    StreamEnd,
     UnknownSubjectList,
     UnknownSubjectRow,
     VouchersAnswer,
+    failed_call,
     signed_answer,
 )
+from exchange.metering.stream import MEDIA_TYPE, CallStream, ClientGone, open_stream
 from exchange.metering.wire import answers_body
 from registry.access import (
     NonNegativeInt,
@@ -47,7 +56,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.openapi import LARGE_BODY, SALT, SIGNATURE, strict_body
+from registry.openapi import LARGE_BODY, SALT, SIGNATURE, STREAMED_BODY, lines_of, strict_body
 from registry.pages import PageRequest, page_by_id
 
 router = APIRouter(tags=["calls"])
@@ -143,10 +152,65 @@ async def batch(
                     context, agreement_id, item.query(), idempotency_key=item.key
                 )
             except QiaolianError as error:
-                return _failed(item, error)
+                return failed_call(item, error)
         return result.to_json()
 
     return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
+
+
+class _Lines(Response):
+    media_type = MEDIA_TYPE
+
+
+class _StreamResponse(_Lines):
+    """Sends results while the request is still being read."""
+
+    def __init__(self, calls: CallStream) -> None:
+        super().__init__(headers={"connection": "close"})
+        del self.headers["content-length"]
+        self._calls = calls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = {"status": 200, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
+        async with aclosing(self._calls.results()) as results:
+            async for line in results:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@router.post(
+    "/v1/calls/stream",
+    summary="Make metered calls from a file: a line of JSON each, results as they are complete",
+    description="The request has a call in each line, with its own `key`; the answer has a result "
+    "for each, with the number of its `line`, in the order of completion, and ends with a line "
+    "that has `end`. Read the results while you send: a client that does not is not read from. "
+    "After a broken connection send the lines again: a key counts once.",
+    openapi_extra={**lines_of(StreamCall), **STREAMED_BODY},
+    responses={
+        200: {
+            "description": "A result in each line, then `StreamEnd`.",
+            "model": StreamedCall | FailedLine | StreamEnd,
+        }
+    },
+    response_class=_Lines,
+)
+async def stream(request: Request, _caller: Principal = Depends(_system)) -> Response:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise BadInput(
+            "content_type_wrong",
+            "A stream of calls is a line of JSON for each.",
+            hint=f"Send it as {MEDIA_TYPE}.",
+        )
+    parts = request.stream()
+
+    async def read() -> bytes | None:
+        try:
+            return await anext(parts, None)
+        except ClientDisconnect as error:
+            raise ClientGone from error
+
+    return _StreamResponse(open_stream(await get_context(request), read))
 
 
 @router.get(
@@ -282,21 +346,6 @@ def _refused(result: CallResult) -> Forbidden:
     named = result.to_json()
     reported = {name: named[name] for name in ("idempotencyKey", "lane", "seq", "receipt")}
     return Forbidden(result.reason, sentence, hint=hint, **reported)
-
-
-def _failed(item: BatchCall, error: QiaolianError) -> dict[str, Any]:
-    """A call of a batch without a result, with the key to ask again under if its
-    request is stored.
-    """
-    reported = {
-        "outcome": "failed",
-        "reason": error.code,
-        "detail": error.sentence,
-        "hint": error.hint,
-        "refusedBy": error.refused_by.to_json(),
-    }
-    key = error.context.get("idempotencyKey", item.key)
-    return reported if key is None else {**reported, "idempotencyKey": key}
 
 
 def _json(value: Any) -> Response:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from chain.core.errors import QiaolianError
 from chain.ethereum.eip712 import Statement as SignedStatement
 from exchange.metering import service
 from exchange.metering.model import BuyerCall, CallQuery, CallStatus, StoredCall, operation_of
@@ -58,6 +59,15 @@ class BatchBody(BaseModel):
         extra="forbid", json_schema_extra={"example": {"calls": [{**_CALL, "key": "order-117/1"}]}}
     )
     calls: Annotated[list[BatchCall], Field(min_length=1, max_length=MAX_BATCH_CALLS)]
+
+
+class StreamCall(CallBody):
+    """A line of a stream of calls. Its key makes the line count once, however often it is sent."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {**_CALL, "key": "november.csv/1"}}
+    )
+    key: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class CallRow(BaseModel):
@@ -144,6 +154,45 @@ class FailedCall(BaseModel):
     hint: str
     refusedBy: RefusedByAnswer
     idempotencyKey: str = Field("", description="Left out where the request is not stored")
+
+
+class StreamedCall(CallAnswer):
+    """The result of a line's call; lines count from 1, without empty ones."""
+
+    line: int
+
+
+class FailedLine(FailedCall):
+    """A line without a result."""
+
+    line: int
+
+
+class StreamEnd(BaseModel):
+    """The last line of an answer: without it the answer is cut off. ``end`` is false where not the
+    whole request was read; then ``reason`` says why.
+    """
+
+    end: bool
+    lines: int = Field(description="Lines that were read")
+    reason: str = ""
+    detail: str = ""
+    hint: str = ""
+
+
+def failed_call(call: BatchCall | StreamCall | None, error: QiaolianError) -> dict[str, Any]:
+    """A call without a result, with the key to ask again under if its request is stored; None for
+    a line that is no call.
+    """
+    reported = {
+        "outcome": "failed",
+        "reason": error.code,
+        "detail": error.sentence,
+        "hint": error.hint,
+        "refusedBy": error.refused_by.to_json(),
+    }
+    key = error.context.get("idempotencyKey", None if call is None else call.key)
+    return reported if key is None else {**reported, "idempotencyKey": key}
 
 
 class BatchAnswer(BaseModel):

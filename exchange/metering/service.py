@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.statements.trade import Voucher
+from exchange.agreements.model import AgreementSide
 from exchange.metering import store
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway
@@ -167,3 +169,13 @@ def delivered(context: Context, agreement_id: bytes) -> int:
     with context.database.read() as session:
         last = store.last_calls(session, store.GATEWAY, agreement_id)
     return sum(row.amount for row in last.values())
+
+
+def spent(context: Context, agreement_id: bytes, side: AgreementSide) -> int:
+    """Fen that an agreement's calls have cost so far, as this side's books have it."""
+    with context.database.read() as session:
+        last = store.last_calls(session, store.calls_table(side), agreement_id)
+    return sum(
+        json.loads(row.request)["acknowledgedAmount"] if row.receipt is None else row.amount
+        for row in last.values()
+    )

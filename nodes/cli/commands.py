@@ -184,6 +184,12 @@ def _console() -> CommandParser:
     return console
 
 
+def _webhook() -> CommandParser:
+    from nodes.cli import webhook
+
+    return webhook.GROUP
+
+
 def _health() -> CommandParser:
     from nodes.cli import health
 
@@ -311,6 +317,11 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "console": CommandEntry(
             "people of a node's console: invite, reset, forget-person", _console
+        ),
+        "webhook": CommandEntry(
+            "own systems that are told of events: list, add, test, deliveries, replay, rotate, "
+            "disable, enable, remove",
+            _webhook,
         ),
         "error": CommandEntry(
             "what an error code means and what to do next, in English and Chinese", _error

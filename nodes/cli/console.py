@@ -17,6 +17,7 @@ from chain.core.printable import printable
 
 if TYPE_CHECKING:
     from nodes.config import NodeConfig
+    from nodes.console.acts.model import Act
     from nodes.console.storage import OpenRecords
 
 ROLES = "chief_data_officer, clerk, modeller, auditor, administrator"
@@ -148,12 +149,17 @@ def _account_id(records: OpenRecords, login: str) -> str:
 
 
 def _record(records: OpenRecords, action: str, subject: str) -> None:
-    """Record the act under the machine's own name: the console's people did not do it."""
+    from nodes.console.acts.model import Act, ActKind
+
+    record_command(records, f"console {action}", Act(ActKind.CHANGE, "account", subject))
+
+
+def record_command(records: OpenRecords, command: str, act: Act) -> None:
+    """Record an act under the machine's own name: the console's people did not do it."""
     import getpass
 
     from nodes.console.acts import service as acts
-    from nodes.console.acts.model import Act, ActKind, Actor
+    from nodes.console.acts.model import Actor
 
     user = getpass.getuser()
-    actor = Actor("command-line", user, user, f"qiaolian console {action}")
-    acts.record(records, actor, Act(ActKind.CHANGE, "account", subject))
+    acts.record(records, Actor("command-line", user, user, f"qiaolian {command}"), act)

@@ -17,6 +17,7 @@ from chain.core.zone import local_time
 from chain.keys.files import passphrase_file
 from chain.keys.passphrase import chosen_passphrase, read_passphrase, warn
 from nodes import config as configuration
+from nodes.cli import node_tokens
 from nodes.initialise import (
     ADMISSION_FILE,
     CONFIG_FILE,
@@ -26,7 +27,6 @@ from nodes.initialise import (
     add_peer,
     initialise,
     peer_entry,
-    renew_tokens,
 )
 from nodes.logs import configure
 
@@ -76,10 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
         help="show: whose it is and its end; renew: a new one for the same key",
     )
     certificate.add_argument("--config", type=Path, required=True, help="the node's TOML file")
-    tokens = actions.add_parser(
-        "tokens", help="make fresh access tokens for every role; the old ones end at the next start"
-    )
-    tokens.add_argument("--config", type=Path, required=True, help="the node's TOML file")
+    node_tokens.add_arguments(actions)
     return actions
 
 
@@ -96,12 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(printable(f"  {name:<4} {value}"))
         return 0
     if arguments.action == "tokens":
-        print(
-            f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; "
-            "hand them out, then delete the file."
-        )
-        print("Restart `qiaolian node run`: the old ones are valid until then.")
-        return 0
+        return node_tokens.run(arguments)
     if arguments.action == "certificate":
         return _certificate(arguments)
     if arguments.action in _BACKUP_ACTIONS:
@@ -215,6 +207,7 @@ def _backup(arguments: argparse.Namespace) -> int:
     from nodes.backup import backup
 
     config = configuration.load(arguments.config)
+    _record_export(config)
     content = backup(config, arguments.out, arguments.to, print)
     size = arguments.out.stat().st_size / 1e6
     print(
@@ -226,6 +219,14 @@ def _backup(arguments: argparse.Namespace) -> int:
         "apart, or the keys in it cannot be used."
     )
     return 0
+
+
+def _record_export(config: configuration.NodeConfig) -> None:
+    from nodes.cli.console import opened_records, record_command
+    from nodes.console.acts.model import Act, ActKind
+
+    with opened_records(config) as records:
+        record_command(records, "node backup", Act(ActKind.EXPORT, "backup"))
 
 
 def _restore(arguments: argparse.Namespace) -> int:

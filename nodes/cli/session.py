@@ -171,13 +171,25 @@ class CommandSession:
                 hint="Get it from whoever runs the node.",
             )
         try:
-            return NodeClient(url, certificate=certificate, token=self._token(), timeout=timeout)
+            return NodeClient(
+                url,
+                certificate=certificate,
+                token=self._token(),
+                timeout=timeout,
+                command=self._command,
+            )
         except (OSError, ValueError) as error:
             raise BadInput(
                 "certificate_malformed",
                 f"{certificate} holds no certificate.",
                 hint="Get it from whoever runs the node.",
             ) from error
+
+    @property
+    def _command(self) -> str:
+        """This command and the machine's user, as the node records the act."""
+        words = (self._arguments.command, getattr(self._arguments, "group_command", None))
+        return f"qiaolian {' '.join(word for word in words if word)} by {getpass.getuser()}"
 
     @cached_property
     def deployment(self) -> Deployment:

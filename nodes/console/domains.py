@@ -32,6 +32,7 @@ from nodes.console.subjects import login_pages as subject_login
 from nodes.console.subjects import pages as subjects
 from nodes.console.supervision import pages as supervision
 from nodes.console.usage import pages as usage
+from nodes.console.webhooks import pages as webhooks
 
 _FOLDERS = (
     layout,
@@ -64,6 +65,7 @@ _FOLDERS = (
     subject_login,
     subject_consents,
     subjects,
+    webhooks,
 )
 
 ROUTERS = tuple(folder.router for folder in _FOLDERS)

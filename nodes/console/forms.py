@@ -22,6 +22,7 @@ from chain.core.errors import BadInput, Forbidden, QiaolianError, Unauthorised
 from nodes.console.access import get_context, record
 from nodes.console.accounts.model import Visit
 from nodes.console.acts.model import Act
+from nodes.console.acts.service import BEGUN
 from nodes.console.approvals import service as approvals
 from nodes.console.submissions import service as submissions
 
@@ -123,14 +124,16 @@ def _carry_out(
         ):
             record(request, visit, act, outcome=PROPOSED)
             return "/approvals"
-    record(request, visit, act)
+    record(request, visit, act, outcome=BEGUN)
     try:
-        return work()
+        location = work()
     except QiaolianError as error:
         record(request, visit, act, outcome=error.code)
         if proposed is not None:
             approvals.restore(context, proposed)
         raise
+    record(request, visit, act)
+    return location
 
 
 def _sending_page(request: Request) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +13,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from chain.keys.files import create_person_key, write_private
 from nodes import config as configuration
-from nodes.cli.console import invitation_link, opened_records
+from nodes.cli.console import invitation_link, link_of, opened_records
 from nodes.cli.session import json_bytes
 from nodes.cli.subject import request_file
+from nodes.console.accounts import service as accounts
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import Organisation
 from scripts.demo_steps.trade import ISSUER, consent
 from scripts.demo_steps.world import ORGANISATIONS, DemoOrganisation, World
 
-PAGE = "start.html"
+PAGE, FOR_PROGRAMS = "start.html", "start.json"
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 
 PERSONS = {
@@ -41,26 +43,57 @@ ROLE_NAMES = {
 }
 
 
+LINKS = 5
+"""One-time links for each person: a browser is one person at a console, so people change over."""
+
+
 @dataclass(frozen=True, slots=True)
-class ConsoleLink:
-    """A person's one-time link to the console of an organisation."""
+class PersonLinks:
+    """A person's one-time links to the console of an organisation; each logs in."""
 
     organisation: str
     english: str
     role: str
-    url: str
+    kind: str
+    """The role as the configuration names it."""
+    urls: tuple[str, ...]
+    key: str
+    """The file of the chief data officer's own key, which signs decisions; empty for others."""
 
 
-def invite(organisation: Organisation, cast: DemoOrganisation) -> list[ConsoleLink]:
+def visit(organisation: Organisation, role: str) -> str:
+    """A one-time link for one more person of this role."""
+    config = configuration.load(organisation.plan.directory / CONFIG_FILE)
+    with opened_records(config) as records:
+        login = f"{role.replace('_', '-')}-visitor"
+        return invitation_link(config, records, login=login, name=ROLE_NAMES[role], roles=[role])
+
+
+def invite(organisation: Organisation, cast: DemoOrganisation) -> list[PersonLinks]:
     """Create the organisation's persons; their links."""
     config = configuration.load(organisation.plan.directory / CONFIG_FILE)
     links = []
     with opened_records(config) as records:
         for role in PERSONS[cast.roles[0]]:
-            url = invitation_link(
-                config, records, login=role.replace("_", "-"), name=ROLE_NAMES[role], roles=[role]
+            login = role.replace("_", "-")
+            first = invitation_link(
+                config, records, login=login, name=ROLE_NAMES[role], roles=[role]
             )
-            links.append(ConsoleLink(cast.name, cast.english, ROLE_NAMES[role], url))
+            account = next(one.id for one in accounts.listing(records) if one.login == login)
+            more = [
+                link_of(config, accounts.another_link(records, account)) for _ in range(1, LINKS)
+            ]
+            key = organisation.plan.officer_key if role == "chief_data_officer" else None
+            links.append(
+                PersonLinks(
+                    cast.name,
+                    cast.english,
+                    ROLE_NAMES[role],
+                    role,
+                    (first, *more),
+                    "" if key is None else str(key),
+                )
+            )
     return links
 
 
@@ -101,7 +134,15 @@ def _address(organisation: Organisation) -> str:
     return f"{scheme}://{settings.host}:{settings.port}"
 
 
-def write(page: Path, links: Sequence[ConsoleLink], firm_link: FirmLink) -> None:
+def write_for_programs(file: Path, links: Sequence[PersonLinks]) -> None:
+    """Write the same links by organisation and role, for ``python -m scripts.screenshots``; its
+    links are the last ones of each person.
+    """
+    content = {f"{person.english}/{person.kind}": list(person.urls) for person in links}
+    file.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def write(page: Path, links: Sequence[PersonLinks], firm_link: FirmLink) -> None:
     """Write the start page."""
     templates = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined

@@ -126,6 +126,12 @@ def _sell(world: World, sale: Sale, owner: str) -> tuple[str, int]:
     return drawn.deal_id, int(sheet["record"]["total"])
 
 
+def draft(world: World, sale: Sale, owner: str) -> str:
+    """Draw up a sale that waits for its signatures; the deal's id."""
+    with clerk_clients(world) as at:
+        return _draw(at, sale, owner).deal_id
+
+
 def _draw(at: ClerkClients, sale: Sale, owner: str) -> DraftedDeal:
     """Keys certified by the registration centre, its title statement, and the deal drawn up by the
     agent.

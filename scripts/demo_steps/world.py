@@ -186,8 +186,8 @@ def build(
     cast: Sequence[DemoOrganisation] = ORGANISATIONS,
     consoles: bool = False,
 ) -> World:
-    """Create and start the network in a fresh directory, if wanted with a console at each node. A
-    failure ends every process.
+    """Create and start the network in a fresh directory. The supervisor's node has a console, with
+    ``consoles`` each does. A failure ends every process.
     """
     screen.say("making the validators and their genesis")
     network = Network.create(
@@ -296,6 +296,9 @@ def _wanted(
     cast: DemoOrganisation, sources: Mapping[str, str], *, consoles: bool
 ) -> OrganisationPlan:
     more: dict[str, Any] = {"workers": {"anchor_seconds": 5.0, "checkpoint_seconds": 1.0}}
+    console = consoles or "supervisor" in cast.roles
+    if console:
+        more["console"] = {"links_log_in": True}
     if cast.source:
         entry = {"url": sources[cast.key], "key": SUBJECT}
         if sources[cast.key].startswith("sqlite"):
@@ -307,5 +310,5 @@ def _wanted(
         cast.roles,
         officer=cast.officer,
         extra_tables=more,
-        console=consoles,
+        console=console,
     )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from nodes.config import Console
+from nodes.console.accounts import service as accounts
 from nodes.console.accounts.model import PersonRole
 from nodes.console.accounts.store import ConsoleSession
 from nodes.console.acts import service as acts
 from nodes.console.acts.model import ActFilter
 from registry.pages import PageRequest
-from tests.support.console import PASSWORD, TestConsole
+from tests.support.console import PASSWORD, TestConsole, running_console
 
 CLERK = PersonRole.CLERK
 
@@ -227,3 +230,26 @@ def test_log_ins_and_refused_ones_are_in_the_log(console: TestConsole) -> None:
         ("log-in", "done"),
     ]
     assert rows[1].person == "某人 wang (wang)"
+
+
+def test_a_demos_link_logs_in_once_and_only_where_the_console_says_so(tmp_path: Path) -> None:
+    with running_console(tmp_path, links_log_in=True) as console:
+        first = accounts.invite(console.context, login="wang", name="王", roles=[PersonRole.CLERK])
+        second = accounts.another_link(console.context, console.account_id("wang"))
+        for token in (first, second):
+            visitor = console.visitor()
+            assert visitor.get(f"/invitations/{token}").status_code == 303
+            assert visitor.get("/assets").status_code == 200
+            assert console.visitor().get(f"/invitations/{token}").status_code == 404
+
+
+def test_a_link_asks_for_a_password_elsewhere(console: TestConsole) -> None:
+    token = accounts.invite(console.context, login="wang", name="王", roles=[PersonRole.CLERK])
+    visitor = console.visitor()
+    assert 'name="repeated"' in visitor.page(f"/invitations/{token}")
+    assert visitor.get("/assets").status_code != 200
+
+
+def test_links_log_in_without_tls_on_loopback_only() -> None:
+    with pytest.raises(ValueError, match="links_log_in"):
+        Console(links_log_in=True)

@@ -44,8 +44,8 @@ def test_one_person_proposes_and_another_confirms(console: TestConsole) -> None:
     assert state_of(console, "wang") == AccountState.DISABLED
     assert "Nothing waits" in second.page("/approvals")
     rows = acts.listing(console.context, ActFilter(kind="change"), PageRequest()).rows
-    assert [row.outcome for row in rows] == ["done", "proposed"]
-    assert rows[0].account_id != rows[1].account_id
+    assert [row.outcome for row in rows] == ["done", "begun", "proposed"]
+    assert rows[0].account_id == rows[1].account_id != rows[2].account_id
 
 
 def test_the_same_person_confirms_nothing(console: TestConsole) -> None:

@@ -103,7 +103,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
                 "bank",
                 ("bank",),
                 officer=True,
-                extra_tables={"sources": {"ledger": UNUSABLE_SOURCE}},
+                extra_tables={
+                    "sources": {"ledger": UNUSABLE_SOURCE},
+                    "webhooks": {"networks": ["127.0.0.0/8"]},
+                },
             ),
         ]
         organisations += provision.create_organisations(

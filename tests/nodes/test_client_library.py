@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,38 @@ def test_many_calls_of_one_run_are_billed_once(bank: Client, sold: dict[str, Any
         "november/1/1",
         "november/1/2",
     ]
+
+
+def test_a_stream_gives_results_as_they_come_and_all_of_them_in_order(
+    bank: Client, sold: dict[str, Any]
+) -> None:
+    served(bank, sold, "client/first")
+    subjects = ["A1", "nobody", "B2"]
+    wanted = calls.stream(
+        sold["agreement"], subjects, columns=["age"], purpose="statistics", run="file"
+    )
+    with closing(bank.stream(wanted)) as results:
+        assert {next(results).line, next(results).line} <= {1, 2, 3}
+    seen: list[int] = []
+    collected = bank.collect(wanted, progress=lambda done, total: seen.append(done))
+    assert [result.outcome for result in collected.results] == ["served", "refused", "served"]
+    assert list(collected.frame()["subject"]) == subjects
+    assert collected.amount == 2 * 50
+    assert seen == [1, 2, 3]
+    assert bank.collect(wanted) == collected
+
+
+def test_a_stream_of_a_stranger_is_refused_before_it_is_read(
+    network: TestNetwork, sold: dict[str, Any]
+) -> None:
+    organisation = network.of("bank")
+    wanted = calls.stream(sold["agreement"], ["A1"], columns=["age"], purpose="x", run="stranger")
+    with (
+        Client(organisation.url, token="ql_no", certificate=organisation.certificate) as client,
+        pytest.raises(NodeRefused) as refused,
+    ):
+        client.collect(wanted)
+    assert refused.value.code == "access_token_unknown"
 
 
 def test_a_frame_has_each_record_beside_its_receipt(bank: Client, sold: dict[str, Any]) -> None:

@@ -197,12 +197,30 @@ def test_fresh_tokens_end_the_old_ones(two: tuple[Path, Path]) -> None:
     home = config.parent
     old = json.loads((home / "handout.json").read_text())
     (home / "handout.json").unlink()
-    assert node("tokens", "--config", str(config)).returncode == 0
+    assert node("tokens", "renew", "--config", str(config)).returncode == 0
     new = json.loads((home / "handout.json").read_text())
     held = LocalAccess.load(home / "access.json")
-    assert held.role_of(f"Bearer {new['clerk']}") == "clerk"
+    assert held.holder_of(f"Bearer {new['clerk']}").role == "clerk"
     with pytest.raises(Unauthorised):
-        held.role_of(f"Bearer {old['clerk']}")
+        held.holder_of(f"Bearer {old['clerk']}")
+
+
+def test_a_system_gets_a_token_of_its_own_name(two: tuple[Path, Path]) -> None:
+    config, _ = two
+    file = config.parent / "access.json"
+    words = ("--config", str(config), "--name", "core-banking")
+    made = node("tokens", "add", *words)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.split(": ")[1].split()[0]
+    found = LocalAccess.load(file).holder_of(f"Bearer {token}")
+    assert (found.name, found.role) == ("core-banking", "system")
+    assert token not in file.read_text()
+    assert node("tokens", "add", *words).stderr.startswith("token_name_taken: ")
+    assert "core-banking" in node("tokens", "list", "--config", str(config)).stdout
+    assert node("tokens", "remove", *words).returncode == 0
+    with pytest.raises(Unauthorised):
+        LocalAccess.load(file).holder_of(f"Bearer {token}")
+    assert node("tokens", "remove", *words).stderr.startswith("token_unknown: ")
 
 
 def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:

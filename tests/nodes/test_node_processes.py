@@ -142,13 +142,25 @@ def test_a_node_that_ran_before_its_admission_anchors_its_log_afterwards(
             early.client("clerk").post("/v1/certificates", certificate())
         assert stranger.value.code == "issuer_not_department"
         approve_at(network, early)
-        operation = "/v1/operations/anchor/0/1?wait=20"
-        refused = eventually(lambda: early.client("auditor").get(operation))
+        refused = eventually(lambda: first_anchor(early))
         assert (refused["state"], refused["code"]) == ("reverted", "not_member_key")
         network.governance.admit([early.admission])
-        assert eventually(lambda: anchored(network, early)) == 1
+        assert eventually(lambda: anchored(network, early))
     finally:
         provision.stop_all([early])
+
+
+def first_anchor(organisation: Organisation) -> dict[str, Any] | None:
+    """The call that anchors the log's first entries, once it has ended: the statement's, and those
+    of the acts around it.
+    """
+    for size in range(1, 10):
+        with contextlib.suppress(QiaolianError):
+            found: dict[str, Any] = organisation.client("auditor").get(
+                f"/v1/operations/anchor/0/{size}?wait=20"
+            )
+            return found
+    return None
 
 
 def test_a_node_restored_from_an_old_backup_signs_nothing_and_reports_it(
@@ -157,7 +169,7 @@ def test_a_node_restored_from_an_old_backup_signs_nothing_and_reports_it(
     clerk, database = department.client("clerk"), department.plan.directory / "data" / "node.db"
     clerk.post("/v1/certificates", certificate())
     copied(database, tmp_path / "old.db")
-    before = anchored(network, department)
+    before = entries(tmp_path / "old.db")
     clerk.post("/v1/certificates", certificate())
     assert eventually(lambda: anchored(network, department) > before)
     department.node.stop()
@@ -188,6 +200,15 @@ def test_a_node_restored_from_an_old_backup_signs_nothing_and_reports_it(
     department.node.start()
     department.node.wait_ready(department.client(None))
     assert clerk.post("/v1/certificates", certificate())["signature"]
+
+
+def entries(database: Path) -> int:
+    """All entries of a log, also those that its tree does not have yet."""
+    with sqlite3.connect(database) as opened:
+        return sum(
+            opened.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("evidence_entry", "evidence_pending")
+        )
 
 
 def copied(source: Path, target: Path) -> None:
@@ -493,6 +514,7 @@ def laid_out(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> 
         ("keys/statement.key.json", "{}", "key_file_corrupt"),
         ("passphrase", "wrong", "key_passphrase_wrong"),
         ("access.json", "{", "access_malformed"),
+        ("access.json", '{"tokens": [{"role": "clerk", "sha256": "00"}]}', "access_unnamed"),
         ("keys/tls.crt.pem", "nothing", "certificate_wrong"),
     ],
 )

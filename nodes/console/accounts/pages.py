@@ -186,7 +186,10 @@ def log_out(request: Request, form: Annotated[ConsoleForm, Form()]) -> Response:
 
 
 @router.get("/invitations/{token}")
-def invitation_page(request: Request, token: str) -> Response:
+def invitation_page(request: Request, token: str, next: str = "/") -> Response:
+    if request.app.state.settings.links_log_in:
+        opened = service.follow_link(get_context(request), token)
+        return _logged_in(request, opened, local_path(next))
     person = service.invited(get_context(request), token)
     return render(request, "accounts/invitation.html", person=person, error=None)
 
@@ -205,10 +208,13 @@ def accept_invitation(
         return render(
             request, "accounts/invitation.html", status=error.status, person=person, error=view
         )
-    opened = service.open_session(context, person.id)
+    return _logged_in(request, service.open_session(context, person.id))
+
+
+def _logged_in(request: Request, opened: NewSession, target: str = "/") -> Response:
     end_former(request)
     _record_login(request, opened)
-    answer = see_other("/")
+    answer = see_other("/login/code" if opened.needs_second_factor else target)
     set_session(request, answer, opened.token)
     return answer
 

@@ -172,6 +172,33 @@ def invited(context: Records, token: str) -> Account:
         return account_of(_invited(session, token, context.now()))
 
 
+def another_link(context: Records, account_id: str) -> str:
+    """The token of one more one-time link beside those an account has; ``account_unknown``,
+    ``account_forgotten``.
+    """
+    token = secrets.token_urlsafe(32)
+
+    def change(session: Session) -> None:
+        _add_invitation(session, _living(session, account_id).id, token, context.now())
+
+    context.database.write(change)
+    return token
+
+
+def follow_link(context: Records, token: str) -> NewSession:
+    """Log in by a one-time link alone, where ``console.links_log_in`` allows it; this link ends.
+    ``invitation_unknown``.
+    """
+
+    def change(session: Session) -> str:
+        row = _invited(session, token, context.now())
+        row.state = AccountState.ACTIVE
+        store.end_invitation(session, digest_of(token))
+        return row.id
+
+    return open_session(context, context.database.write(change))
+
+
 def accept_invitation(context: Records, token: str, password: str) -> None:
     """Set the password of a one-time link's account; the link ends.
 

@@ -177,6 +177,11 @@ def end_old_sessions(session: Session, *, seen_before: int, created_before: int)
     )
 
 
+def end_invitation(session: Session, digest: bytes) -> None:
+    """Make one one-time link worth nothing."""
+    session.execute(sa.delete(ConsoleInvitation).where(ConsoleInvitation.digest == digest))
+
+
 def end_invitations(session: Session, account_id: str) -> None:
     """Make every open link of an account useless."""
     session.execute(sa.delete(ConsoleInvitation).where(ConsoleInvitation.account_id == account_id))

@@ -26,7 +26,10 @@ from registry.pages import Page, PageRequest
 
 DOMAIN = "qiaolian.act.v1"
 LEAF = "Act"
-DONE = "done"
+BEGUN, DONE = "begun", "done"
+"""Outcomes of a change: a line when it begins, and one when it ends, with ``DONE`` or the code of
+the error that it failed with.
+"""
 _NONCE = 12
 
 

@@ -4,7 +4,7 @@ An *operation* describes one request and the type of its answer; a *plan* descri
 follow from one another. Both are values without I/O. ``Client`` and ``AsyncClient`` carry them out.
 """
 
-from qiaolian_client import calls, catalogue, credit, trade
+from qiaolian_client import calls, catalogue, credit, trade, webhooks
 from qiaolian_client.asynchronous import AsyncClient
 from qiaolian_client.errors import NodeRefused, NodeUnreachable, QiaolianClientError
 from qiaolian_client.operation import Operation, Plan
@@ -24,4 +24,5 @@ __all__ = [
     "catalogue",
     "credit",
     "trade",
+    "webhooks",
 ]

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from qiaolian_client import stream
+from qiaolian_client.calls import CallResults, StreamOfCalls
 from qiaolian_client.errors import NodeUnreachable
 from qiaolian_client.exchange import Exchange
+from qiaolian_client.models import BatchCall, CallAnswer, FailedCall
 from qiaolian_client.operation import Answer, Operation, Plan, Result
+from qiaolian_client.progress import Progress, reporter
 from qiaolian_client.retry import RetryPolicy
+from qiaolian_client.stream import StreamedResult
 
 
 class AsyncClient:
@@ -75,6 +83,38 @@ class AsyncClient:
             return result
         finally:
             plan.close()
+
+    def stream(self, calls: Iterable[BatchCall]) -> AsyncGenerator[StreamedResult]:
+        """Send a line for each call and give each result as it comes, with the number of its line.
+
+        The next lines are made and sent as results are taken: memory does not grow with the file.
+
+        Raises:
+            NodeRefused: the node refused the stream; NodeUnreachable: it broke off. Send the same
+                calls again then: a key counts once.
+        """
+        return stream.results(self._exchange.connection, calls)
+
+    async def collect(self, calls: StreamOfCalls, *, progress: Progress = False) -> CallResults:
+        """The results of a stream in the order of its subjects. A stream that breaks off is sent
+        again, without the lines that have a result, as long as results come.
+        """
+        asked = tuple(calls.subjects)
+        lines = list(replace(calls, subjects=asked))
+        found: dict[int, CallAnswer | FailedCall] = {}
+        with reporter(progress, len(lines)) as report:
+            while len(found) < len(lines):
+                before = len(found)
+                left = [position for position in range(len(lines)) if position not in found]
+                try:
+                    async with aclosing(self.stream(lines[i] for i in left)) as results:
+                        async for streamed in results:
+                            found[left[streamed.line - 1]] = streamed.result
+                            report(len(found))
+                except NodeUnreachable:
+                    if len(found) == before:
+                        raise
+        return CallResults(asked, tuple(found[position] for position in range(len(lines))))
 
     async def close(self) -> None:
         """Close the connections."""

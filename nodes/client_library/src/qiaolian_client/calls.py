@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -145,6 +145,51 @@ def many(
             results.extend(answer.results)
             report(len(results))
     return CallResults(asked, tuple(results))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOfCalls:
+    """A metered call for each subject, made line by line while they are sent. ``Client.stream``
+    gives the results as they come, ``Client.collect`` all of them.
+    """
+
+    agreement_id: str
+    subjects: Iterable[str]
+    columns: Sequence[str]
+    purpose: str
+    run: str
+    consents: Callable[[str], str | None] = lambda subject: None
+    operation: str = "use"
+
+    def __iter__(self) -> Iterator[BatchCall]:
+        """The calls, in the order of the subjects."""
+        for position, subject in enumerate(self.subjects):
+            yield BatchCall(
+                agreement_id=self.agreement_id,
+                subject=subject,
+                columns=list(self.columns),
+                purpose=self.purpose,
+                operation=self.operation,
+                consent_id=self.consents(subject),
+                key=f"{self.run}/{position}",
+            )
+
+
+def stream(
+    agreement_id: str,
+    subjects: Iterable[str],
+    *,
+    columns: Sequence[str],
+    purpose: str,
+    run: str,
+    consents: Callable[[str], str | None] = lambda subject: None,
+    operation: str = "use",
+) -> StreamOfCalls:
+    """As ``many``, for files of any length: one connection, and results as they are complete.
+
+    The keys are those of ``many``, so a file that was begun one way may be ended the other way.
+    """
+    return StreamOfCalls(agreement_id, subjects, columns, purpose, run, consents, operation)
 
 
 def _batch(items: list[BatchCall]) -> Operation[BatchAnswer]:

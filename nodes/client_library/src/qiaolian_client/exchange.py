@@ -10,6 +10,7 @@ import httpx
 from qiaolian_client.errors import refusal
 from qiaolian_client.operation import Answer, Operation
 from qiaolian_client.retry import RetryPolicy
+from qiaolian_client.stream import Connection
 from qiaolian_client.tls import PinnedContext
 
 
@@ -26,6 +27,7 @@ class Exchange:
         retry: RetryPolicy,
     ) -> None:
         self.retry = retry
+        self._token = token
         self.options: dict[str, Any] = {
             "base_url": url,
             "verify": True if certificate is None else PinnedContext.of(Path(certificate)),
@@ -34,6 +36,14 @@ class Exchange:
             "follow_redirects": False,
             "trust_env": False,
         }
+
+    @property
+    def connection(self) -> Connection:
+        """Where and how a stream reaches the node."""
+        url, verify = httpx.URL(self.options["base_url"]), self.options["verify"]
+        tls = httpx.create_ssl_context(trust_env=False) if verify is True else verify
+        tls = tls if url.scheme == "https" else None
+        return Connection(url, tls, self._token, self.options["timeout"])
 
     @staticmethod
     def request(operation: Operation[Any]) -> dict[str, Any]:

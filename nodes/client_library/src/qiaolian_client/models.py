@@ -726,6 +726,39 @@ class DealName(BaseModel):
     deal_id: Annotated[str, Field(alias="dealId")]
 
 
+class DeliveryAnswer(BaseModel):
+    """
+    A delivery; times in Unix seconds. ``status`` is the receiver's last HTTP status, ``error``
+    the code of the last failure.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    id: int
+    event: dict[str, Any]
+    state: str
+    attempts: int
+    next_at: Annotated[int, Field(alias="nextAt")]
+    status: int | None
+    error: str
+    changed_at: Annotated[int, Field(alias="changedAt")]
+
+
+class DeliveryList(BaseModel):
+    """
+    A page of deliveries.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    deliveries: list[DeliveryAnswer]
+
+
 class DemandAnswerRow(BaseModel):
     """
     A department's asset in answer to a demand.
@@ -2582,6 +2615,43 @@ class StoredReportAnswer(BaseModel):
     ]
 
 
+class StreamEnd(BaseModel):
+    """
+    The last line of an answer: without it the answer is cut off. ``end`` is false where not the
+    whole request was read; then ``reason`` says why.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    end: bool
+    lines: Annotated[int, Field(description="Lines that were read")]
+    reason: str | None = ""
+    detail: str | None = ""
+    hint: str | None = ""
+
+
+class StreamedCall(BaseModel):
+    """
+    The result of a line's call; lines count from 1, without empty ones.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    idempotency_key: Annotated[str | None, Field(alias="idempotencyKey")]
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    lane: int
+    seq: int
+    outcome: str
+    reason: str
+    record: dict[str, Any] | None
+    units: int
+    amount: int
+    receipt: Annotated[str, Field(description="Struct hash of the receipt")]
+    line: int
+
+
 class SubjectBody(BaseModel):
     """
     Whose account is asked for. The code is in the body, so that no log of requests has it.
@@ -2960,6 +3030,69 @@ class VouchersAnswer(BaseModel):
         populate_by_name=True,
     )
     taken: int
+
+
+class WebhookAnswer(BaseModel):
+    """
+    A webhook; times in Unix seconds. ``disabledReason`` is ``by_hand`` or ``failing``.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    id: str
+    url: str
+    description: str
+    kinds: list[str]
+    created_at: Annotated[int, Field(alias="createdAt")]
+    active: bool
+    disabled_reason: Annotated[str, Field(alias="disabledReason")]
+    failing_since: Annotated[int | None, Field(alias="failingSince")]
+    former_secret_until: Annotated[int | None, Field(alias="formerSecretUntil")]
+
+
+class WebhookBody(BaseModel):
+    """
+    A new webhook; without ``kinds`` it is told of everything.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    url: Annotated[str, Field(max_length=500, min_length=1)]
+    kinds: Annotated[list[str] | None, Field(max_length=10)] = []
+    description: Annotated[str | None, Field(max_length=200)] = ""
+
+
+class WebhookList(BaseModel):
+    """
+    All webhooks.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    webhooks: list[WebhookAnswer]
+
+
+class WebhookWithSecret(BaseModel):
+    """
+    A webhook with its secret, which is shown this once.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    id: str
+    url: str
+    description: str
+    kinds: list[str]
+    created_at: Annotated[int, Field(alias="createdAt")]
+    active: bool
+    disabled_reason: Annotated[str, Field(alias="disabledReason")]
+    failing_since: Annotated[int | None, Field(alias="failingSince")]
+    former_secret_until: Annotated[int | None, Field(alias="formerSecretUntil")]
+    secret: str
 
 
 class WithdrawalBody(BaseModel):
@@ -3574,6 +3707,26 @@ class FailedCall(BaseModel):
         str | None,
         Field(alias="idempotencyKey", description="Left out where the request is not stored"),
     ] = ""
+
+
+class FailedLine(BaseModel):
+    """
+    A line without a result.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    outcome: Literal["failed"]
+    reason: str
+    detail: str
+    hint: str
+    refused_by: Annotated[RefusedByAnswer, Field(alias="refusedBy")]
+    idempotency_key: Annotated[
+        str | None,
+        Field(alias="idempotencyKey", description="Left out where the request is not stored"),
+    ] = ""
+    line: int
 
 
 class FlowList(BaseModel):

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
+from qiaolian_client.asynchronous import AsyncClient
+from qiaolian_client.calls import CallResults, StreamOfCalls
 from qiaolian_client.errors import NodeUnreachable
 from qiaolian_client.exchange import Exchange
+from qiaolian_client.models import BatchCall
 from qiaolian_client.operation import Answer, Operation, Plan, Result
+from qiaolian_client.progress import Progress
 from qiaolian_client.retry import RetryPolicy
+from qiaolian_client.stream import StreamedResult
+
+Waited = TypeVar("Waited")
 
 
 class Client:
@@ -39,6 +51,9 @@ class Client:
             url, certificate=certificate, token=token, timeout=timeout, retry=retry
         )
         self._http = httpx.Client(**self._exchange.options)
+        self._streams: Callable[[], AsyncClient] = partial(
+            AsyncClient, url, token=token, certificate=certificate, timeout=timeout, retry=retry
+        )
 
     def send(self, operation: Operation[Answer]) -> Answer:
         """Carry out one operation.
@@ -76,6 +91,22 @@ class Client:
         finally:
             plan.close()
 
+    def stream(self, calls: Iterable[BatchCall]) -> Generator[StreamedResult]:
+        """As ``AsyncClient.stream``; close the iterator if you end early."""
+        with _event_loop() as loop:
+            opened = _Stream(self._streams, calls)
+            _wait(loop, opened.begin())
+            try:
+                while (result := _wait(loop, opened.next())) is not None:
+                    yield result
+            finally:
+                _wait(loop, opened.end())
+
+    def collect(self, calls: StreamOfCalls, *, progress: Progress = False) -> CallResults:
+        """As ``AsyncClient.collect``."""
+        with _event_loop() as loop:
+            return _wait(loop, _collect(self._streams, calls, progress))
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -90,3 +121,54 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own: a notebook's thread runs one already."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="qiaolian-stream", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _wait(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Waited]) -> Waited:
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+async def _collect(
+    connect: Callable[[], AsyncClient], calls: StreamOfCalls, progress: Progress
+) -> CallResults:
+    client = connect()
+    try:
+        return await client.collect(calls, progress=progress)
+    finally:
+        await client.close()
+
+
+class _Stream:
+    """A stream in the event loop of another thread."""
+
+    def __init__(self, connect: Callable[[], AsyncClient], calls: Iterable[BatchCall]) -> None:
+        self._connect = connect
+        self._calls = calls
+
+    async def begin(self) -> None:
+        self._client = self._connect()
+        self._results = self._client.stream(self._calls)
+
+    async def next(self) -> StreamedResult | None:
+        """The next result; None after the last."""
+        try:
+            return await self._results.__anext__()
+        except StopAsyncIteration:
+            return None
+
+    async def end(self) -> None:
+        await self._results.aclose()
+        await self._client.close()

@@ -1,0 +1,1 @@
+"""Webhooks, for the administrator: addresses, secrets, deliveries and their replay."""
