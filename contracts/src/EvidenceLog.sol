@@ -33,9 +33,8 @@ contract EvidenceLog is Membership {
     /// @param epoch The log epoch, 0 for the first.
     /// @return The hash of member and log epoch.
     function logIdOf(bytes18 member, uint32 epoch) public pure returns (bytes32) {
-        return keccak256(
-            bytes(string.concat("qiaolian/", string(abi.encodePacked(member)), "/", Strings.toString(epoch)))
-        );
+        return
+            keccak256(bytes(string.concat("qiaolian/", string(abi.encodePacked(member)), "/", Strings.toString(epoch))));
     }
 
     /// @notice Anchors the sender's log. A suspended member may: what was delivered must stay provable.

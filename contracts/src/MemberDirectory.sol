@@ -117,7 +117,9 @@ contract MemberDirectory is EIP712 {
             Governor memory governor = governors[i];
             _admit(governor.member, governor.name, governor.roles);
             _addKey(governor.member, KeyEntry(bytes32(uint256(uint160(governor.adminKey))), ADMIN, SECP256K1));
-            _addKey(governor.member, KeyEntry(bytes32(uint256(uint160(governor.transactionKey))), TRANSACTION, SECP256K1));
+            _addKey(
+                governor.member, KeyEntry(bytes32(uint256(uint160(governor.transactionKey))), TRANSACTION, SECP256K1)
+            );
             _governor[governor.member] = true;
             _governors.push(governor.member);
         }

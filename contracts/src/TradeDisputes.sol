@@ -132,8 +132,9 @@ contract TradeDisputes is Membership {
     /// @param receipt The provider's receipt of that request.
     /// @param receiptSignature The provider's signature.
     /// @custom:emits ReceiptClaimed
-    /// @custom:reverts ClaimTooLate, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NoArbiter, NotClaimable,
-    /// NotMemberKey, NotProvider, OtherReceipt, ReceiptAcknowledged, ReceiptNotNewer, WrongSigner
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, ClaimTooLate, ECDSAInvalidSignature, ECDSAInvalidSignatureLength,
+    /// ECDSAInvalidSignatureS, NoArbiter, NotClaimable, NotMemberKey, NotProvider, OnlyDisputes, OtherReceipt, ReceiptAcknowledged,
+    /// ReceiptNotNewer, UnknownAgreement, WrongSigner
     function claimReceipt(
         Agreement calldata agreement,
         UsageRequest calldata request,
@@ -167,8 +168,8 @@ contract TradeDisputes is Membership {
     /// @param reason The number of the reason.
     /// @param contestKey The X25519 key to which the provider must seal the answer.
     /// @custom:emits Contested
-    /// @custom:reverts ContestKeyMissing, NotBuyer, NotMemberKey, OtherReceipt, ReceiptAcknowledged, StepOver, UnknownDispute, UnknownReason,
-    /// WrongStep
+    /// @custom:reverts AmountTooLarge, ContestKeyMissing, NotBuyer, NotEnoughFree, NotMemberKey, OnlyDisputes, OtherReceipt,
+    /// ReceiptAcknowledged, StepOver, UnknownDispute, UnknownReason, WrongStep
     function contest(Agreement calldata agreement, UsageReceipt calldata receipt, uint8 reason, bytes32 contestKey)
         external
     {
@@ -212,9 +213,10 @@ contract TradeDisputes is Membership {
     /// @param receipt The contested receipt.
     /// @param ruling The arbiter's ruling.
     /// @param signature The arbiter's signature.
-    /// @custom:emits DisputeEnded, Ruled
-    /// @custom:reverts DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, EvidenceMissing, NotActive,
-    /// OtherReceipt, RulingMismatch, StepOver, TooMuchEvidence, UnknownDispute, WrongSigner, WrongStep, WrongVersion
+    /// @custom:emits BondTaken, Claimed, DisputeEnded, Paid, Ruled
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, DeadlinePassed, ECDSAInvalidSignature, ECDSAInvalidSignatureLength,
+    /// ECDSAInvalidSignatureS, EvidenceMissing, NotActive, OnlyDisputes, OtherReceipt, OverCap, OverUnits, RulingMismatch, StepOver,
+    /// TooMuchEvidence, UnknownAgreement, UnknownDispute, WrongLane, WrongSigner, WrongStep, WrongVersion
     function rule(
         Agreement calldata agreement,
         UsageReceipt calldata receipt,
@@ -246,8 +248,9 @@ contract TradeDisputes is Membership {
     /// repeating it changes nothing.
     /// @param agreement The full agreement; its struct hash is the id.
     /// @param receipt The claimed receipt.
-    /// @custom:emits DisputeEnded
-    /// @custom:reverts OtherReceipt, StepOpen, UnknownDispute
+    /// @custom:emits Claimed, DisputeEnded, Paid
+    /// @custom:reverts AgreementIsClosed, AmountTooLarge, OnlyDisputes, OtherReceipt, OverCap, OverUnits, StepOpen, UnknownAgreement,
+    /// UnknownDispute, WrongLane
     function end(Agreement calldata agreement, UsageReceipt calldata receipt) external {
         (bytes32 agreementId, bytes32 id, Dispute storage dispute) = _found(agreement, receipt);
         if (_at(dispute.heights, ENDED) != 0) return;
@@ -273,9 +276,9 @@ contract TradeDisputes is Membership {
     /// @param firstSignature The provider's signature of it.
     /// @param second Another receipt for the same place.
     /// @param secondSignature The provider's signature of it.
-    /// @custom:emits EquivocationProved
-    /// @custom:reverts ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NoEquivocation, UnknownAgreement,
-    /// WrongSigner
+    /// @custom:emits BondTaken, EquivocationProved
+    /// @custom:reverts AmountTooLarge, ECDSAInvalidSignature, ECDSAInvalidSignatureLength, ECDSAInvalidSignatureS, NoEquivocation,
+    /// OnlyDisputes, UnknownAgreement, WrongSigner
     function proveEquivocation(
         Agreement calldata agreement,
         UsageReceipt calldata first,
@@ -305,8 +308,8 @@ contract TradeDisputes is Membership {
     /// @param amount The fine in fen; no more than is held is taken.
     /// @param to The code of the member that gets it.
     /// @param reason The number of the decision.
-    /// @custom:emits Fined
-    /// @custom:reverts NotActive, OnlyGovernors
+    /// @custom:emits BondTaken, Fined
+    /// @custom:reverts AmountTooLarge, NotActive, OnlyDisputes, OnlyGovernors
     function fine(Agreement calldata agreement, uint128 amount, bytes18 to, bytes32 reason) external {
         _requireGovernors();
         _requireActive(to);
