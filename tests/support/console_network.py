@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,28 +71,59 @@ def running_network(root: Path) -> Iterator[tuple[ConsoleNode, ConsoleNode, Cons
 
 
 @contextmanager
+def running_department_and_bank(root: Path) -> Iterator[tuple[ConsoleNode, ConsoleNode]]:
+    """A department and a bank, whose nodes run. They govern with an operator, whose node does
+    not.
+    """
+    tables = {"workers": {"anchor_seconds": 1.0, "peer_seconds": 1.0}}
+    plans = [
+        OrganisationPlan(
+            _member(11),
+            "市水务局",
+            ("department",),
+            officer=True,
+            extra_tables=tables,
+            console=True,
+        ),
+        OrganisationPlan(_member(12), "侨商银行", ("bank",), extra_tables=tables, console=True),
+        OrganisationPlan(_member(13), "operator", ("operator", "settlement_bank")),
+    ]
+    with _started(root, plans, nodes=2) as (department, bank):
+        yield department, bank
+
+
+@contextmanager
 def _running(root: Path, *, plain_http: bool, nodes: int) -> Iterator[list[ConsoleNode]]:
     """The first of a department, an operator and a supervisor."""
+    (root / "people.csv").write_text(RECORDS, encoding="utf-8")
+    source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
+    tables = {"sources": source, "workers": {"anchor_seconds": 1.0}}
+    plans = [
+        OrganisationPlan(
+            _member(1),
+            "市社保局",
+            ("department",),
+            officer=True,
+            extra_tables=tables,
+            console=True,
+        ),
+        OrganisationPlan(
+            _member(2), "市政数局", ("operator", "settlement_bank"), console=nodes > 1
+        ),
+        OrganisationPlan(_member(3), "数据监管局", ("supervisor",), console=nodes > 2),
+    ]
+    with _started(root, plans, nodes=nodes, plain_http=plain_http) as started:
+        yield started
+
+
+@contextmanager
+def _started(
+    root: Path, plans: Sequence[OrganisationPlan], *, nodes: int, plain_http: bool = True
+) -> Iterator[list[ConsoleNode]]:
+    """The first nodes of three organisations that govern a throw-away chain."""
     url, chain = anvil.start(root / "anvil.log")
     organisations: list[Organisation] = []
     try:
-        (root / "people.csv").write_text(RECORDS, encoding="utf-8")
-        source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
-        tables = {"sources": source, "workers": {"anchor_seconds": 1.0}}
-        plans = [
-            OrganisationPlan(
-                _member(1),
-                "市社保局",
-                ("department",),
-                officer=True,
-                extra_tables=tables,
-                console=True,
-            ),
-            OrganisationPlan(
-                _member(2), "市政数局", ("operator", "settlement_bank"), console=nodes > 1
-            ),
-            OrganisationPlan(_member(3), "数据监管局", ("supervisor",), console=nodes > 2),
-        ]
         organisations += provision.create_organisations(
             root / "nodes", plans, rpc=[url], deployment=root / "deployment.json"
         )
@@ -106,43 +137,6 @@ def _running(root: Path, *, plain_http: bool, nodes: int) -> Iterator[list[Conso
         ledger.close()
         provision.start_all(organisations[:nodes])
         yield [ConsoleNode(organisation) for organisation in organisations[:nodes]]
-    finally:
-        provision.stop_all(organisations)
-        anvil.end(chain)
-
-
-@contextmanager
-def running_department_and_bank(root: Path) -> Iterator[tuple[ConsoleNode, ConsoleNode]]:
-    """A department and a bank, whose nodes run. They govern with an operator, whose node does
-    not.
-    """
-    url, chain = anvil.start(root / "anvil.log")
-    organisations: list[Organisation] = []
-    try:
-        tables = {"workers": {"anchor_seconds": 1.0, "peer_seconds": 1.0}}
-        plans = [
-            OrganisationPlan(
-                _member(11),
-                "市水务局",
-                ("department",),
-                officer=True,
-                extra_tables=tables,
-                console=True,
-            ),
-            OrganisationPlan(_member(12), "侨商银行", ("bank",), extra_tables=tables, console=True),
-            OrganisationPlan(_member(13), "operator", ("operator", "settlement_bank")),
-        ]
-        organisations += provision.create_organisations(
-            root / "nodes", plans, rpc=[url], deployment=root / "deployment.json"
-        )
-        governors = [organisation.governor() for organisation in organisations]
-        deployment = deploy(url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
-        deployment.save(root / "deployment.json")
-        ledger = Ledger(url, deployment)
-        provision.found(organisations, deployment, ledger=ledger)
-        ledger.close()
-        provision.start_all(organisations[:2])
-        yield ConsoleNode(organisations[0]), ConsoleNode(organisations[1])
     finally:
         provision.stop_all(organisations)
         anvil.end(chain)

@@ -41,6 +41,8 @@ PART_NAMES = {
     "worker peers": N_("background task: other members' nodes"),
     "worker nodes": N_("background task: state of all nodes"),
     "worker reconciliation": N_("background task: reconciliation"),
+    "worker uploads": N_("background task: uploaded files"),
+    "worker demands": N_("background task: other members' demands"),
 }
 """The parts of ``nodes.health.CHECKS`` and the workers; a source has a name of its own."""
 
