@@ -457,14 +457,16 @@ def given_by(network: Network, visitor: Visitor, made: Person) -> Any:
     )
 
 
-def signed_step(visitor: Visitor, page: str, path: str, key: bytes, *names: str) -> Any:
+def signed_step(
+    visitor: Visitor, page: str, path: str, key: bytes, *names: str, **changed: str
+) -> Any:
     request = SignRequest.from_bytes(field(page, "request").encode())
     digest = request.statement.digest(request.domain)
     signature = SignatureFile(digest, Secp256k1Signer(key).sign_digest(digest)).to_bytes()
     fields = {name: field(page, name) for name in ("csrf", "form_key", "statement", *names)}
     return visitor.browser.http.post(
         path,
-        data=fields,
+        data=fields | changed,
         files={"signature_file": ("s.json", signature)},
         headers={"origin": BASE},
     )
@@ -510,11 +512,11 @@ def test_a_consent_under_another_key_or_changed_between_the_steps_is_refused(
     first = given_by(network, visitor, consenting).text
     other = signed_step(visitor, first, "/my/consents/new/registration", new_private_key(), "draft")
     assert "consent_bad_signature" in other.text
-    changed = first.replace("credit-assessment", "statistics")
-    refused_step = signed_step(
-        visitor, changed, "/my/consents/new/registration", consenting.key, "draft"
+    draft = field(first, "draft").replace("credit-assessment", "statistics")
+    changed = signed_step(
+        visitor, first, "/my/consents/new/registration", consenting.key, draft=draft
     )
-    assert refused_step.status_code >= 400
+    assert "signature_of_another_statement" in changed.text
 
 
 def test_a_request_file_of_another_key_gives_no_consent(
