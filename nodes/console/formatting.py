@@ -13,10 +13,15 @@ SHORT = 10
 
 
 def moment(seconds: float | None) -> Markup:
-    """Unix seconds as a ``<time>`` in the city's zone; a dash for none."""
+    """Unix seconds as a ``<time>`` in the city's zone; a dash for none. A time beyond the calendar,
+    which a stranger's statement may name, is shown as a number.
+    """
     if seconds is None:
         return Markup("<span class='none'>–</span>")
-    exact = datetime.datetime.fromtimestamp(int(seconds), city_zone()).isoformat()
+    try:
+        exact = datetime.datetime.fromtimestamp(int(seconds), city_zone()).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return Markup("<span>{} s</span>").format(int(seconds))
     return Markup('<time datetime="{}">{}</time>').format(exact, local_time(seconds))
 
 

@@ -23,6 +23,7 @@ from nodes.console.acts.model import Act, ActFilter, ActKind, Actor
 from nodes.console.acts.store import ConsoleAct, ConsolePersonKey
 from nodes.console.domains import ROUTERS
 from nodes.console.exports import csv_text, safe_cell
+from nodes.console.formatting import moment
 from nodes.console.submissions import service as submissions
 from registry.assets import catalogue
 from registry.assets.store import CatalogueAsset
@@ -357,3 +358,9 @@ def test_a_filter_is_part_of_what_an_auditor_exports(console: TestConsole) -> No
     rows = auditor.get("/acts.csv?kind=view&object=catalogue").text.splitlines()
     assert len(rows) == 2
     assert "某人 wang (wang)" in rows[1]
+
+
+def test_a_time_beyond_the_calendar_is_shown_as_a_number() -> None:
+    assert "2027-01-15" in moment(1_800_000_000)
+    for seconds in (2**40, 2**63, -(2**60)):
+        assert str(seconds) in moment(seconds)
