@@ -17,13 +17,8 @@ from chain.keys.passphrase import ask_new_passphrase, chosen_passphrase, read_pa
 from chain.statements.members import Algorithm, KeyPurpose
 from nodes.cli.command_group import Command, CommandGroup, arg
 from nodes.cli.governance import proposed
-from nodes.cli.session import (
-    CommandSession,
-    given_passphrase,
-    json_bytes,
-    open_key,
-    require_passphrase,
-)
+from nodes.cli.passphrases import given_passphrase, open_key, require_passphrase
+from nodes.cli.session import CommandSession, json_bytes
 
 PURPOSES = {"approval": KeyPurpose.APPROVAL, "admin": KeyPurpose.ADMIN}
 REPLACED = "key-replaced"

@@ -8,7 +8,6 @@ encrypted file, is opened on this machine and signs only what was shown and agre
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
 import secrets
@@ -23,26 +22,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unauthorised, Unavailable
+from chain.core.errors import BadInput, Conflict, QiaolianError, Unauthorised, Unavailable
 from chain.core.printable import printable
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.eip712 import Statement
-from chain.keys.files import Secp256k1Signer, open_person_key, passphrase_file, write_private
-from chain.keys.passphrase import read_passphrase, warn
+from chain.keys.files import Secp256k1Signer, write_private
+from chain.keys.passphrase import read_passphrase
 from nodes.access import ROLES
 from nodes.cli import output
 from nodes.cli.output import Columns
+from nodes.cli.passphrases import PASSPHRASE_VARIABLE, open_key
 
 if TYPE_CHECKING:
     from nodes.client import NodeClient
 
 T = TypeVar("T")
 
-NODE_VARIABLE, TOKEN_VARIABLE, PASSPHRASE_VARIABLE = (
-    "QIAOLIAN_NODE",
-    "QIAOLIAN_TOKEN",
-    "QIAOLIAN_PASSPHRASE",
-)
+NODE_VARIABLE, TOKEN_VARIABLE = "QIAOLIAN_NODE", "QIAOLIAN_TOKEN"
 WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.2
@@ -481,46 +477,6 @@ def _is_address(url: str) -> bool:
         )
     except ValueError:
         return False
-
-
-def open_key(path: Path, passphrase_from: Path | None) -> Secp256k1Signer:
-    """Open a person's key file; see ``KEY_ARGUMENTS`` for where its passphrase comes from.
-
-    Raises:
-        BadInput: ``key_missing``, ``key_passphrase_missing``, ``key_passphrase_wrong``,
-            ``key_file_corrupt``.
-    """
-    return open_person_key(
-        path, given_passphrase(path, passphrase_from) or require_passphrase(path)
-    )
-
-
-def require_passphrase(path: Path) -> str | None:
-    """A key file's passphrase asked of the person; None when it stands beside the file.
-    ``key_missing``, ``key_passphrase_missing``.
-    """
-    if not path.is_file():
-        raise NotFound("key_missing", f"There is no key file at {path}.")
-    if passphrase_file(path).is_file():
-        return None
-    if not sys.stdin.isatty():
-        raise BadInput(
-            "key_passphrase_missing",
-            f"The passphrase of {path.name} is not given.",
-            hint="Give --passphrase-file FILE.",
-        )
-    return getpass.getpass(f"Passphrase of {path.name}: ")
-
-
-def given_passphrase(key: Path, path: Path | None) -> str | None:
-    """A key's passphrase from a file or the environment; None when neither names one. A file in an
-    unsafe place is warned about.
-    """
-    if path is not None:
-        passphrase = read_passphrase(path)
-        warn(key, path)
-        return passphrase
-    return os.environ.get(PASSPHRASE_VARIABLE) or None
 
 
 def operations_of(answer: Any) -> list[str]:

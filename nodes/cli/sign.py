@@ -19,7 +19,8 @@ from chain.statements.login import SubjectLogin, origin_hash
 from chain.statements.property import DealStep
 from chain.statements.signing_files import SignatureFile, SignRequest
 from nodes.cli import output
-from nodes.cli.session import KEY_ARGUMENTS, agreed, open_key
+from nodes.cli.passphrases import open_key
+from nodes.cli.session import KEY_ARGUMENTS, agreed
 from registry.grants.signing import reviewed, reviewed_asset
 from registry.property.signing import reviewed as reviewed_deal
 

@@ -18,7 +18,8 @@ from chain.keys.passphrase import chosen_passphrase, warn
 from nodes.cli.command_group import KEY_OPTIONS, OUT, Command, CommandGroup, arg
 from nodes.cli.credit import IDENTITY, identity_of
 from nodes.cli.output import when
-from nodes.cli.session import CommandSession, given_passphrase, json_bytes, read_json
+from nodes.cli.passphrases import given_passphrase
+from nodes.cli.session import CommandSession, json_bytes, read_json
 from registry.credit.signing import (
     Subject,
     consent_of,

@@ -23,6 +23,7 @@ from chain.core.errors import BadInput, Conflict, QiaolianError
 from chain.keys.files import KeyStore
 from chain.log import merkle
 from nodes import backup as backups
+from nodes import backup_archive
 from nodes.config import NodeConfig, load
 from nodes.initialise import NodePlan, initialise
 from nodes.migrate import upgrade
@@ -206,7 +207,7 @@ def _forged(public: str, name: str) -> bytes:
     import tarfile
 
     named = {name: hashlib.sha256(b"x").hexdigest()} if name != "keys/extra" else {}
-    content = backups.BackupContent(MEMBER, 0, "0001", 0, merkle.EMPTY_ROOT, named)
+    content = backup_archive.BackupContent(MEMBER, 0, "0001", 0, merkle.EMPTY_ROOT, named)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for entry, data in (
