@@ -8,6 +8,7 @@ encrypted file, is opened on this machine and signs only what was shown and agre
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import secrets
