@@ -4,11 +4,21 @@ one block (ADR 28).
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.call_graph import CallGraph, Function, Key, call_graph, dotted, sources, targets
+from tests.support.call_graph import (
+    CallGraph,
+    Function,
+    Key,
+    call_graph,
+    dotted,
+    most_calls,
+    sources,
+    targets,
+)
 
 PACKAGES = ("registry", "exchange", "nodes")
 READS = ("proved", "aproved", "require_fresh")
@@ -31,7 +41,7 @@ LEDGER_WITHOUT_CALLS = ("decode_logs", "deployment", "encode", "close", "rpc")
 
 
 def repeated_reads(graph: CallGraph) -> list[str]:
-    """The functions with more than one call that reads the chain, directly or through others."""
+    """The functions that read the chain more than once on a path, directly or through others."""
     reading: set[Key] = set()
     while True:
         found = {
@@ -45,19 +55,28 @@ def repeated_reads(graph: CallGraph) -> list[str]:
     return sorted(
         function.name
         for function in graph.functions.values()
-        if len(list(_reads(graph, function, reading))) > 1
+        if _most_reads(graph, function, reading) > 1
     )
 
 
-def _reads(graph: CallGraph, function: Function, reading: set[Key]) -> Iterator[str]:
-    for call in function.calls:
-        name = dotted(call.func)
-        if name.rpartition(".")[2] in IN_THREADS and call.args:
-            name = dotted(call.args[0])
-        *path, last = name.split(".")
-        of_view = bool(path) and path[-1].lstrip("_") == "view" and last in READS
-        if of_view or any(target in reading for target in targets(graph, function.key, name)):
-            yield name
+def _reads(graph: CallGraph, function: Function, reading: set[Key]) -> Iterator[ast.Call]:
+    return (call for call in function.calls if _is_read(graph, function, call, reading))
+
+
+def _most_reads(graph: CallGraph, function: Function, reading: set[Key]) -> int:
+    return sum(
+        most_calls(statement, lambda call: _is_read(graph, function, call, reading))
+        for statement in function.body
+    )
+
+
+def _is_read(graph: CallGraph, function: Function, call: ast.Call, reading: set[Key]) -> bool:
+    name = dotted(call.func)
+    if name.rpartition(".")[2] in IN_THREADS and call.args:
+        name = dotted(call.args[0])
+    *path, last = name.split(".")
+    of_view = bool(path) and path[-1].lstrip("_") == "view" and last in READS
+    return of_view or any(target in reading for target in targets(graph, function.key, name))
 
 
 def plain_calls(graph: CallGraph) -> list[str]:
@@ -90,6 +109,9 @@ def test_nothing_of_registry_and_exchange_rests_on_a_plain_call() -> None:
         ("    read(context)\n    read(context)", True),
         ("    read(context)\n    asyncio.to_thread(read, context)", True),
         ("    through(context)\n    return context.view.aproved(wanted)", True),
+        ("    if new:\n        read(context)\n    else:\n        through(context)", False),
+        ("    if new:\n        read(context)\n    through(context)", True),
+        ("    if read(context):\n        through(context)", True),
     ],
 )
 def test_a_second_read_is_found_directly_and_through_functions(body: str, repeated: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Function:
     key: Key
     is_coroutine: bool
     calls: list[ast.Call]
+    body: list[ast.stmt]
 
     @property
     def name(self) -> str:
@@ -74,7 +75,9 @@ def _functions(graph: CallGraph, module: str, owner: str, outer: str, body: list
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             key = (module, owner, f"{outer}{node.name}")
             calls = [call for statement in node.body for call in _calls(statement)]
-            graph.functions[key] = Function(key, isinstance(node, ast.AsyncFunctionDef), calls)
+            graph.functions[key] = Function(
+                key, isinstance(node, ast.AsyncFunctionDef), calls, node.body
+            )
             if owner and not outer:
                 graph.methods[node.name].append(key)
             _functions(graph, module, owner, f"{outer}{node.name}.", _nested(node))
@@ -99,6 +102,19 @@ def _calls(node: ast.AST) -> Iterator[ast.Call]:
         yield node
     for child in ast.iter_child_nodes(node):
         yield from _calls(child)
+
+
+def most_calls(node: ast.AST, counts: Callable[[ast.Call], bool]) -> int:
+    """How many of the calls that count run at most on one path: of two branches, one runs."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+        return 0
+    if isinstance(node, ast.If):
+        branches = [node.body, node.orelse]
+        return most_calls(node.test, counts) + max(
+            sum(most_calls(statement, counts) for statement in branch) for branch in branches
+        )
+    own = isinstance(node, ast.Call) and counts(node)
+    return own + sum(most_calls(child, counts) for child in ast.iter_child_nodes(node))
 
 
 def targets(graph: CallGraph, caller: Key, name: str) -> list[Key]:
