@@ -1,5 +1,5 @@
-"""The throw-away chain: fresh each time, gone with its block, and it says why when it does not
-start.
+"""The throw-away chain: each start is fresh, it ends with its context, and a failed start reports
+why.
 """
 
 from __future__ import annotations

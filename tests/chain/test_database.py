@@ -1,4 +1,4 @@
-"""Group commit keeps each caller's change whole, alone and durable."""
+"""Group commit: each caller's change is complete, isolated and durable."""
 
 from __future__ import annotations
 

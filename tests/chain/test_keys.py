@@ -1,4 +1,4 @@
-"""Key files: what they give back, and what a damaged, foreign or wrongly opened one says."""
+"""Key files: round trips, and the errors for damaged, foreign and wrongly opened files."""
 
 from __future__ import annotations
 

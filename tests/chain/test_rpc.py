@@ -1,4 +1,4 @@
-"""A chain node that stops, lies about its chain, or is no chain node at all."""
+"""A chain node that stops, serves another chain, or is not a chain node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages written from code are current, and what they tell people to type can be typed."""
+"""Generated pages are current, and the commands shown in pages parse."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a call stands on: one decision on records proved under one block, with no chain, database or
-clock behind it.
-"""
+"""A call is authorised by records proved under one block: pure rules, no chain, database or clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What is billed can be delivered, what is asked can be sent, and nobody lists who is on record."""
+"""Whatever is billed fits into an answer, whatever is asked fits into a request, and subjects
+cannot be enumerated.
+"""
 
 from __future__ import annotations
 

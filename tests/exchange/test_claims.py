@@ -1,6 +1,4 @@
-"""Earned money is claimed without anybody at the provider thinking of it, and what stands in the
-way is an alarm.
-"""
+"""The provider's node claims earned money by itself, and reports what prevents a claim."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The bundle of a credit query: a bank that runs code of its own puts together neither a firm's
-consent nor a department's delivery.
+"""The bundle of a credit query: a bank with modified code can forge neither consents nor
+deliveries.
 """
 
 from __future__ import annotations

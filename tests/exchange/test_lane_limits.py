@@ -1,5 +1,5 @@
-"""What a lane's bundle may claim: lanes signed by both parties over a chain made by hand, so that
-both can lie together.
+"""What a lane's bundle states, for lanes that both parties signed over a chain made in the test, so
+that both can collude.
 """
 
 from __future__ import annotations

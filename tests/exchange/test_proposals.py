@@ -1,5 +1,5 @@
-"""Orders and proposals: what the person saw is what is signed, a key stands for one order, and
-every proposal ends at both sides.
+"""Orders and proposals: a node signs what its person saw, a key names one order, and every proposal
+ends at both sides.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A served position that is asked for again: it stays as it is, whatever is sent beside the signed
-request, until a right is really withdrawn; and the grant's count holds over everything served under
-it."""
+"""A repeated request for a served position gets the stored answer, unless a right was withdrawn
+since. The grant's count covers everything served under it.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The one-stop report: paid once, under the subject's consent, with disputes and repairs beside the
-records, and nothing kept of a refused one.
+"""The one-stop report: paid once, under the subject's consent, with disputes and repairs. A refused
+report stores nothing.
 """
 
 from __future__ import annotations

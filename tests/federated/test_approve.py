@@ -1,4 +1,4 @@
-"""An approval says what exactly it allows, and is refused where it could never be used."""
+"""An approval names exactly what it allows, and is refused if it could never be used."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""An attempt ends whole at both parties or leaves nothing: peers that die, lie, reorder or differ
-at every single message.
+"""An attempt completes at both parties or leaves nothing: peers that die, alter, reorder or differ
+at every message.
 """
 
 from __future__ import annotations

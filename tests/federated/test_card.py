@@ -1,6 +1,4 @@
-"""The model card: one file that stands alone, the same bytes for the same model, and nothing of it
-taken as markup.
-"""
+"""The model card: one self-contained file, deterministic for a model, with everything escaped."""
 
 from __future__ import annotations
 

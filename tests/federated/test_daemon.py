@@ -1,4 +1,4 @@
-"""Parties as real processes over TLS, through the command line, as their people use it."""
+"""Parties as real processes over TLS, run from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of scores: hand values, scikit-learn's, ties, and what must hold for any rows."""
+"""Figures of scores against hand values and scikit-learn, with ties, and properties for any rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that come before their job is started: what peers leave behind keeps nobody out."""
+"""Connections that arrive before their job is started do not keep other peers out."""
 
 from __future__ import annotations
 

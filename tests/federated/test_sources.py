@@ -1,5 +1,5 @@
-"""A party's rows: CSV and Parquet give the same table; identifiers are texts, unique and bounded;
-refusals say which file and what.
+"""A party's rows: CSV and Parquet give the same table, identifiers are unique bounded texts, and a
+refusal names file and fault.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is started is remembered, whatever moment Ctrl-C comes at."""
+"""A process that was started is recorded, at whatever moment Ctrl-C arrives."""
 
 from __future__ import annotations
 

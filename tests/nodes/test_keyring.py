@@ -1,6 +1,4 @@
-"""A node's key files while a key is replaced: whatever step the power fails in, no key is lost and
-the command goes on.
-"""
+"""A key replacement that is interrupted at any step loses no key and can be continued."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Lists in pages: whatever is added or changed meanwhile, no row is shown twice and none is left
-out; none is read whole.
-"""
+"""Lists in pages: concurrent changes neither repeat nor hide a row, and no list is read whole."""
 
 from __future__ import annotations
 

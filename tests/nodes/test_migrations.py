@@ -1,4 +1,4 @@
-"""The committed migrations give exactly the tables the packages declare, whole or not at all."""
+"""The committed migrations make exactly the tables that the packages declare, in one transaction."""
 
 from __future__ import annotations
 

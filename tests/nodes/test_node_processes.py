@@ -1,4 +1,4 @@
-"""Real node processes on a real chain: what they say, refuse, and keep through kills and a full
+"""Real node processes on a real chain: logs, refusals, and durability through kills and a full
 disk.
 """
 

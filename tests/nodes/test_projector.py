@@ -1,5 +1,5 @@
-"""Whatever a chain node says of events, only what is proved to be in a block is applied, and
-nothing is left out.
+"""Only events that are proved to be in a block are applied, and none is left out, whatever a chain
+node answers.
 """
 
 from __future__ import annotations

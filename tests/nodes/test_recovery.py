@@ -1,5 +1,5 @@
-"""A node put back from an old backup takes back from the others what it lacks, and trades on: real
-processes, both sides of an agreement.
+"""A node that is restored from an old backup recovers what it lacks from the others and trades on:
+real processes, both sides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who refused: the node, a peer, a proxy between, the chain or a clock; and nobody can say it for
+"""A refusal names its source: the node, a peer, a proxy, the chain or a clock. No one can name
 another.
 """
 

@@ -1,4 +1,4 @@
-"""Text files are UTF-8 whatever the machine's locale is: no call leaves the encoding to it."""
+"""Text files are UTF-8 under any locale: every call names the encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One member's node, whatever it answers and however slowly, ends no round over all members."""
+"""One member's node cannot end or delay a round over all members."""
 
 from __future__ import annotations
 

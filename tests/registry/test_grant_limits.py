@@ -1,5 +1,5 @@
-"""What a grant's bundle may claim, over a chain made by hand: hostile names, another reason than
-the chain's, a scope left closed.
+"""What a grant's bundle states, over a chain made in the test: hostile names, another reason than
+the chain's, an undisclosed scope.
 """
 
 from __future__ import annotations

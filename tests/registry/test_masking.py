@@ -1,5 +1,5 @@
-"""Masking rules and column types: a rule that cannot work is refused at publication, and one that
-can never shows more than it says.
+"""Masking rules and column types: unusable rules are refused at publication, the others never
+reveal more than they state.
 """
 
 from __future__ import annotations

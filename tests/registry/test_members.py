@@ -1,4 +1,4 @@
-"""The directory: two organisations change it, nobody alone."""
+"""The directory changes by two organisations' approval only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of a list: nothing twice, nothing left out, whatever is published meanwhile."""
+"""Pages of a list: no row twice and none missing, whatever is published meanwhile."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Decisions rest on records proved under a fresh head: rows of events that are behind, and a chain
-node's word for how a call ended, decide nothing.
+"""Decisions rest on records proved under a fresh head, not on projected rows or a chain node's
+word.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reasons: a code on the chain, its Chinese name for people, never nothing and never free text."""
+"""Reasons: a code on the chain and its Chinese name, never empty and never free text."""
 
 from __future__ import annotations
 

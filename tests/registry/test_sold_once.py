@@ -1,5 +1,5 @@
-"""A home is sold once: titles, steps and the register rest on proved records, whatever the events
-reported or have not reported yet.
+"""A home is sold once: titles, steps and the register rest on proved records, not on reported
+events.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Taxes on a home's sale, against amounts worked out by hand from the cited rules."""
+"""Taxes on a home's sale, against amounts computed by hand from the cited rules."""
 
 from __future__ import annotations
 

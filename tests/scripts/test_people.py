@@ -1,6 +1,4 @@
-"""The network's work done from the command line alone, over real nodes and a real validator: nobody
-writes Python or makes a signature by hand.
-"""
+"""The network's work from the command line alone, over real nodes and a real validator."""
 
 from __future__ import annotations
 

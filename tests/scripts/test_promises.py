@@ -1,4 +1,4 @@
-"""The demo's report says so when a promise does not hold: each is broken on purpose, by itself."""
+"""The demo's report detects each broken promise: every one is broken by itself."""
 
 from __future__ import annotations
 

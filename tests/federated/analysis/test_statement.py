@@ -1,5 +1,5 @@
-"""Whatever passes the checker runs in DuckDB, computes what it says, and gives only groups that are
-large enough.
+"""A statement that the checker accepts runs in DuckDB, computes what it states, and returns only
+groups that are large enough.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The protocol from rows to files; who lies, or brings what no forest can be made of, is refused by
-name.
-"""
+"""The protocol from rows to files. Wrong messages and unusable rows are refused by code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vectors of docs/protocols/boosting.md are what the code gives."""
+"""The code computes the test vectors of docs/protocols/boosting.md."""
 
 from __future__ import annotations
 

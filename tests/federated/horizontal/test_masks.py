@@ -1,4 +1,4 @@
-"""Keys and masks: published vectors, the primitives put together by hand, and the vectors of
+"""Keys and masks: published vectors, the primitives composed by hand, and the vectors of
 docs/protocols/aggregation.md.
 """
 

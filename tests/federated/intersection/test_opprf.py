@@ -1,5 +1,5 @@
-"""The oblivious programmable PRF: who gets the programmed words, what the others see, and peers
-that lie.
+"""The oblivious programmable PRF: outputs, what each party sees, and peers that send wrong
+messages.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Whole intersections: right sizes and rows by either method and suite, what the wire shows, and
-peers that lie.
+"""Whole intersections: sizes and rows by either method and suite, what the wire shows, and peers
+that send wrong messages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The protocols' page says what the code does: its vectors, its defaults and its limits."""
+"""The page of scorecards states the code's vectors, defaults and limits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The protocol ``scorecard``: results and what each party receives, bad input, peers that die or
-lie at every step.
+"""The protocol ``scorecard``: results, what each party receives, bad input, and peers that die or
+send wrong messages at every step.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The protocol ``scoring``: the models kept from one training score rows, one at a time or in
-batches; who learns what; what is refused.
+"""The protocol ``scoring``: the stored models of one training score rows, singly or in batches;
+what each party learns; what is refused.
 """
 
 from __future__ import annotations
