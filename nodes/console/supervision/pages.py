@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from importlib import resources
@@ -292,11 +293,11 @@ async def freeze_agreement(
 ) -> Response:
     def work(_key: str) -> str:
         context, agreement_id = get_context(request), hex_bytes(form.agreement)
+        change = functools.partial(disputes.unfreeze, context, agreement_id)
         if form.placed:
-            call = disputes.freeze(context, agreement_id, reason_code(form.reason))
-        else:
-            call = disputes.unfreeze(context, agreement_id)
-        return operation_path(call.operation, back="/freeze")
+            reason = reason_code(form.reason)
+            change = functools.partial(disputes.freeze, context, agreement_id, reason)
+        return operation_path(change().operation, back="/freeze")
 
     act = Act(ActKind.CHANGE, "agreement", form.agreement)
     action = FREEZE_AGREEMENT if form.placed else UNFREEZE_AGREEMENT
