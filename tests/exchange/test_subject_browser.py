@@ -114,11 +114,11 @@ def test_a_firm_sees_who_looked_takes_the_proof_and_withdraws_its_consent(
     proved = ["verify", str(tmp_path / "look.json"), "--trust", str(tmp_path / "trust.json")]
     assert main(proved) == 0
     page.get_by_role("button", name="核对清单是否完整").click()
-    expect(page.get_by_role("status")).to_be_visible()
+    expect(page.get_by_role("status").last).to_be_visible()
     assert axe_findings(page) == []
     assert fits(page)
     page.goto(places["department"] + "/my/records")
-    expect(page.get_by_text("fixed")).to_be_visible()
+    expect(page.get_by_text("fixed").first).to_be_visible()
     assert axe_findings(page) == []
     assert fits(page)
 
@@ -131,7 +131,7 @@ def test_a_firm_sees_who_looked_takes_the_proof_and_withdraws_its_consent(
     assert axe_findings(page) == []
     assert fits(page)
     page.locator("[data-wallet-sign]").click()
-    expect(page.get_by_text("已提交上链")).to_be_visible()
+    expect(page.get_by_text("已提交上链").first).to_be_visible()
 
     def withdrawn() -> bool | None:
         market.bank.outbox.wake()
