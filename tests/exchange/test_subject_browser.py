@@ -18,7 +18,7 @@ from nodes.cli.main import main
 from registry.credit import consents
 from tests.exchange.conftest import Market
 from tests.exchange.test_reports import SUBJECT, Subject
-from tests.support.browser import axe_findings, chromium, console_messages
+from tests.support.browser import PATIENCE, axe_findings, chromium, console_messages
 from tests.support.console import served
 from tests.support.node_console import console_of
 from tests.support.waiting import wait_for
@@ -96,6 +96,7 @@ def test_a_firm_sees_who_looked_takes_the_proof_and_withdraws_its_consent(
     agreement, query = apart(looked_at)
     consent = query["consent"]
     context = browser.new_context(locale="zh-CN", viewport=PHONE)
+    context.set_default_timeout(2 * PATIENCE)
     page = context.new_page()
     add_wallet(page, firm.consent_key)
     errors = console_messages(page)
@@ -154,6 +155,7 @@ def test_the_pages_of_subjects_are_accessible_in_english(
     browser: Browser, places: dict[str, str]
 ) -> None:
     context = browser.new_context(locale="en", viewport=PHONE)
+    context.set_default_timeout(2 * PATIENCE)
     page = context.new_page()
     for path in ("/my/login", "/my/help"):
         page.goto(places["department"] + path)

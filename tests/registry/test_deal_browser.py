@@ -19,7 +19,7 @@ from registry.property import deals
 from registry.property.model import DealStage
 from tests.registry.conftest import Network
 from tests.registry.test_deals import Sale, put_up
-from tests.support.browser import axe_findings, chromium, console_messages
+from tests.support.browser import PATIENCE, axe_findings, chromium, console_messages
 from tests.support.console import PASSWORD, served
 from tests.support.node_console import console_of
 from tests.support.waiting import wait_for
@@ -57,6 +57,7 @@ def sale(network: Network, person: Callable[[], Any]) -> Sale:
 
 def clerk(browser: Browser, url: str) -> Page:
     page = browser.new_context(locale="zh-CN").new_page()
+    page.set_default_timeout(2 * PATIENCE)
     page.goto(url + "/login")
     page.fill("#login", "deals")
     page.fill("#password", PASSWORD)
@@ -112,6 +113,7 @@ def test_a_deal_goes_from_draft_to_title_by_its_parties(
     for side, who in (("seller", sale.seller), ("buyer", sale.buyer)):
         phone = browser.new_context(locale="zh-CN", viewport={"width": 360, "height": 740})
         page = phone.new_page()
+        page.set_default_timeout(2 * PATIENCE)
         add_wallet(page, who.key)
         page.goto(consoles["agency"] + "/my/login")
         page.fill("#key", who.address)
