@@ -504,11 +504,14 @@ contract TradeDisputes is Membership {
 
     // --- Effects ---------------------------------------------------------------------------------------------------------------
 
+    // A storage value is compared with zero, which means never; no balance is compared.
+    // slither-disable-start incorrect-equality
     function _flag(bytes18 provider) private {
         uint256 flag = _flags[provider];
         uint256 firstAt = flag == 0 ? block.number : flag & MASK48;
         _flags[provider] = (((flag >> 96) + 1) << 96) | (block.number << 48) | firstAt;
     }
+    // slither-disable-end incorrect-equality
 
     function _stamp(Dispute storage dispute, uint256 step) private {
         dispute.heights |= block.number << step;
