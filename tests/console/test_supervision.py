@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.test_browser import PUBLICATION, accept
-from tests.support.browser import axe_findings, chromium, console_messages
+from tests.support.browser import PATIENCE, axe_findings, chromium, console_messages
 from tests.support.console_network import ConsoleNode, running_network
 from tests.support.waiting import wait_for
 
@@ -59,6 +59,7 @@ def nodes(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(locale="zh-CN", viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(2 * PATIENCE)
     opened = context.new_page()
     yield opened
     context.close()

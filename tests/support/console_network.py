@@ -19,6 +19,8 @@ from nodes.initialise import CONFIG_FILE, write_config
 from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
 
+START_SECONDS = 180.0
+"""How long the nodes may take to start on a busy machine."""
 RECORDS = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'
 
 
@@ -135,7 +137,7 @@ def _started(
         ledger = Ledger(url, deployment)
         provision.found(organisations, deployment, ledger=ledger)
         ledger.close()
-        provision.start_all(organisations[:nodes])
+        provision.start_all(organisations[:nodes], seconds=START_SECONDS)
         yield [ConsoleNode(organisation) for organisation in organisations[:nodes]]
     finally:
         provision.stop_all(organisations)
