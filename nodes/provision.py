@@ -40,7 +40,7 @@ from nodes.initialise import (
     write_config,
 )
 
-START_SECONDS = 180.0
+START_SECONDS = 400.0
 """A bound for what a busy machine may delay, not a measure."""
 STOP_SECONDS = 15.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -24,7 +25,7 @@ async def check_answer(context: Context, receipt_id: bytes) -> AnswerCheck:
         Forbidden: ``not_opened``, ``not_buyer``; Conflict: ``sealed_answer_differs`` if it is not
             what the chain has the hash of, ``sealed_answer_unreadable``.
     """
-    dispute = service.find(context, receipt_id)
+    dispute = await asyncio.to_thread(service.find, context, receipt_id)
     sealed = await _sealed(context, dispute)
     secret = await _secret(context, dispute)
     answer = unseal(sealed, secret, receipt_id=receipt_id)
@@ -45,7 +46,7 @@ async def _sealed(context: Context, dispute: Dispute) -> bytes:
 
 async def _secret(context: Context, dispute: Dispute) -> bytes:
     if dispute.role != DisputeRole.ARBITER:
-        return service.contest_secret(context, dispute.receipt_id)
+        return await asyncio.to_thread(service.contest_secret, context, dispute.receipt_id)
     path = f"/v1/peer/call-disputes/0x{dispute.receipt_id.hex()}/opening"
     return _hex(await context.peers.get(dispute.agreement.buyer, path), "contestSecret")
 

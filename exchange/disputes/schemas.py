@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chain.core import schema
 from chain.core.errors import BadInput
 from chain.statements.disputes import ContestReason, DisputeOutcome, LogPosition
+from chain.statements.examples import example
 from chain.statements.trade import UsageReceipt
 from exchange.disputes.model import (
     AnswerCheck,
@@ -19,6 +20,7 @@ from exchange.disputes.model import (
 )
 from exchange.disputes.store import EquivocationRow as StoredEquivocation
 from registry.access import NonNegativeInt
+from registry.openapi import SIGNATURE
 from registry.pages import ListAnswer, Page
 from registry.schemas import Statement
 
@@ -91,6 +93,9 @@ class RulingBody(BaseModel):
         return RulingRequest(self.amount, self.opinion, evidence)
 
 
+_SIGNED_RECEIPT = {"receipt": example(UsageReceipt).to_json(), "signature": SIGNATURE}
+
+
 class SignedReceiptBody(BaseModel):
     """A receipt and the provider's signature of it."""
 
@@ -112,7 +117,16 @@ class SignedReceiptBody(BaseModel):
 class EquivocationBody(BaseModel):
     """Two receipts that a provider signed for one place of a lane."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "agreementId": "0x" + "00" * 32,
+                "first": _SIGNED_RECEIPT,
+                "second": _SIGNED_RECEIPT,
+            }
+        },
+    )
     agreementId: str
     first: SignedReceiptBody
     second: SignedReceiptBody

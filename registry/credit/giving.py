@@ -7,6 +7,7 @@ checked as any consent is.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -144,5 +145,5 @@ async def give(
             "The registration is of another consent than the one signed.",
         )
     await peers.deliver_consent(context, package)
-    consents.relay_consent(context, registration, signature)
+    await asyncio.to_thread(consents.relay_consent, context, registration, signature)
     return checked.consent_id

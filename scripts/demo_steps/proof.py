@@ -76,6 +76,7 @@ def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:
     bundles = {
         "trade": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/bundle?lane=0&seq=3"),
         "lane": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/lane-bundle?lane=0"),
+        "look": (sold.key, "auditor", f"/v1/looks/{sold.agreement_id}/0/3/bundle"),
         "grant": (
             "social-security",
             "auditor",
@@ -116,12 +117,13 @@ def verify(screen: Screen, state: DemoState, out: Path) -> None:
 _PLACES: dict[str, Callable[[bytes], int]] = {
     "trade": lambda data: data.index(b'"signature":"0x') + 40,
     "lane": lambda data: data.index(b'"path":["0x') + 20,
+    "look": lambda data: data.rindex(b'"signature":"0x') + 40,
     "grant": lambda data: data.index(b'"headers":["0x') + 200,
     "credit": lambda data: data.index(b'"storageProof":["0x') + 60,
     "property": lambda data: data.index(b'"salt":"0x') + 12,
 }
-"""Where a byte is changed: in a signature, a log path, a sealed header, a storage proof, an opened
-commitment.
+"""Where a byte is changed: in a signature, a log path, another signature, a sealed header, a
+storage proof, an opened commitment.
 """
 
 

@@ -33,6 +33,7 @@ ALLOWED = {
     # Accepting a token appends 20 bytes to a file, without a flush; a thread would cost a metered
     # call more than that.
     "nodes.gate.RequestGate._serve: self._accept",
+    "nodes.gate.RequestGate._stream: self._accept",
     "nodes.tokens.TokenVerifier.verify: self.consume",
     # Gives up at once where it would wait.
     "chain.core.database.Database.afetch: self._fetch_without_waiting",

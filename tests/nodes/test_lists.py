@@ -61,6 +61,9 @@ OFFER = {
     "maxPerCall": 1,
     "maxLanes": 1,
     "maxSeconds": 1,
+    "bond": 0,
+    "bondFromEarnings": False,
+    "stake": 0,
     "closeWindowBlocks": 1,
     "closeWindowSeconds": 1,
     "shares": [],
@@ -500,14 +503,18 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
             unpaged.append((path, sorted(listed)))
     # Bounded by what they are: a member's first 200 keys, a deal's seven steps and its taxes, the
     # findings on one agreement; positions after a number, as many as one answer holds; the days and
-    # months of ten years, the columns of an asset; 31 days of
-    # the clearing book, 24 hours, the 100 largest flows, a record's sources and 50 that follow.
+    # months of ten years, the columns of an asset; a report's parts and a bank's open agreements
+    # for one purpose; 31 days of the clearing book, 24 hours, the 100 largest flows, a record's
+    # sources and 50 that follow.
     assert dict(unpaged) == {
         "/v1/members/{member}": ["keys"],
         "/v1/usage/{asset_id}": ["columns", "days", "months"],
         "/v1/earnings/months": ["months"],
-        "/v1/deals/{deal_id}": ["steps"],
+        "/v1/deals/{deal_id}": ["course", "steps"],
         "/v1/deals/{deal_id}/taxes": ["lines"],
+        "/v1/deals/{deal_id}/taxes/sources": ["lines"],
+        "/v1/reports/sources": ["sources"],
+        "/v1/reports/{query_id}": ["parts"],
         "/v1/agreements/{agreement_id}/reconciliation": ["findings"],
         "/v1/peer/agreements/{agreement_id}/positions": ["positions"],
         "/v1/clearing/days": ["days"],

@@ -19,7 +19,7 @@ from nodes.initialise import CONFIG_FILE, write_config
 from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
 
-START_SECONDS = 180.0
+START_SECONDS = 400.0
 """How long the nodes may take to start on a busy machine."""
 RECORDS = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'
 

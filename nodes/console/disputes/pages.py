@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -96,7 +97,8 @@ async def answer_shown(
 ) -> Response:
     context = get_context(request)
     check = await peers.check_answer(context, hex_bytes(receipt_id))
-    record(request, visit, Act(ActKind.VIEW, "dispute-answer", receipt_id))
+    shown = Act(ActKind.VIEW, "dispute-answer", receipt_id)
+    await asyncio.to_thread(record, request, visit, shown)
     return render(
         request,
         "disputes/answer.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
@@ -107,7 +108,7 @@ async def log_in(
         signature = await signature_of(context, form, statement)
         opened = await _opened(request, statement, signature)
     except QiaolianError as error:
-        return _key_page(request, error=error)
+        return await asyncio.to_thread(_key_page, request, error=error)
     answer = see_other("/my")
     set_session(request, answer, opened.token)
     return answer
