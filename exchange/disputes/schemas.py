@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from chain.core import schema
 from chain.core.errors import BadInput
@@ -93,7 +94,7 @@ class RulingBody(BaseModel):
         return RulingRequest(self.amount, self.opinion, evidence)
 
 
-_SIGNED_RECEIPT = {"receipt": example(UsageReceipt).to_json(), "signature": SIGNATURE}
+_SIGNED_RECEIPT: JsonDict = {"receipt": example(UsageReceipt).to_json(), "signature": SIGNATURE}
 
 
 class SignedReceiptBody(BaseModel):

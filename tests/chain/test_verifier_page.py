@@ -47,7 +47,7 @@ def load(page: Page, bundle: Path, trust: Path = TRUST) -> None:
     page.locator("#bundle").set_input_files(bundle)
 
 
-@pytest.mark.parametrize("name", ["trade", "lane", "grant", "credit", "property"])
+@pytest.mark.parametrize("name", ["trade", "lane", "look", "grant", "credit", "property"])
 def test_a_recorded_bundle_is_valid_in_a_browser(page: Page, name: str) -> None:
     bundle = RECORDED / f"{name}.json"
     load(page, bundle)

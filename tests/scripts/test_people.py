@@ -560,7 +560,7 @@ def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, set
         shown = eventually(lambda name=name: final(town, name, settled))
         assert (shown["units"], shown["amount"]) == (5, "250")
     account = output_of("money", "account", *town.node("bank"))
-    assert "deposited = withdrawn + free + locked: holds" in account
+    assert "deposited = withdrawn + free + locked + bonded: holds" in account
     assert "97.50 yuan" in account
 
 
