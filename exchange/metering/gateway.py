@@ -22,7 +22,6 @@ from exchange.metering.digests import settlement_digest
 from exchange.metering.gateway_state import GatewayState, GatewayTrade
 from exchange.metering.model import (
     ClosingVoucher,
-    GatewayLimits,
     LaneState,
 )
 from exchange.metering.store import erase_answers, store_voucher
@@ -42,7 +41,6 @@ class Gateway:
         self.context = context
         self._digest = settlement_digest(context)
         self._state = GatewayState(context)
-        self.limits: GatewayLimits = self._state.limits
 
     @classmethod
     def of(cls, context: Context) -> Gateway:

@@ -12,6 +12,8 @@ from nodes.console.i18n import CONSOLE
 
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "N_": None}
 PLACEHOLDER = re.compile(r"%\(\w+\)s")
+LONE_PERCENT = re.compile(r"%(?!\(\w+\)[sd]|%)")
+"""Breaks the page: ``%`` begins a value's name, and a per cent sign is written ``%%``."""
 
 
 def written() -> dict[str, str]:
@@ -65,3 +67,12 @@ def test_a_translation_names_the_same_values() -> None:
         if set(PLACEHOLDER.findall(key)) != set(PLACEHOLDER.findall(text))
     ]
     assert differing == []
+
+
+def test_a_per_cent_sign_is_written_twice() -> None:
+    broken = [
+        key
+        for key, (_, text) in translated().items()
+        if LONE_PERCENT.search(key) or LONE_PERCENT.search(text)
+    ]
+    assert broken == []

@@ -14,8 +14,8 @@ import pytest
 
 from chain.core.errors import BadInput, Unavailable
 from exchange.metering import buyer as buyer_side
-from exchange.metering import gateway as gateway_side
 from exchange.metering import service as metering
+from exchange.metering import usage_exchange
 from exchange.metering.gateway import Gateway
 from exchange.metering.model import CallStatus, GatewayLimits
 from registry.credit.rules import MAX_CONSENT_BYTES, check_package, require_identity
@@ -96,7 +96,7 @@ def test_a_lane_that_waits_for_an_answer_no_node_accepts_is_voided_and_goes_on(
     with pytest.raises(Unavailable):
         market.call(agreement_id, 2, key="too large")
     with monkeypatch.context() as smaller:
-        smaller.setattr(gateway_side, "MAX_EXCHANGE_BYTES", 100)
+        smaller.setattr(usage_exchange, "MAX_EXCHANGE_BYTES", 100)
         result = market.run(metering.fetch(market.bank.context, "too large"))
     assert (result.status, result.reason, result.amount) == (CallStatus.VOID, "answer_too_large", 0)
     assert market.call(agreement_id, 3).status == CallStatus.SERVED
@@ -107,7 +107,7 @@ def test_answers_that_do_not_fit_into_one_exchange_come_in_several(
     market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     market.call(agreement_id)
-    monkeypatch.setattr(gateway_side, "MAX_EXCHANGE_BYTES", 1)
+    monkeypatch.setattr(usage_exchange, "MAX_EXCHANGE_BYTES", 1)
     sent = len(market.bank.peers.sent)
     results = together(market, agreement_id, [1, 2, 3, 4])
     assert [result.status for result in results] == [CallStatus.SERVED] * 4
@@ -179,7 +179,10 @@ def test_a_consent_too_large_to_send_stops_before_signing_and_the_lane_serves_ot
     market: Market, agreement_id: bytes
 ) -> None:
     stored = StoredConsentRow(
-        commitment=b"\7" * 32, subject="92440700MA4W000001", package={"photo": "x" * 9_900_000}
+        commitment=b"\7" * 32,
+        subject="92440700MA4W000001",
+        authority="0x" + "11" * 20,
+        package={"photo": "x" * 9_900_000},
     )
     market.bank.context.database.write(lambda session: session.merge(stored))
     with pytest.raises(BadInput) as refused:

@@ -329,7 +329,12 @@ def made_up(market: Market, helper: Any) -> str:
     market.settle()
     market.bank.context.database.write(
         lambda session: session.add(
-            StoredConsentRow(commitment=consent_hash, subject=SUBJECT, package=package)
+            StoredConsentRow(
+                commitment=consent_hash,
+                subject=SUBJECT,
+                authority=address_of(key),
+                package=package,
+            )
         )
     )
     return "0x" + consent_hash.hex()

@@ -338,9 +338,9 @@ def test_a_call_that_fails_gives_its_reserved_use_back(market: Market) -> None:
     grant_id = market.grant(max_uses=1)
     first, second = market.open(grant_id), market.open(grant_id)
     gateway = Gateway.of(market.department.context)
-    gateway.limits = GatewayLimits(answer_bytes=10)
+    gateway._state.limits = GatewayLimits(answer_bytes=10)
     assert market.call(first).reason == "answer_too_large"
-    gateway.limits = GatewayLimits()
+    gateway._state.limits = GatewayLimits()
     assert market.call(second).status == CallStatus.SERVED
 
 
