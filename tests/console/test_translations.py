@@ -12,7 +12,7 @@ from nodes.console.i18n import CONSOLE
 
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "N_": None}
 PLACEHOLDER = re.compile(r"%\(\w+\)s")
-LONE_PERCENT = re.compile(r"%(?!\(\w+\)[sd]|%)")
+LONE_PERCENT = re.compile(r"%(?!\(\w+\)[sd])")
 """Breaks the page: ``%`` begins a value's name, and a per cent sign is written ``%%``."""
 
 
@@ -73,6 +73,6 @@ def test_a_per_cent_sign_is_written_twice() -> None:
     broken = [
         key
         for key, (_, text) in translated().items()
-        if LONE_PERCENT.search(key) or LONE_PERCENT.search(text)
+        if any(LONE_PERCENT.search(message.replace("%%", "")) for message in (key, text))
     ]
     assert broken == []
