@@ -79,6 +79,13 @@ COUNTS: Columns = {
     "earned": lambda row: yuan(row["counts"]["amount"]),
 }
 USED: Columns = {"asset": "assetId", **COUNTS}
+USAGE_ROWS: Columns = {
+    "day": "day",
+    "buyer": "buyer",
+    "agreement": "agreementId",
+    "columns": lambda row: ", ".join(row["columns"]),
+    **COUNTS,
+}
 PERIOD = (
     arg("--since", metavar="DATE", help="such as 2026-11-01 (default 30 days ago)"),
     arg("--until", metavar="DATE", help="such as 2026-11-30 (default today)"),
@@ -369,6 +376,17 @@ GROUP = CommandGroup(
                 "/v1/usage/{asset_id}/buyers",
                 within="buyers",
                 columns={"buyer": "buyer", "agreement": "agreementId", **COUNTS},
+                query=("since", "until"),
+            ),
+            (ASSET, *PERIOD, *PAGE),
+        ),
+        Command(
+            "usage-rows",
+            "how an own asset was used: by day, agreement and set of columns",
+            read_pages(
+                "/v1/usage/{asset_id}/rows",
+                within="usage",
+                columns=USAGE_ROWS,
                 query=("since", "until"),
             ),
             (ASSET, *PERIOD, *PAGE),

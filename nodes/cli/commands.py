@@ -234,9 +234,9 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "data and its use": {
         "asset": CommandEntry(
-            "the catalogue and own publications: list, search, show, sources, check, preview, "
-            "publish, republish, incidents, usage, usage-detail, usage-buyers, own, cancel, hold, "
-            "release",
+            "the catalogue and own publications: list, search, find, course, show, sources, check, "
+            "preview, publish, republish, incidents, usage, usage-detail, usage-buyers, "
+            "usage-rows, own, cancel, hold, release",
             _asset,
         ),
         "demand": CommandEntry(
@@ -255,7 +255,11 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "totals, balance, bundle, lane-bundle",
             _agreement,
         ),
-        "call": CommandEntry("metered calls: one, fetch, withdraw, list, file", _call),
+        "call": CommandEntry(
+            "metered calls: one, fetch, withdraw, list, hand-in, files, file-show, file-start, "
+            "file-stop, file-rows, file-remove, spending, file",
+            _call,
+        ),
         "dispute": CommandEntry(
             "contested calls: list, show, claim, contest, answer, check, open, rule, end, "
             "prove, freeze, unfreeze, equivocations",
@@ -269,8 +273,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "credit and property": {
         "credit": CommandEntry(
-            "reports, certificates, disputes: report, queries, "
-            "bundle, certify, record, disputes, answer",
+            "reports, certificates, disputes: report, sources, show-report, consents, queries, "
+            "bundle, certify, record, looks, check-looks, look, disputes, answer",
             _credit,
         ),
         "subject": CommandEntry(
@@ -279,7 +283,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             _subject,
         ),
         "deal": CommandEntry(
-            "property deals: list, show, draw, sign, step, taxes, expire, bundle", _deal
+            "property deals: list, show, draw, sign, step, taxes, tax-sources, expire, bundle",
+            _deal,
         ),
         "unit": CommandEntry(
             "the registration centre's register: enter, title, hold, holds, lift, end-hold", _unit

@@ -253,6 +253,12 @@ GROUP = CommandGroup(
             "taxes", "the tax sheet the rules give", read("/v1/deals/{deal_id}/taxes"), (DEAL,)
         ),
         Command(
+            "tax-sources",
+            "the laws and notices that each line of the tax sheet rests on",
+            read("/v1/deals/{deal_id}/taxes/sources"),
+            (DEAL,),
+        ),
+        Command(
             "expire",
             "free the unit of a deal that was not registered in time",
             change("/v1/deals/{deal_id}/expiry"),
