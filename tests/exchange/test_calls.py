@@ -30,6 +30,7 @@ from exchange.reconciliation import service as reconciliation
 from exchange.settlement import deposits
 from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
+from tests.support.stale_view import stale
 
 
 def signed(market: Market, request: UsageRequest) -> dict[str, Any]:
@@ -238,14 +239,12 @@ def test_a_stale_view_serves_nothing_and_takes_no_position(
     market: Market, agreement_id: bytes
 ) -> None:
     market.call(agreement_id)
-    view = market.department.context.view
-    bound, view.stale_seconds = view.stale_seconds, -1.0
     patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.0
     try:
-        with pytest.raises(Unavailable) as refused:
+        with stale(market.department.context.view), pytest.raises(Unavailable) as refused:
             market.call(agreement_id, 2, key="stale")
     finally:
-        view.stale_seconds, buyer_side.RETRY_SECONDS = bound, patience
+        buyer_side.RETRY_SECONDS = patience
     assert (refused.value.code, refused.value.context["cause"]) == (
         "call_outstanding",
         "chain_view_stale",

@@ -43,6 +43,7 @@ from exchange.settlement.rules import (
 from nodes.workers.claims import ClaimWorker
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
+from tests.support.stale_view import stale
 
 PATIENCE = 60.0
 NEVER = ClaimPolicy(min_fen=10**9, max_age_seconds=10**9)
@@ -487,17 +488,17 @@ def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(
 
 
 def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(
-    market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
+    market: Market, grant_id: bytes
 ) -> None:
     owed(market, grant_id)
     context = market.department.context
     monitor = ClaimMonitor(context, NEVER)
     monitor.round()
-    monkeypatch.setattr(context.view, "stale_seconds", -1.0)
-    with later(market, 2 * claims_report.UNCHECKED_SECONDS), pytest.raises(Unavailable):
-        monitor.round()
-    with later(market, 2 * claims_report.UNCHECKED_SECONDS):
-        found = alarm(monitor)
+    with stale(context.view):
+        with later(market, 2 * claims_report.UNCHECKED_SECONDS), pytest.raises(Unavailable):
+            monitor.round()
+        with later(market, 2 * claims_report.UNCHECKED_SECONDS):
+            found = alarm(monitor)
     assert found is not None
     assert found.code == "claims_unchecked"
     assert "chain_view_stale" in found.hint

@@ -27,6 +27,7 @@ from nodes.problems import problem
 from registry.evidence.store import ENTRIES, PENDING
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
+from tests.support.stale_view import stale
 
 
 @pytest.fixture
@@ -339,12 +340,8 @@ def test_a_key_withdrawn_by_its_caller_stays_used_and_one_withdrawn_by_the_node_
 def test_a_withdrawal_works_under_an_old_view(market: Market, agreement_id: bytes) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
-    view = market.department.context.view
-    bound, view.stale_seconds = view.stale_seconds, -1.0
-    try:
+    with stale(market.department.context.view):
         assert withdraw(market, key).reason == "withdrawn"
-    finally:
-        view.stale_seconds = bound
 
 
 def test_closing_withdraws_what_nobody_waits_for(market: Market, agreement_id: bytes) -> None:

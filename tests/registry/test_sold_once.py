@@ -39,6 +39,7 @@ from tests.registry.test_deals import (
     refused,
     titled,
 )
+from tests.support.stale_view import stale
 
 BEFORE_REGISTER = tuple(step for step in StepKind if step < StepKind.REGISTER)
 
@@ -294,22 +295,11 @@ def test_steps_go_on_from_proved_records_while_the_projection_is_behind(
 # --- Without a fresh head -------------------------------------------------------------------------
 
 
-@contextmanager
-def stale(network: Network, name: str) -> Iterator[None]:
-    """While a node's view of the chain is too old to allow anything."""
-    view = network[name].context.view
-    bound, view.stale_seconds = view.stale_seconds, -1.0
-    try:
-        yield
-    finally:
-        view.stale_seconds = bound
-
-
 def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(
     network: Network, deal: Drawn
 ) -> None:
     registrar = network["registrar"].context
-    with stale(network, "registrar"):
+    with stale(registrar.view):
         with refused(network, "chain_view_stale"):
             title_for(registrar, deal, deal.sale.seller.address)
         with refused(network, "chain_view_stale"):
@@ -318,10 +308,10 @@ def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(
             holds.end_hold(registrar, registrar.member, deal.terms.unit)
         with refused(network, "chain_view_stale"):
             register.register_entry(registrar, deal.terms.unit)
-    with stale(network, "agency"), refused(network, "chain_view_stale"):
+    with stale(network["agency"].context.view), refused(network, "chain_view_stale"):
         deal.hand_in(StepKind.SELLER)
     deal.take(*BEFORE_REGISTER)
-    with stale(network, "registrar"), refused(network, "chain_view_stale"):
+    with stale(registrar.view), refused(network, "chain_view_stale"):
         deal.sign(StepKind.REGISTER)
 
 
