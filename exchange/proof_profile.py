@@ -2,8 +2,8 @@
 framework.
 
 **trade** proves one call: agreement signed by both sides under a grant, the buyer's request, the
-  provider's receipt in its anchored log, the buyer's signature that names this receipt with its
-  totals, the claim and the payout on the chain. The contract takes a claim with the buyer's
+  provider's receipt in a party's anchored log, the buyer's signature that names this receipt with
+  its totals, the claim and the payout on the chain. The contract takes a claim with the buyer's
   signature alone, so that the chain's lane itself shows that what was claimed was acknowledged.
 
 **lane** proves the calls of one lane, from position 1 to the last one shown without gaps: each
@@ -31,6 +31,7 @@ from chain.core.errors import Inconsistent
 from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.statements.trade import (
     Agreement,
+    ReceiptVoid,
     UsageOutcome,
     UsageReceipt,
     UsageRequest,
@@ -136,7 +137,7 @@ def _answered(
             f"The receipt of position {seq} of lane {trade.lane} answers the "
             f"buyer's request, for {receipt.units} units."
         ),
-        logged(claims, trade.signed_receipts[seq], "receipt"),
+        logged(claims, trade, [trade.signed_receipts[seq]], "receipt"),
         *viewed(claims, trade, [seq]),
     ]
     return request, receipt, sentences
@@ -145,40 +146,18 @@ def _answered(
 def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     """Every call of one lane: subject {agreementId, lane}."""
     trade = TradeProof(claims, subject)
-    last = max(trade.requests, default=0)
-    if not last:
-        raise Inconsistent("profile_incomplete", "The bundle shows no position of the lane.")
-    # Compared by number first: a range up to a stranger's position would not fit into memory.
-    if len(trade.requests) != last or not trade.requests.keys() == trade.receipts.keys() == set(
-        range(1, last + 1)
-    ):
-        raise Inconsistent(
-            "lane_has_holes", "Positions of the lane are missing, or lack a request or receipt."
-        )
     voids = {item.seq: item for item in trade.voids}
     if len(voids) != len(trade.voids):
         raise Inconsistent("position_twice", "Two voids name one position.")
+    last = _last_position(trade, voids)
     state, refused = LaneState(), 0
     for seq in range(1, last + 1):
-        request, receipt = trade.requests[seq], trade.receipts[seq]
+        request = trade.requests[seq]
         by_protocol(lambda state=state, request=request: require_acknowledged(state, request))
-        request_hash, receipt_hash = request.struct_hash(), receipt.struct_hash()
-        by_protocol(
-            lambda state=state, request=request, request_hash=request_hash, receipt=receipt: (
-                require_receipt(trade.agreement, state, request, request_hash, receipt)
-            )
-        )
-        require_timely(claims, trade, seq)
-        refused += receipt.outcome == UsageOutcome.REFUSED
-        before, state = state, state_after(receipt, receipt_hash)
-        void = voids.pop(seq, None)
-        if void is not None:
-            if void.receipt != receipt_hash:
-                raise Inconsistent(
-                    "void_of_other", "A void names another receipt than its position's."
-                )
-            state = state_after_void(before, receipt_hash, request_hash)
-    if voids:
+        state = _state_after(claims, trade, state, request, voids.get(seq))
+        receipt = trade.receipts.get(seq)
+        refused += receipt is not None and receipt.outcome == UsageOutcome.REFUSED
+    if any(seq > last for seq in voids):
         raise Inconsistent("void_of_other", "A void names a position the lane does not have.")
     if last - refused > trade.terms.max_uses:
         raise Inconsistent(
@@ -194,11 +173,49 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
             f"{len(trade.voids)} of them were voided; {state.units} units "
             f"for {state.amount} fen were delivered in all."
         ),
-        "Every receipt is in the provider's anchored log and continues the one before it.",
-        *viewed(claims, trade, range(1, last + 1)),
+        "Every receipt is in a party's anchored log and continues the one before it.",
+        *viewed(claims, trade, sorted(trade.receipts)),
         _acknowledged_positions(trade, last),
     ]
     return sentences + _lane_claims(claims, trade, state)
+
+
+def _last_position(trade: TradeProof, voids: Mapping[int, ReceiptVoid]) -> int:
+    """The last position of a lane that is shown whole: each has a request, and a receipt unless the
+    provider voided it: a buyer that was told of the void never got the receipt.
+    """
+    last = max(trade.requests, default=0)
+    if not last:
+        raise Inconsistent("profile_incomplete", "The bundle shows no position of the lane.")
+    # Compared by number first: a range up to a stranger's position would not fit into memory.
+    whole = len(trade.requests) == last and trade.requests.keys() == set(range(1, last + 1))
+    answered = trade.receipts.keys() | voids.keys()
+    if not whole or not trade.receipts.keys() <= trade.requests.keys() <= answered:
+        raise Inconsistent(
+            "lane_has_holes", "Positions of the lane are missing, or lack a request or receipt."
+        )
+    return last
+
+
+def _state_after(
+    claims: VerifiedClaims,
+    trade: TradeProof,
+    state: LaneState,
+    request: UsageRequest,
+    void: ReceiptVoid | None,
+) -> LaneState:
+    """The lane state after a position, whose receipt answers the request in time."""
+    request_hash, receipt = request.struct_hash(), trade.receipts.get(request.seq)
+    if receipt is not None:
+        by_protocol(lambda: require_receipt(trade.agreement, state, request, request_hash, receipt))
+        require_timely(claims, trade, request.seq)
+        receipt_hash = receipt.struct_hash()
+        if void is None:
+            return state_after(receipt, receipt_hash)
+        if void.receipt != receipt_hash:
+            raise Inconsistent("void_of_other", "A void names another receipt than its position's.")
+    assert void is not None
+    return state_after_void(state, void.receipt, request_hash)
 
 
 def _acknowledged_positions(trade: TradeProof, last: int) -> str:
@@ -229,7 +246,7 @@ def _require_acknowledgement(claims: VerifiedClaims, trade: TradeProof, seq: int
             raise Inconsistent(
                 "receipt_of_other", "The receipt of the next position answers another request."
             )
-        claims.log_inclusion(trade.signed_receipts[seq + 1])
+        trade.inclusion(claims, seq + 1)
 
 
 def _acknowledged(trade: TradeProof, receipt: UsageReceipt) -> bool:
@@ -308,7 +325,7 @@ def _paid(claims: VerifiedClaims, trade: TradeProof, receipt: UsageReceipt) -> l
         raise Inconsistent(
             "payout_differs", "The parts of the split do not add up to what was paid."
         )
-    return [*sentences, _closing(claims, state)]
+    return [*sentences, closing(claims, state)]
 
 
 def _lane_claims(claims: VerifiedClaims, trade: TradeProof, state: LaneState) -> list[str]:
@@ -344,7 +361,7 @@ def _lane_claims(claims: VerifiedClaims, trade: TradeProof, state: LaneState) ->
             f"{state.amount} fen, never more than delivered."
         ),
         *left_out,
-        _closing(claims, trade.state),
+        closing(claims, trade.state),
     ]
 
 
@@ -362,7 +379,8 @@ def _later_positions(trade: TradeProof, state: LaneState, record: LaneRecord) ->
     )
 
 
-def _closing(claims: VerifiedClaims, state: AgreementRecord) -> str:
+def closing(claims: VerifiedClaims, state: AgreementRecord) -> str:
+    """How the agreement's money stands; ``payout_differs``."""
     if state.refunded + state.paid > state.opened or (state.closed_at and state.locked):
         raise Inconsistent("payout_differs", "The agreement's amounts do not add up.")
     if state.closed_at:

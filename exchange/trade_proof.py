@@ -1,5 +1,8 @@
 """What the bundles of a metered trade rest on: the agreement, its statements by position, and when
 calls were served. Pure: imports no web3, no database, no web framework.
+
+Each party makes these bundles from its own store. So agreement, receipts and final totals are shown
+in the provider's anchored log or in the buyer's, which has the receipts that it took.
 """
 
 from __future__ import annotations
@@ -7,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chain.bundle.claims import VerifiedClaims, VerifiedStatement
+from chain.bundle.claims import LogInclusion, VerifiedClaims, VerifiedStatement
 from chain.core import schema
 from chain.core.errors import Inconsistent, QiaolianError, VerificationError
 from chain.ethereum.records import AgreementRecord, GrantRecord
@@ -23,6 +26,7 @@ from chain.statements.trade import (
     Voucher,
 )
 from exchange.agreements.rules import require_grant
+from exchange.metering.model import RECEIVED_RECEIPT
 
 CONTRACT = "TradeSettlement"
 
@@ -58,12 +62,7 @@ class TradeProof:
                 "agreement_not_open",
                 "The chain does not show the agreement as opened with its cap.",
             )
-        provider = next(
-            signed
-            for signed in self.signed_agreements
-            if signed.signer == self.agreement.provider_key
-        )
-        agreement_entry = logged(claims, provider, "agreement")
+        agreement_entry = logged(claims, self, self.signed_agreements, "agreement")
         self.signed_receipts = self._receipts(claims)
         self.receipts = {seq: signed.statement for seq, signed in self.signed_receipts.items()}
         self.requests = self._requests(claims)
@@ -77,6 +76,10 @@ class TradeProof:
             agreement_entry,
             *_final(claims, self),
         ]
+
+    def inclusion(self, claims: VerifiedClaims, seq: int) -> LogInclusion:
+        """The entry of a position's receipt in a party's anchored log; ``not_logged``."""
+        return _inclusion(claims, self, [self.signed_receipts[seq]])
 
     def _receipts(self, claims: VerifiedClaims) -> dict[int, VerifiedStatement[UsageReceipt]]:
         signed = [
@@ -177,12 +180,11 @@ def _final(claims: VerifiedClaims, trade: TradeProof) -> list[str]:
             "final_settlement_differs",
             "The chain did not close the agreement by these final totals.",
         )
-    provider = next(one for one in signed if one.signer == agreement.provider_key)
     return [
         f"Both sides signed final totals of {settlement.units} units and {settlement.amount} fen; "
         "by them the chain paid, refunded and "
         f"closed in {claims.block(trade.state.closed_at)}, without a window.",
-        logged(claims, provider, "final settlement"),
+        logged(claims, trade, signed, "final settlement"),
     ]
 
 
@@ -191,10 +193,7 @@ def require_timely(claims: VerifiedClaims, trade: TradeProof, seq: int) -> None:
     the periods of grant, agreement and request, on a view in which the grant was live and the
     agreement open without notice.
     """
-    receipt, anchored_at = (
-        trade.receipts[seq],
-        claims.log_inclusion(trade.signed_receipts[seq]).anchored_at,
-    )
+    receipt, anchored_at = trade.receipts[seq], trade.inclusion(claims, seq).anchored_at
     claims.require_block(receipt.view_height, receipt.view_block)
     if receipt.view_height > anchored_at:
         raise Inconsistent(
@@ -258,10 +257,7 @@ def viewed(claims: VerifiedClaims, trade: TradeProof, positions: Sequence[int]) 
         min(receipt.view_height for receipt in served),
         max(receipt.view_height for receipt in served),
     )
-    anchored = {
-        receipt.seq: claims.log_inclusion(trade.signed_receipts[receipt.seq]).anchored_at
-        for receipt in served
-    }
+    anchored = {receipt.seq: trade.inclusion(claims, receipt.seq).anchored_at for receipt in served}
     views = (
         f"a view of {claims.block(first)}"
         if first == last
@@ -292,14 +288,31 @@ def _positions(seqs: Sequence[int]) -> str:
     return f"{len(seqs)} positions, {seqs[0]} to {seqs[-1]},"
 
 
-def logged(claims: VerifiedClaims, signed: VerifiedStatement[Any], what: str) -> str:
-    found = claims.log_inclusion(signed)
-    if found.leaf["kind"] != type(signed.statement).__name__:
-        raise Inconsistent("log_kind_differs", f"The log calls the {what} something else.")
+def logged(
+    claims: VerifiedClaims, trade: TradeProof, signed: Sequence[VerifiedStatement[Any]], what: str
+) -> str:
+    """Where a party's log shows a statement, which both may have signed."""
+    found = _inclusion(claims, trade, signed)
     return (
         f"The {what} is entry {found.index} of {found.member}'s log, anchored in "
         f"{claims.block(found.anchored_at)}."
     )
+
+
+def _inclusion(
+    claims: VerifiedClaims, trade: TradeProof, signed: Sequence[VerifiedStatement[Any]]
+) -> LogInclusion:
+    """A statement's entry in the provider's log, or else in the buyer's: ``not_logged``,
+    ``log_kind_differs``.
+    """
+    statement, buyer = signed[0], trade.agreement.buyer
+    found = claims.log_inclusion_of(statement, (trade.agreement.provider, buyer))
+    kind = type(statement.statement).__name__
+    if kind == UsageReceipt.__name__ and found.member == buyer:
+        kind = RECEIVED_RECEIPT
+    if found.leaf["kind"] != kind:
+        raise Inconsistent("log_kind_differs", f"The log calls the {kind} something else.")
+    return found
 
 
 def only(found: Mapping[int, Any], seq: int, what: str) -> Any:

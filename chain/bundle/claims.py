@@ -123,7 +123,7 @@ class VerifiedClaims:
 
     def statements(self, kind: type[S]) -> list[VerifiedStatement[S]]:
         """Every verified statement of a type, in the bundle's order."""
-        self.evidence.used.add(kind)
+        self.evidence.used.add(("statement", kind))
         return [signed for signed in self.evidence.statements if type(signed.statement) is kind]
 
     def statement(self, kind: type[S]) -> VerifiedStatement[S]:
@@ -138,7 +138,7 @@ class VerifiedClaims:
 
     def structs(self, kind: type[U]) -> list[U]:
         """Every struct of a type."""
-        self.evidence.used.add(kind)
+        self.evidence.used.add(("struct", kind))
         return [struct for struct in self.evidence.structs if type(struct) is kind]
 
     def struct(self, kind: type[U]) -> U:
@@ -181,6 +181,21 @@ class VerifiedClaims:
             raise NotIncluded("not_logged", f"The {name} is not in its signer's anchored log.")
         self.evidence.used.add((found.member, found.leaf["digest"]))
         return found
+
+    def log_inclusion_of(
+        self, signed: VerifiedStatement[Any], members: Sequence[str]
+    ) -> LogInclusion:
+        """A statement's entry in the anchored log of the first of these members whose log shows it;
+        ``not_logged`` if none does.
+        """
+        digest = "0x" + signed.digest.hex()
+        for member in members:
+            found = self.evidence.log_inclusions.get((member, digest))
+            if found is not None:
+                self.evidence.used.add((found.member, found.leaf["digest"]))
+                return found
+        name = type(signed.statement).__name__
+        raise NotIncluded("not_logged", f"The {name} is in no party's anchored log.")
 
     def log_inclusion_by(self, member: str, digest: bytes) -> LogInclusion:
         """A digest's entry in a member's anchored log, e.g. of a subject's statement that an issuer
@@ -241,9 +256,9 @@ class VerifiedClaims:
     def require_all_used(self) -> None:
         """Refuse elements that the proof profile did not read: ``element_unused``."""
         evidence, used = self.evidence, self.evidence.used
-        types: list[type[Struct]] = [type(signed.statement) for signed in evidence.statements]
-        types += [type(struct) for struct in evidence.structs]
-        idle = [kind.__name__ for kind in types if kind not in used]
+        types = [("statement", type(signed.statement)) for signed in evidence.statements]
+        types += [("struct", type(struct)) for struct in evidence.structs]
+        idle = [kind[1].__name__ for kind in types if kind not in used]
         idle += [
             f"storage of {position[0]}"
             for position in evidence.storage_values

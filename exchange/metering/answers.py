@@ -20,8 +20,15 @@ from exchange.metering import gateway_rules, rules
 from exchange.metering.buyer_state import OutgoingRequest
 from exchange.metering.buyer_store import CompletedColumns, CompletionColumns, complete
 from exchange.metering.digests import Digest
-from exchange.metering.model import RESPONSE_DOMAIN, CallResult, CallStatus, LaneState
+from exchange.metering.model import (
+    RECEIVED_RECEIPT,
+    RESPONSE_DOMAIN,
+    CallResult,
+    CallStatus,
+    LaneState,
+)
 from exchange.metering.wire import error_from, json_text
+from registry.evidence.log import append_all
 
 
 @dataclass
@@ -189,8 +196,12 @@ def _check_void(
     return CompletedCall(request, values, state, result)
 
 
-def store_completed(session: Session, completed: Sequence[CompletedCall]) -> None:
-    """Store the answers beside their requests."""
+def store_completed(
+    session: Session, completed: Sequence[CompletedCall], *, digest: Digest, at: int
+) -> None:
+    """Store the answers beside their requests, and name the receipts taken in this node's log, so
+    that its bundles need no log but its own.
+    """
     rows: list[CompletedColumns] = [
         {
             "in_agreement": call.request.trade.agreement_id,
@@ -201,3 +212,10 @@ def store_completed(session: Session, completed: Sequence[CompletedCall]) -> Non
         for call in completed
     ]
     complete(session, rows)
+    received = [
+        (RECEIVED_RECEIPT, digest(call.values["receipt_hash"]))
+        for call in completed
+        if call.values["receipt"] is not None and call.values["receipt_hash"] is not None
+    ]
+    if received:
+        append_all(session, received, at=at)

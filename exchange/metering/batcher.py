@@ -101,7 +101,10 @@ class RequestBatcher:
             )
         completed = self._checked(batch, answers)
         if completed:
-            await self._context.database.awrite(lambda session: store_completed(session, completed))
+            digest, now = self._digest, self._context.now()
+            await self._context.database.awrite(
+                lambda session: store_completed(session, completed, digest=digest, at=now)
+            )
         for call in completed:
             call.apply()
 

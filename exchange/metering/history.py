@@ -23,7 +23,13 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering import peers, records, rules, store
 from exchange.metering.digests import settlement_digest
-from exchange.metering.model import CallStatus, ClosingVoucher, LaneState, StoredCall
+from exchange.metering.model import (
+    RECEIVED_RECEIPT,
+    CallStatus,
+    ClosingVoucher,
+    LaneState,
+    StoredCall,
+)
 from exchange.metering.peers import Shown, ShownLane, ShownPosition
 from exchange.metering.recovery_store import RecoveredCall, put_recovered
 from registry.evidence.log import append_if_missing
@@ -171,24 +177,21 @@ class LaneRecovery:
             for call in calls:
                 is_asked = asked is not None and asked.seq == call.state.seq
                 put_recovered(session, self._table, self._agreement, call, asked=is_asked)
-                for statement in self._own_statements(call):
-                    append_if_missing(
-                        session,
-                        kind=type(statement).__name__,
-                        digest=self._digest(statement.struct_hash()),
-                        at=now,
-                    )
+                for kind, statement in self._log_entries(call):
+                    digest = self._digest(statement.struct_hash())
+                    append_if_missing(session, kind=kind, digest=digest, at=now)
 
         return change
 
-    def _own_statements(self, call: RecoveredCall) -> Iterator[Statement]:
-        """What this side's log names of a call."""
+    def _log_entries(self, call: RecoveredCall) -> Iterator[tuple[str, Statement]]:
+        """What this side's log names of a call, by kind."""
         if self._side == AgreementSide.BUYER:
-            yield call.request
+            yield "UsageRequest", call.request
+            yield RECEIVED_RECEIPT, call.receipt
             return
-        yield call.receipt
+        yield "UsageReceipt", call.receipt
         if call.void is not None:
-            yield call.void
+            yield "ReceiptVoid", call.void
 
     async def _close(self, state: LaneState, shown: Shown[Voucher] | None) -> None:
         """Store the closing voucher, if it fits a stored position; and compare with the chain's

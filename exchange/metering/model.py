@@ -19,6 +19,8 @@ from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest, Vouc
 
 REQUEST_DOMAIN = "qiaolian.request.v1"
 RESPONSE_DOMAIN = "qiaolian.response.v1"
+RECEIVED_RECEIPT = "ReceivedReceipt"
+"""Kind of the entry of a receipt in the log of the buyer that took it."""
 MAX_COLUMNS = 256
 MAX_TEXT = 256
 

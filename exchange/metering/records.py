@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from chain.context import Context
+from chain.core import schema
+from chain.core.errors import BadInput
 from chain.ethereum.eip712 import Domain
 from chain.statements.trade import UsageReceipt
 from exchange.agreements.model import AgreementSide
@@ -29,6 +32,34 @@ def call_at(
     with context.database.read() as session:
         row = store.call_at(session, calls_table(side), agreement_id, lane, seq)
     return None if row is None else stored_call(row)
+
+
+@dataclass(frozen=True, slots=True)
+class ContradictingAnswer:
+    """An answer that contradicts this buyer's records and halted its lane."""
+
+    receipt: UsageReceipt
+    signature: bytes
+    answer: bytes
+    """As it came, in JSON."""
+
+
+def contradicting_answer(
+    context: Context, agreement_id: bytes, lane: int, seq: int
+) -> ContradictingAnswer | None:
+    """The answer that halted a lane at a position; None where there is none with a receipt that can
+    be read.
+    """
+    with context.database.read() as session:
+        row = store.call_at(session, calls_table(AgreementSide.BUYER), agreement_id, lane, seq)
+    if row is None or row.status != CallStatus.CONFLICT or row.answer is None:
+        return None
+    try:
+        answer = json.loads(row.answer)
+        receipt, signature = answer["receipt"], schema.signature(answer["signature"])
+        return ContradictingAnswer(UsageReceipt.from_json(receipt), signature, row.answer.encode())
+    except (ValueError, TypeError, KeyError, BadInput):
+        return None
 
 
 def lane_calls(

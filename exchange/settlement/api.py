@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from chain.core.errors import Forbidden
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from exchange.agreements import service as agreements
+from exchange.agreements.model import AgreementSide
 from exchange.settlement import bundles, deposits, earnings, model, service
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.claims_report import ClaimsReport, owing
@@ -31,6 +31,10 @@ from registry.schemas import BUNDLE, QueuedCall, Statement
 router = APIRouter(tags=["settlement"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
 Clerks = Depends(require_local("clerk", "system"))
+Party = Annotated[
+    Literal[AgreementSide.PROVIDER, AgreementSide.BUYER] | None,
+    Query(description="Whose bundle; by default one's own, at a supervisor the first to be had"),
+]
 
 
 class DepositBody(BaseModel):
@@ -416,39 +420,41 @@ def payments(
 
 @router.get(
     "/v1/agreements/{agreement_id}/bundle",
-    summary="The bundle of one call (provider)",
+    summary="The bundle of one call: a party's own; a supervisor's from a party",
     responses=BUNDLE,
 )
-def trade_bundle(
+async def trade_bundle(
     agreement_id: str,
     seq: NonNegativeInt,
     lane: NonNegativeInt = 0,
+    party: Party = None,
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
 ) -> Response:
-    data = bundles.trade_bundle(context, hex_bytes(agreement_id), lane, seq)
+    identifier = hex_bytes(agreement_id)
+    data = await bundles.fetch(context, identifier, lane, seq, party=party)
     return Response(data, media_type="application/json")
 
 
 @router.get(
     "/v1/agreements/{agreement_id}/lane-bundle",
-    summary="The bundle of every call of a lane (provider)",
+    summary="The bundle of every call of a lane: a party's own; a supervisor's from a party",
     responses=BUNDLE,
 )
-def lane_bundle(
+async def lane_bundle(
     agreement_id: str,
     lane: NonNegativeInt = 0,
+    party: Party = None,
     context: Context = Depends(get_context),
     _caller: Principal = Readers,
 ) -> Response:
-    return Response(
-        bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json"
-    )
+    data = await bundles.fetch(context, hex_bytes(agreement_id), lane, party=party)
+    return Response(data, media_type="application/json")
 
 
 @router.get(
     "/v1/peer/agreements/{agreement_id}/bundle",
-    summary="The bundle of one call, for the agreement's buyer and supervisors",
+    summary="The bundle of one call, for the other party and supervisors",
     responses=BUNDLE,
 )
 def peer_trade_bundle(
@@ -458,9 +464,32 @@ def peer_trade_bundle(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> Response:
-    identifier = hex_bytes(agreement_id)
-    agreement = agreements.load(context, identifier).agreement
-    if caller.member != agreement.buyer and "supervisor" not in caller.roles:
-        raise Forbidden("not_party", "Bundles are for the parties and supervisors.")
-    data = bundles.trade_bundle(context, identifier, lane, seq)
+    return _shown(context, caller, agreement_id, lane, seq)
+
+
+@router.get(
+    "/v1/peer/agreements/{agreement_id}/lane-bundle",
+    summary="The bundle of every call of a lane, for the other party and supervisors",
+    responses=BUNDLE,
+)
+def peer_lane_bundle(
+    agreement_id: str,
+    lane: NonNegativeInt = 0,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
+    return _shown(context, caller, agreement_id, lane, None)
+
+
+def _shown(
+    context: Context, caller: Principal, agreement_id: str, lane: int, seq: int | None
+) -> Response:
+    data = bundles.shown_bundle(
+        context,
+        hex_bytes(agreement_id),
+        lane,
+        seq,
+        caller=caller.member,
+        may="supervisor" in caller.roles,
+    )
     return Response(data, media_type="application/json")

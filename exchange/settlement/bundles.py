@@ -1,13 +1,16 @@
-"""Bundles of a trade, built by the provider, which has both signatures and the log of receipts."""
+"""Bundles of a trade. Provider and buyer make them from their own stores; a supervisor gets them
+from either party, so that it need not ask the one that it audits.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
 from chain.context import Context
-from chain.core.errors import Conflict, Forbidden, NotFound
+from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.records import LaneRecord
+from chain.statements.members import Role
 from chain.statements.trade import UsageReceipt
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
@@ -21,27 +24,69 @@ from registry.exports import Exporter
 CONTRACT = "TradeSettlement"
 
 
-async def fetch(context: Context, agreement_id: bytes, lane: int, seq: int) -> bytes:
-    """The bundle of one call, from this node if it is the provider's, else from the provider's;
-    raises as ``trade_bundle``, and ``unknown_agreement``.
+async def fetch(
+    context: Context,
+    agreement_id: bytes,
+    lane: int,
+    seq: int | None = None,
+    *,
+    party: AgreementSide | None = None,
+) -> bytes:
+    """The bundle of one call, or of a whole lane: this party's own; for a supervisor the
+    provider's, or the buyer's if the provider gives none.
+
+    Args:
+        party: the side whose bundle is wanted.
+
+    Raises:
+        Forbidden: ``not_party`` at a node that is neither party nor supervisor; what
+            ``trade_bundle`` and ``lane_bundle`` raise, and what the last party that was asked
+            answers.
     """
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
-    if signed.side == AgreementSide.PROVIDER:
-        return await asyncio.to_thread(trade_bundle, context, agreement_id, lane, seq)
-    return await peers.fetch_bundle(context, signed.agreement.provider, agreement_id, lane, seq)
+    observes = signed.side == AgreementSide.OBSERVER
+    if observes and not context.roles & Role.SUPERVISOR:
+        raise _not_party()
+    if not observes and party in (None, signed.side):
+        return await asyncio.to_thread(own_bundle, context, agreement_id, lane, seq)
+    provider, buyer = signed.agreement.provider, signed.agreement.buyer
+    if party is None:
+        try:
+            return await peers.fetch_bundle(context, provider, agreement_id, lane, seq)
+        except QiaolianError:
+            party = AgreementSide.BUYER
+    member = buyer if party == AgreementSide.BUYER else provider
+    return await peers.fetch_bundle(context, member, agreement_id, lane, seq)
+
+
+def own_bundle(context: Context, agreement_id: bytes, lane: int, seq: int | None) -> bytes:
+    """This party's bundle of one call, or of a whole lane."""
+    if seq is None:
+        return lane_bundle(context, agreement_id, lane)
+    return trade_bundle(context, agreement_id, lane, seq)
+
+
+def shown_bundle(
+    context: Context, agreement_id: bytes, lane: int, seq: int | None, *, caller: str, may: bool
+) -> bytes:
+    """This party's bundle for the other party and supervisors (``may``); ``not_party``."""
+    agreement = agreements.load(context, agreement_id).agreement
+    if not may and caller not in (agreement.provider, agreement.buyer):
+        raise _not_party()
+    return own_bundle(context, agreement_id, lane, seq)
 
 
 def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> bytes:
-    """The bundle of one call.
+    """This party's bundle of one call.
 
     Raises:
-        NotFound: ``position_unknown``; Conflict: ``not_acknowledged``, ``not_claimed``,
-            ``entry_not_anchored`` while the trade is not complete, ``key_ended`` if a key ended
-            before its signature was anchored.
+        Forbidden: ``not_party``; NotFound: ``position_unknown``; Conflict: ``not_acknowledged``,
+            ``not_claimed``, ``entry_not_anchored`` while the trade is not complete, ``key_ended``
+            if a key ended before its signature was anchored.
     """
-    signed = _provided(context, agreement_id)
-    call = records.call_at(context, AgreementSide.PROVIDER, agreement_id, lane, seq)
-    if call is None or call.status == CallStatus.VOID:
+    signed = _of_party(context, agreement_id)
+    call = records.call_at(context, signed.side, agreement_id, lane, seq)
+    if call is None or call.receipt is None or call.status == CallStatus.VOID:
         raise NotFound("position_unknown", "The lane has no such position, or it was voided.")
     subject: dict[str, str | int] = {
         "agreementId": "0x" + agreement_id.hex(),
@@ -63,16 +108,17 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
 
 
 def lane_bundle(context: Context, agreement_id: bytes, lane: int) -> bytes:
-    """The bundle of every call of a lane; ``position_unknown`` for a lane never used.
+    """This party's bundle of every call of a lane; ``not_party``, ``position_unknown`` for a lane
+    never used.
 
     Refusals that came after a party's key had ended are left out at the lane's end: nothing dates
     them, and they cost nothing.
     """
-    signed = _provided(context, agreement_id)
+    signed = _of_party(context, agreement_id)
     bundle = TradeExporter(
         context, signed, "lane", {"agreementId": "0x" + agreement_id.hex(), "lane": lane}
     )
-    calls = records.lane_calls(context, AgreementSide.PROVIDER, agreement_id, lane)
+    calls = records.lane_calls(context, signed.side, agreement_id, lane)
     voucher = records.voucher_of(context, agreement_id, lane)
     if not calls:
         raise NotFound("position_unknown", "The lane was never used.")
@@ -113,12 +159,10 @@ def _acknowledgement(context: Context, bundle: TradeExporter, call: StoredCall) 
     Whether there is one that a verifier would take.
     """
     agreement_id = call.request.agreement_id
-    following = records.call_at(
-        context, AgreementSide.PROVIDER, agreement_id, call.lane, call.seq + 1
-    )
+    following = records.call_at(context, bundle.signed.side, agreement_id, call.lane, call.seq + 1)
     voucher = records.voucher_of(context, agreement_id, call.lane)
     if following is not None and (
-        not bundle.buyer_end or bundle.is_dated(_receipt(following), bundle.end)
+        not bundle.buyer_end or bundle.is_dated(bundle.dating(following), bundle.end)
     ):
         bundle.add_next_request(following)
         return True
@@ -126,20 +170,28 @@ def _acknowledgement(context: Context, bundle: TradeExporter, call: StoredCall) 
 
 
 def _receipt(call: StoredCall) -> UsageReceipt:
-    """The receipt of a gateway's call, which always has one."""
+    """The receipt of a call that has one: every call of a gateway, and what a buyer took."""
     assert call.receipt is not None
     return call.receipt
 
 
-def _provided(context: Context, agreement_id: bytes) -> SignedAgreement:
+def _of_party(context: Context, agreement_id: bytes) -> SignedAgreement:
     signed = agreements.load(context, agreement_id)
-    if signed.side != AgreementSide.PROVIDER or signed.terms is None:
-        raise Forbidden("not_provider", "Bundles of a trade are made at its provider.")
+    if signed.side == AgreementSide.OBSERVER or signed.terms is None:
+        raise _not_party()
     return signed
 
 
+def _not_party() -> Forbidden:
+    return Forbidden(
+        "not_party",
+        "Bundles of a trade are for its parties and for supervisors.",
+        hint="Ask the provider or the buyer for the bundle.",
+    )
+
+
 class TradeExporter(Exporter):
-    """Builds the bundle of one agreement."""
+    """Builds the bundle of one agreement at a party, from its own log."""
 
     def __init__(
         self, context: Context, signed: SignedAgreement, profile: str, subject: dict[str, str | int]
@@ -181,24 +233,38 @@ class TradeExporter(Exporter):
         """
         return not end or self.is_anchored(statement, end)
 
+    def dating(self, call: StoredCall) -> Statement:
+        """The statement of this node's log that dates a call's request: at the buyer the request,
+        at the provider the receipt that names it.
+        """
+        return call.request if self.signed.side == AgreementSide.BUYER else _receipt(call)
+
     def add_call(self, call: StoredCall) -> None:
-        """Add a call: request, receipt with its log entry, and the void if there is one."""
-        self.add_answered_request(call)
+        """Add a call: request, receipt with its log entry, and the void if there is one. A buyer
+        that was told of a void has no receipt.
+        """
+        if call.receipt is None:
+            self.add_member_statement(call.request, call.request_signature)
+        else:
+            self.add_answered_request(call)
         if call.void is not None:
             self.add_member_statement(call.void, call.void_signature)
 
     def add_answered_request(self, call: StoredCall) -> None:
         """Add a call's request, and its receipt with the log entry."""
-        self.add_member_statement(call.request, call.request_signature, named_by=_receipt(call))
+        self._add_request(call)
         self._add_receipt(call)
 
     def add_next_request(self, call: StoredCall) -> None:
         """Add the next position's request, for what it acknowledges; its receipt only where that
         has to date it.
         """
-        self.add_member_statement(call.request, call.request_signature, named_by=_receipt(call))
-        if self.buyer_end:
+        self._add_request(call)
+        if self.buyer_end and self.signed.side == AgreementSide.PROVIDER:
             self._add_receipt(call)
+
+    def _add_request(self, call: StoredCall) -> None:
+        self.add_member_statement(call.request, call.request_signature, named_by=self.dating(call))
 
     def add_voucher(self, signed: ClosingVoucher, call: StoredCall) -> bool:
         """Add the voucher that closed the lane at a call; returns whether there is one that a

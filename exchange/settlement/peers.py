@@ -1,4 +1,4 @@
-"""Bundles of trades from their providers' nodes."""
+"""Bundles of trades from their parties' nodes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from chain.core.canonical import dumps
 
 
 async def fetch_bundle(
-    context: Context, provider: str, agreement_id: bytes, lane: int, seq: int
+    context: Context, party: str, agreement_id: bytes, lane: int, seq: int | None
 ) -> bytes:
-    """The bundle of one call from its provider's node."""
-    path = f"/v1/peer/agreements/0x{agreement_id.hex()}/bundle?lane={lane}&seq={seq}"
-    return dumps(await context.peers.get(provider, path))
+    """The bundle of one call, or of a whole lane, from a party's node."""
+    agreement = f"/v1/peer/agreements/0x{agreement_id.hex()}"
+    if seq is None:
+        return dumps(await context.peers.get(party, f"{agreement}/lane-bundle?lane={lane}"))
+    return dumps(await context.peers.get(party, f"{agreement}/bundle?lane={lane}&seq={seq}"))

@@ -44,6 +44,11 @@ LISTED: Columns = {
     "refunded": lambda row: yuan(row["refunded"]),
 }
 AGREEMENT = arg("agreement_id")
+PARTY = arg(
+    "--party",
+    choices=("provider", "buyer"),
+    help="whose bundle; default your own, as supervisor the first to be had",
+)
 LANE = arg("--lane", type=int, default=0, help="default 0")
 
 
@@ -292,21 +297,22 @@ GROUP = CommandGroup(
         ),
         Command(
             "bundle",
-            "as provider, write the bundle of one call",
-            save("/v1/agreements/{agreement_id}/bundle", query=("lane", "seq")),
+            "write the bundle of one call: your own, or as supervisor a party's",
+            save("/v1/agreements/{agreement_id}/bundle", query=("lane", "seq", "party")),
             (
                 AGREEMENT,
                 LANE,
                 arg("--seq", type=int, required=True, help="the call's position, from 1"),
+                PARTY,
                 OUT,
             ),
             "auditor",
         ),
         Command(
             "lane-bundle",
-            "as provider, write the bundle of every call of a lane",
-            save("/v1/agreements/{agreement_id}/lane-bundle", query=("lane",)),
-            (AGREEMENT, LANE, OUT),
+            "write the bundle of every call of a lane: your own, or as supervisor a party's",
+            save("/v1/agreements/{agreement_id}/lane-bundle", query=("lane", "party")),
+            (AGREEMENT, LANE, PARTY, OUT),
             "auditor",
         ),
     )

@@ -225,14 +225,13 @@ class Market:
         self.settle()
         return made.agreement_id
 
-    def anchor(self) -> None:
-        """Checkpoint and anchor the department's log now."""
-        context = self.department.context
+    def anchor(self, node: Node | None = None) -> None:
+        """Checkpoint and anchor a node's log now, by default the department's."""
+        node = self.department if node is None else node
+        context = node.context
         checkpoints.make_checkpoint(context)
         if anchors.anchor_if_due(context, at_once=True):
-            self.department.done(
-                f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(context)}"
-            )
+            node.done(f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(context)}")
         self.settle()
         anchors.complete_anchors(context)
 
@@ -304,7 +303,8 @@ APIS = (
 
 def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
     """A member's roles as the directory shows them, where an endpoint asks for them."""
-    if not request.url.path.startswith("/v1/peer/log"):
+    path = request.url.path
+    if not path.startswith("/v1/peer/log") and not path.endswith("bundle"):
         return frozenset()
     record = context.view.proved([member_record(member)]).member(member)
     return frozenset(name for name, role in ROLES.items() if record.has_role(role))

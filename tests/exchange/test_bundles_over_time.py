@@ -32,7 +32,6 @@ from exchange.settlement import bundles
 from registry.credit import consents
 from registry.credit import export as credit_export
 from registry.credit import proof_profile as credit_story
-from registry.evidence import anchors, checkpoints
 from registry.evidence import log as evidence_log
 from registry.grants import export as grant_export
 from registry.grants import proof_profile as grant_story
@@ -99,15 +98,6 @@ def rotate(market: Market, node: Node) -> None:
     )
     node.context.signers[KeyPurpose.STATEMENT] = fresh
     market.settle()
-
-
-def anchored(market: Market, node: Node) -> None:
-    """Anchor what any node's log holds by now."""
-    checkpoints.make_checkpoint(node.context)
-    if anchors.anchor_if_due(node.context, at_once=True):
-        node.done(f"anchor/{evidence_log.LOG_EPOCH}/{evidence_log.log_size(node.context)}")
-    market.settle()
-    anchors.complete_anchors(node.context)
 
 
 # --- What ended is not hidden ---------------------------------------------------------------------
@@ -187,7 +177,7 @@ def test_a_withdrawal_is_not_hidden_behind_the_consents_older_record(market: Mar
     commitment = subject.consents()
     made = ask(market, agreement_id, commitment).json()
     market.bank.done(made["operation"])
-    anchored(market, market.bank)
+    market.anchor(market.bank)
     context, query = market.bank.context, bytes.fromhex(made["queryId"][2:])
     earlier = credit_export.bundle(context, query)
     subject.withdraws(commitment)
@@ -427,7 +417,7 @@ def test_a_departments_new_key_does_not_break_the_banks_report(market: Market) -
     agreement_id = market.open(market.grant(purpose="credit-assessment"), cap=1000)
     made = ask(market, agreement_id, Subject(market).consents()).json()
     market.bank.done(made["operation"])
-    anchored(market, market.bank)
+    market.anchor(market.bank)
     rotate(market, market.department)
     bundle = credit_export.bundle(market.bank.context, bytes.fromhex(made["queryId"][2:]))
     assert checked(market, bundle).proved

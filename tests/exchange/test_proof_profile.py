@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from chain.bundle.claims import Report
 from chain.core.canonical import dumps
-from chain.core.errors import VerificationError
+from chain.core.errors import Conflict, NotFound, VerificationError
+from exchange.agreements.model import AgreementSide
 from exchange.closing import notice
 from exchange.proof_profile import check_lane, check_trade
 from exchange.settlement import bundles
@@ -33,10 +35,89 @@ def traded(market: Market) -> tuple[bytes, bytes]:
     market.run(notice.acknowledge_all(market.bank.context, agreement_id))
     market.claim(agreement_id)
     market.anchor()
+    market.anchor(market.bank)
     context = market.department.context
     return bundles.trade_bundle(context, agreement_id, 0, 3), bundles.lane_bundle(
         context, agreement_id, 0
     )
+
+
+def agreement_of(bundle: bytes) -> bytes:
+    return bytes.fromhex(json.loads(bundle)["subject"]["agreementId"][2:])
+
+
+def without_log_sentences(report: Report) -> list[str]:
+    return [sentence for sentence in report.proved if "log" not in sentence]
+
+
+def test_the_buyer_makes_the_same_bundles_from_its_own_store(
+    market: Market, traded: tuple[bytes, bytes]
+) -> None:
+    """Byte for byte the same but for the log that shows the statements, and for the height."""
+    agreement_id, bank = agreement_of(traded[0]), market.bank
+    bank.peers.broken = True
+    try:
+        own = (
+            market.run(bundles.fetch(bank.context, agreement_id, 0, 3)),
+            market.run(bundles.fetch(bank.context, agreement_id, 0)),
+        )
+    finally:
+        bank.peers.broken = False
+    for theirs, mine in zip(traded, own, strict=True):
+        first, second = json.loads(theirs), json.loads(mine)
+        for section in ("story", "subject", "chain", "statements", "structs", "disclosures"):
+            assert first[section] == second[section], section
+        assert {log["member"] for log in first["logs"]} == {market.department.member}
+        assert {log["member"] for log in second["logs"]} == {bank.member}
+        reports = [verify(data, market.trust, CHECKERS) for data in (theirs, mine)]
+        assert without_log_sentences(reports[0]) == without_log_sentences(reports[1])
+        assert reports[0].limits == reports[1].limits
+
+
+def test_a_supervisor_gets_the_bundles_from_either_party(
+    market: Market, traded: tuple[bytes, bytes]
+) -> None:
+    agreement_id, supervisor = agreement_of(traded[0]), market.supervisor
+
+    def logs_of(seq: int | None, party: AgreementSide | None = None) -> set[str]:
+        data = market.run(bundles.fetch(supervisor.context, agreement_id, 0, seq, party=party))
+        assert verify(data, market.trust, CHECKERS).proved
+        return {log["member"] for log in json.loads(data)["logs"]}
+
+    department, bank = {market.department.member}, {market.bank.member}
+    assert logs_of(3) == logs_of(None) == department
+    assert logs_of(3, AgreementSide.BUYER) == logs_of(None, AgreementSide.BUYER) == bank
+    supervisor.peers.down.add(market.department.member)
+    try:
+        assert logs_of(3) == logs_of(None) == bank
+    finally:
+        supervisor.peers.down.clear()
+
+
+def test_a_buyer_s_log_keeps_apart_what_it_signed_and_what_it_received(
+    market: Market, traded: tuple[bytes, bytes]
+) -> None:
+    data = market.run(bundles.fetch(market.bank.context, agreement_of(traded[0]), 0, 3))
+    kinds = [entry["leaf"]["kind"] for log in json.loads(data)["logs"] for entry in log["entries"]]
+    assert sorted(kinds) == ["Agreement", "ReceivedReceipt"]
+
+
+def test_the_buyer_s_bundle_of_a_lane_ends_with_what_it_took(
+    market: Market, traded: tuple[bytes, bytes]
+) -> None:
+    agreement_id = market.open(market.grant(), cap=1000)
+    market.call(agreement_id, 1)
+    market.call(agreement_id, 2)
+    market.anchor(market.bank)
+    bank = market.bank.context
+    report = verify(bundles.lane_bundle(bank, agreement_id, 0), market.trust, CHECKERS)
+    assert any("position up to 1, the last one not" in sentence for sentence in report.proved)
+    with pytest.raises(Conflict) as unacknowledged:
+        bundles.trade_bundle(bank, agreement_id, 0, 2)
+    assert unacknowledged.value.code in ("not_acknowledged", "not_claimed")
+    with pytest.raises(NotFound) as unknown:
+        bundles.trade_bundle(bank, agreement_id, 0, 3)
+    assert unknown.value.code == "position_unknown"
 
 
 def test_a_trade_bundle_verifies_from_its_bytes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 
@@ -212,17 +211,18 @@ def test_a_run_follows_a_finding_until_it_is_settled(traded: Market) -> None:
     assert {item.id for item in found} <= {item.id for item in settled}
 
 
-def test_a_supervisor_and_the_buyer_get_a_bundle_of_a_call(traded: Market) -> None:
+def test_only_parties_and_supervisors_get_a_bundle_of_a_call(traded: Market) -> None:
     agreement = supervision.agreements_of(
         traded.supervisor.context, asset_id=traded.asset_id, limit=1
     )[0].agreement_id
-    traded.anchor()
-    path = f"/v1/peer/agreements/0x{agreement.hex()}/bundle?lane=0&seq=1"
-    with pytest.raises(Forbidden) as refused:
-        traded.run(traded.operator.context.peers.get(traded.department.member, path))
-    assert refused.value.code == "not_party"
-    data = traded.run(bundles.fetch(traded.bank.context, agreement, 0, 1))
-    assert json.loads(data)["subject"]["seq"] == 1
+    for kind in ("bundle?lane=0&seq=1", "lane-bundle?lane=0"):
+        path = f"/v1/peer/agreements/0x{agreement.hex()}/{kind}"
+        with pytest.raises(Forbidden) as refused:
+            traded.run(traded.operator.context.peers.get(traded.department.member, path))
+        assert refused.value.code == "not_party"
+    with pytest.raises(Forbidden) as observer:
+        traded.run(bundles.fetch(traded.operator.context, agreement, 0, 1))
+    assert observer.value.code == "not_party"
 
 
 # --- Findings that the provider's own signatures show ---------------------------------------------

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from chain.core.errors import QiaolianError
 from chain.ethereum.eip712 import encode_code
 from chain.statements.members import Role
+from exchange.agreements.model import AgreementSide
 from exchange.disputes import service as disputes
 from exchange.reconciliation import runs
 from exchange.reconciliation import service as reconciliation
@@ -121,7 +122,8 @@ async def bundle(
     identifier: str,
     visit: Annotated[Visit, Depends(_reader)],
     lane: Annotated[int, Query(ge=0, le=999)] = 0,
-    seq: Annotated[int, Query(ge=1, le=2**53)] = 1,
+    seq: Annotated[int | None, Query(ge=1, le=2**53 - 1)] = None,
+    party: Literal[AgreementSide.PROVIDER, AgreementSide.BUYER] | None = None,
 ) -> Response:
     context, named = get_context(request), hex_bytes(identifier)
     await run_in_threadpool(record, request, visit, Act(ActKind.EXPORT, kind, identifier))
@@ -130,7 +132,7 @@ async def bundle(
     elif kind == "deals":
         data = await deal_bundles.fetch(context, named)
     else:
-        data = await bundles.fetch(context, named, lane, seq)
+        data = await bundles.fetch(context, named, lane, seq, party=party)
     return _download(f"{kind}-{named.hex()[:12]}.json", data)
 
 

@@ -94,7 +94,7 @@ export class Claims {
   }
 
   statements<F extends Fields>(type: StructType<F>): Signed<Values<F>>[] {
-    this.used.add(`type ${type.name}`);
+    this.used.add(`statement ${type.name}`);
     const found = this.statementList.filter((signed) => signed.type.name === type.name);
     return found as unknown as Signed<Values<F>>[];
   }
@@ -103,10 +103,14 @@ export class Claims {
     return only(this.statements(type), type.name);
   }
 
-  struct<F extends Fields>(type: StructType<F>): { values: Values<F>; hash: Bytes } {
-    this.used.add(`type ${type.name}`);
+  structs<F extends Fields>(type: StructType<F>): { values: Values<F>; hash: Bytes }[] {
+    this.used.add(`struct ${type.name}`);
     const found = this.structList.filter((struct) => struct.type.name === type.name);
-    return only(found, type.name) as unknown as { values: Values<F>; hash: Bytes };
+    return found as unknown as { values: Values<F>; hash: Bytes }[];
+  }
+
+  struct<F extends Fields>(type: StructType<F>): { values: Values<F>; hash: Bytes } {
+    return only(this.structs(type), type.name);
   }
 
   /** The value of `contract.variable[key]…` at the bundle's newest height. */
@@ -140,6 +144,18 @@ export class Claims {
     }
     this.used.add(`entry ${position}`);
     return found;
+  }
+
+  /** A statement's entry in the anchored log of the first of these members whose log shows it. */
+  inclusionOf(signed: Signed<unknown>, members: readonly string[]): LogInclusion {
+    const positions = members.map((member) => `${signed.digest} ${member}`);
+    const position = positions.find((one) => this.inclusions.has(one));
+    if (position === undefined) {
+      const sentence = `The ${signed.type.name} is in no party's anchored log.`;
+      throw new Refusal(Kind.INCLUSION, "not_logged", sentence);
+    }
+    this.used.add(`entry ${position}`);
+    return this.inclusions.get(position)!;
   }
 
   isLogged(signed: Signed<unknown>): boolean {
@@ -189,7 +205,8 @@ export class Claims {
 
   requireAllUsed(): void {
     const held = [
-      ...[...this.statementList, ...this.structList].map(({ type }) => `type ${type.name}`),
+      ...this.statementList.map(({ type }) => `statement ${type.name}`),
+      ...this.structList.map(({ type }) => `struct ${type.name}`),
       ...[...this.storage.keys()].map((position) => `slot ${position}`),
       ...[...this.inclusions.keys()].map((position) => `entry ${position}`),
       ...[...this.opened.keys()].map((position) => `disclosure ${position}`),

@@ -5,6 +5,7 @@ import type { JsonObject } from "../json.ts";
 import { laneRecord, type LaneRecord } from "../records.ts";
 import { require } from "../refusal.ts";
 import { say, type Sentence } from "../sentences.ts";
+import type { Of, ReceiptVoid } from "../statements.ts";
 import {
   REFUSED,
   requireAcknowledged,
@@ -23,9 +24,10 @@ import {
 
 export function checkLane(claims: Claims, subject: JsonObject): Sentence[] {
   const trade = readTrade(claims, subject, false);
-  const seqs = requireWhole(trade);
+  const voids = voidsBySeq(trade);
+  const seqs = requireWhole(trade, voids);
   const last = BigInt(seqs.length);
-  const { state, refused } = requireContinuous(trade, seqs);
+  const { state, refused } = requireContinuous(trade, seqs, voids);
   const served = last - refused;
   require(
     served <= trade.terms.maxUses,
@@ -41,14 +43,17 @@ export function checkLane(claims: Claims, subject: JsonObject): Sentence[] {
     say("laneShown", { lane: trade.lane, last, served, refused }),
     say("laneDelivered", { voided, units: state.units, amount: state.amount }),
     say("laneContinuous"),
-    ...viewSentences(trade, seqs),
+    ...viewSentences(trade, seqs.filter((seq) => trade.receipts.has(seq))),
     acknowledged,
     ...claimSentences(trade, state),
   ];
 }
 
-/** The positions from 1 on, each with request and receipt. */
-function requireWhole({ requests, receipts }: Trade): bigint[] {
+/**
+ * The positions from 1 on, each with a request, and a receipt unless the provider voided it: a buyer
+ * that was told of the void never got the receipt.
+ */
+function requireWhole({ requests, receipts }: Trade, voids: Voids): bigint[] {
   const seqs = [...requests.keys()].sort((one, other) => (one < other ? -1 : 1));
   require(
     (seqs.at(-1) ?? 0n) !== 0n,
@@ -57,43 +62,66 @@ function requireWhole({ requests, receipts }: Trade): bigint[] {
   );
   require(
     seqs.every((seq, at) => seq === BigInt(at + 1)) &&
-      receipts.size === seqs.length &&
-      seqs.every((seq) => receipts.has(seq)),
+      [...receipts.keys()].every((seq) => requests.has(seq)) &&
+      seqs.every((seq) => receipts.has(seq) || voids.has(seq)),
     "lane_has_holes",
     "Positions of the lane are missing, or lack a request or receipt.",
   );
   return seqs;
 }
 
-/** Each receipt continues the one before it, each request acknowledges what was delivered. */
-function requireContinuous(trade: Trade, seqs: bigint[]): { state: LaneState; refused: bigint } {
+type Voids = ReadonlyMap<bigint, Of<typeof ReceiptVoid>>;
+
+function voidsBySeq(trade: Trade): Voids {
   const voids = new Map(trade.voids.map((receiptVoid) => [receiptVoid.seq, receiptVoid]));
   require(voids.size === trade.voids.length, "position_twice", "Two voids name one position.");
+  return voids;
+}
+
+/** Each receipt continues the one before it, each request acknowledges what was delivered. */
+function requireContinuous(
+  trade: Trade,
+  seqs: bigint[],
+  voids: Voids,
+): { state: LaneState; refused: bigint } {
   let state = START;
   let refused = 0n;
   for (const seq of seqs) {
-    const { values: request, hash: requestHash } = trade.requests.get(seq)!;
-    const { values: receipt, hash: receiptHash } = trade.receipts.get(seq)!;
-    requireAcknowledged(state, request);
-    requireReceipt(trade.agreement, state, request, requestHash, receipt);
-    requireTimely(trade, seq);
-    if (receipt.outcome === REFUSED) refused++;
-    const receiptVoid = voids.get(seq);
-    voids.delete(seq);
-    if (receiptVoid) {
-      require(
-        equal(receiptVoid.receipt, receiptHash),
-        "void_of_other",
-        "A void names another receipt than its position's.",
-      );
-      state = { ...state, seq, receipt: receiptHash };
-    } else {
-      const { totalUnits: units, totalAmount: amount } = receipt;
-      state = { seq, units, amount, receipt: receiptHash };
-    }
+    requireAcknowledged(state, trade.requests.get(seq)!.values);
+    state = stateAfter(trade, state, seq, voids.get(seq));
+    if (trade.receipts.get(seq)?.values.outcome === REFUSED) refused++;
   }
-  require(voids.size === 0, "void_of_other", "A void names a position the lane does not have.");
+  require(
+    [...voids.keys()].every((seq) => trade.requests.has(seq)),
+    "void_of_other",
+    "A void names a position the lane does not have.",
+  );
   return { state, refused };
+}
+
+/** The lane's state after a position, whose receipt answers the request in time. */
+function stateAfter(
+  trade: Trade,
+  state: LaneState,
+  seq: bigint,
+  receiptVoid: Of<typeof ReceiptVoid> | undefined,
+): LaneState {
+  const { values: request, hash: requestHash } = trade.requests.get(seq)!;
+  const receipt = trade.receipts.get(seq);
+  if (receipt) {
+    requireReceipt(trade.agreement, state, request, requestHash, receipt.values);
+    requireTimely(trade, seq);
+    if (!receiptVoid) {
+      const { totalUnits: units, totalAmount: amount } = receipt.values;
+      return { seq, units, amount, receipt: receipt.hash };
+    }
+    require(
+      equal(receiptVoid.receipt, receipt.hash),
+      "void_of_other",
+      "A void names another receipt than its position's.",
+    );
+  }
+  return { ...state, seq, receipt: receiptVoid!.receipt };
 }
 
 /** The closing voucher is of the lane's state, and the chain paid no more than was delivered. */
@@ -123,7 +151,7 @@ function claimSentences(trade: Trade, state: LaneState): Sentence[] {
   return [
     say("laneClaimed", { claimed: record.amount, amount: state.amount }),
     ...leftOut,
-    closingSentence(trade),
+    closingSentence(claims, trade.state),
   ];
 }
 

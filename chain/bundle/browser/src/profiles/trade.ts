@@ -11,6 +11,7 @@ import {
   closingSentence,
   CONTRACT,
   loggedSentence,
+  partyInclusion,
   readTrade,
   requireTimely,
   viewSentences,
@@ -18,7 +19,7 @@ import {
 } from "./trade_facts.ts";
 
 export const REQUEST_DOMAIN = "qiaolian.request.v1";
-const RESPONSE_DOMAIN = "qiaolian.response.v1";
+export const RESPONSE_DOMAIN = "qiaolian.response.v1";
 const FULL_SHARE = 10_000n;
 
 export function checkTrade(claims: Claims, subject: JsonObject): Sentence[] {
@@ -64,7 +65,7 @@ export function readCall(trade: Trade): Call {
   requireTimely(trade, seq);
   const sentences = [
     say("receiptAnswers", { seq, lane, units: receipt.values.units }),
-    loggedSentence(claims, receipt, "receipt"),
+    loggedSentence(claims, trade.agreement, receipt, "receipt"),
     ...viewSentences(trade, [seq]),
   ];
   return { request, receipt, sentences };
@@ -108,7 +109,7 @@ function requireOnlyAcknowledgement(trade: Trade): void {
     "receipt_of_other",
     "The receipt of the next position answers another request.",
   );
-  trade.claims.inclusion(following);
+  partyInclusion(trade.claims, trade.agreement, following);
 }
 
 /** Whether the buyer's next signature is there. It must name this receipt with its totals. */
@@ -201,5 +202,5 @@ function payoutSentences(trade: Trade, receipt: Of<typeof UsageReceipt>): Senten
     "payout_differs",
     "The parts of the split do not add up to what was paid.",
   );
-  return [...sentences, closingSentence(trade)];
+  return [...sentences, closingSentence(claims, trade.state)];
 }

@@ -1,6 +1,6 @@
 /** What a trade's and a lane's bundle have in common: agreement, grant, and the lane's statements. */
 import { equal, type Bytes } from "../bytes.ts";
-import type { Claims, Signed } from "../claims.ts";
+import type { Claims, LogInclusion, Signed } from "../claims.ts";
 import type { Fields, StructType, Values } from "../eip712.ts";
 import type { JsonObject } from "../json.ts";
 import {
@@ -29,6 +29,8 @@ import { readLaneSubject } from "./subject.ts";
 export const CONTRACT = "TradeSettlement";
 /** Blocks from a receipt's view to the anchor that shows it, with the revocation in between. */
 const MAX_VIEW_LAG = 900;
+/** Kind of the entry of a receipt in the log of the buyer that took it. */
+const RECEIVED_RECEIPT = "ReceivedReceipt";
 
 type Receipt = Signed<Of<typeof UsageReceipt>>;
 type Request = Signed<Of<typeof UsageRequest>>;
@@ -62,8 +64,7 @@ export function readTrade(claims: Claims, subject: JsonObject, withSeq: boolean)
   const grant = grantRecord(claims.value("GrantRegistry", "grants", [agreement.grantId]));
   require(grant.approvedAt > 0, "grant_not_approved", "The chain shows no approval of the grant.");
   const state = requireOpened(claims, agreement, about.agreementId);
-  const provider = both.find((signed) => signed.signer === agreement.providerKey)!;
-  const logged = loggedSentence(claims, provider, "agreement");
+  const logged = loggedSentence(claims, agreement, both[0], "agreement");
   const receipts = ofLane(claims, UsageReceipt, about, agreement.providerKey);
   const receiptsBySeq = bySeq(receipts, "Two receipts name one position.");
   const requests = ofLane(claims, UsageRequest, about, agreement.buyerKey);
@@ -217,28 +218,41 @@ function finalTotals(
     "final_settlement_differs",
     "The chain did not close the agreement by these final totals.",
   );
-  const provider = signed.find((one) => one.signer === agreement.providerKey)!;
   const { units, amount } = totals;
   return [
     say("finalTotals", { units, amount, block: claims.block(state.closedAt) }),
-    loggedSentence(claims, provider, "finalSettlement"),
+    loggedSentence(claims, agreement, signed[0], "finalSettlement"),
   ];
 }
 
-/** The statement's entry in its signer's log, under its own kind. */
+/** Where a party's log shows a statement. */
 export function loggedSentence(
   claims: Claims,
+  agreement: Of<typeof Agreement>,
   signed: Signed<unknown>,
   what: "agreement" | "receipt" | "finalSettlement",
 ): Sentence {
-  const found = claims.inclusion(signed);
+  const { index, member, anchoredAt } = partyInclusion(claims, agreement, signed);
+  return say("logged", { what: say(what), index, member, block: claims.block(anchoredAt) });
+}
+
+/**
+ * The statement's entry in the provider's log, or else in the buyer's, under its own kind; the
+ * buyer's log has the receipts that it took under a kind of theirs.
+ */
+export function partyInclusion(
+  claims: Claims,
+  { provider, buyer }: Of<typeof Agreement>,
+  signed: Signed<unknown>,
+): LogInclusion {
+  const found = claims.inclusionOf(signed, [provider, buyer]);
+  const received = signed.type.name === UsageReceipt.name && found.member === buyer;
   require(
-    found.kind === signed.type.name,
+    found.kind === (received ? RECEIVED_RECEIPT : signed.type.name),
     "log_kind_differs",
-    `The log calls the ${what} something else.`,
+    `The log calls the ${signed.type.name} something else.`,
   );
-  const { index, member } = found;
-  return say("logged", { what: say(what), index, member, block: claims.block(found.anchoredAt) });
+  return found;
 }
 
 /**
@@ -249,7 +263,7 @@ export function requireTimely(trade: Trade, seq: bigint): void {
   const { claims, grant } = trade;
   const signed = trade.receipts.get(seq)!;
   const receipt = signed.values;
-  const { anchoredAt } = claims.inclusion(signed);
+  const { anchoredAt } = partyInclusion(claims, trade.agreement, signed);
   const view = Number(receipt.viewHeight);
   claims.requireBlock(view, receipt.viewBlock);
   require(
@@ -300,15 +314,17 @@ function requireOpen(trade: Trade, receipt: Of<typeof UsageReceipt>, view: numbe
 }
 
 /** When the served calls were served, as far as it is proved, and the late ones among the limits. */
-export function viewSentences(trade: Trade, seqs: bigint[]): Sentence[] {
+export function viewSentences(trade: Trade, seqs: Iterable<bigint>): Sentence[] {
   const { claims, grant } = trade;
-  const receipts = seqs.map((seq) => trade.receipts.get(seq)!);
+  const receipts = [...seqs].map((seq) => trade.receipts.get(seq)!);
   const served = receipts.filter((signed) => signed.values.outcome === SERVED);
   if (served.length === 0) return [];
   const views = served.map((signed) => Number(signed.values.viewHeight));
   const first = views.reduce((one, other) => Math.min(one, other));
   const last = views.reduce((one, other) => Math.max(one, other));
-  const anchors = served.map((signed) => claims.inclusion(signed).anchoredAt);
+  const anchors = served.map(
+    (signed) => partyInclusion(claims, trade.agreement, signed).anchoredAt,
+  );
   const shownBy = anchors.reduce((one, other) => Math.max(one, other));
   const range =
     first === last
@@ -330,13 +346,13 @@ function positionsOf(seqs: bigint[]): Sentence {
 }
 
 /** How the agreement's money stands. */
-export function closingSentence(trade: Trade): Sentence {
-  const { opened, paid, refunded, locked, closedAt } = trade.state;
+export function closingSentence(claims: Claims, state: AgreementRecord): Sentence {
+  const { opened, paid, refunded, locked, closedAt } = state;
   require(
     refunded + paid <= opened && (closedAt === 0 || locked === 0n),
     "payout_differs",
     "The agreement's books do not add up.",
   );
   if (!closedAt) return say("stillOpen", { opened, paid, locked });
-  return say("closed", { opened, paid, refunded, block: trade.claims.block(closedAt) });
+  return say("closed", { opened, paid, refunded, block: claims.block(closedAt) });
 }
