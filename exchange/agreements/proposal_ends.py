@@ -35,8 +35,10 @@ from registry.backoff import Backoff
 log = logging.getLogger("qiaolian.agreements")
 
 MAX_PER_ROUND = 500
-MIN_PAUSE, MAX_PAUSE = 1.0, 300.0
-"""Seconds between two reports to a provider that does not take them."""
+MIN_PAUSE, MAX_PAUSE = 1.0, 20.0
+"""Seconds between two reports to a provider that does not take them: within 30 s of its return both
+sides show the same.
+"""
 ROUND_SECONDS = 30.0
 """How long one provider may take in a round."""
 REPORT_SECONDS = 7 * service.DAY

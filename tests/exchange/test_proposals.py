@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -632,3 +632,55 @@ def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(
 def _reported(market: Market, agreement_id: bytes) -> int | None:
     found: int | None = agreements.find(market.bank.context, agreement_id).reported_at
     return found
+
+
+# --- Both sides show the same ---------------------------------------------------------------------
+
+
+def ending(market: Market, grant_id: bytes, number: int) -> bytes:
+    """A proposal that ends while something is broken; each number in another way."""
+    bank = market.bank.context
+    ways = (undelivered, answer_lost, lambda *_: market.propose(grant_id).agreement_id)
+    agreement_id: bytes = ways[number % 3](market, grant_id)
+    if number % 2:
+        market.bank.peers.broken = True
+        try:
+            market.run(proposal_ends.withdraw(bank, agreement_id))
+        finally:
+            market.bank.peers.broken = False
+    return agreement_id
+
+
+@pytest.mark.parametrize(
+    "count", [24, pytest.param(1_000, marks=pytest.mark.long)], ids=["some", "many"]
+)
+def test_after_faults_both_sides_show_the_same_end_within_30_seconds(
+    market: Market, count: int
+) -> None:
+    """Requests and answers are lost, proposals are withdrawn or run out while the provider cannot
+    be reached for a day; 30 seconds after it is back both nodes show the same.
+    """
+    grant_id, clock = market.grant(), [0.0]
+    day = [float(2**step) for step in range(18)]
+    with outbox_stopped(market.bank):
+        made = [ending(market, grant_id, number) for number in range(count)]
+        market.mine(1, proposals.OPEN_SECONDS + 1)
+        workers = [
+            ProposalWorker(side.context, clock=lambda: clock[0])
+            for side in (market.bank, market.department)
+        ]
+
+        def rounds(times: Iterable[float]) -> None:
+            for clock[0] in times:
+                for worker in workers:
+                    market.run(worker.round())
+
+        market.bank.peers.broken = market.department.peers.broken = True
+        rounds(day)
+        market.bank.peers.broken = market.department.peers.broken = False
+        rounds(day[-1] + seconds for seconds in range(1, 31, 4))
+        assert not any(worker.has_work for worker in workers)
+    for agreement_id in made:
+        buyer, provider = states(market, agreement_id)
+        assert buyer in (("withdrawn", "withdrawn_by_buyer"), ("expired", "not_opened_in_time"))
+        assert provider in (buyer, ("unknown", None)), "unknown where it never arrived"
