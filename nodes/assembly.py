@@ -18,6 +18,7 @@ from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore, Secp256k1Signer
 from chain.statements.members import KeyPurpose
+from exchange.disputes.model import ContestLimits
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
 from nodes.config import NodeConfig
@@ -149,7 +150,11 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
         require_current_database=restore_guard.require,
         clock=clock,
     )
-    context.services.put(ConfiguredSources(sources, sources.uploads), _gateway_limits(config))
+    context.services.put(
+        ConfiguredSources(sources, sources.uploads),
+        _gateway_limits(config),
+        ContestLimits(config.disputes.contest_stake_fen),
+    )
     verifier = TokenVerifier(
         member=config.member,
         view=view,

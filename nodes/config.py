@@ -230,6 +230,15 @@ class WorkerSettings(_Strict):
     """Claim once an acknowledged call is so old."""
 
 
+class Disputes(_Strict):
+    """What the node does by itself in disputes over metered calls."""
+
+    contest_stake_fen: int | None = Field(default=None, ge=0)
+    """As buyer, contest a wrong receipt up to this stake without a person; without a value up to
+    what the call costs.
+    """
+
+
 class Webhooks(_Strict):
     """Where deliveries to the organisation's own systems may go."""
 
@@ -312,6 +321,7 @@ class NodeConfig(_Strict):
     workers: WorkerSettings = WorkerSettings()
     console: Console | None = None
     webhooks: Webhooks = Webhooks()
+    disputes: Disputes = Disputes()
     home: Path = Field(default=Path("."), exclude=True)
 
     @field_validator("roles")

@@ -61,7 +61,7 @@ from chain.core import schema
 from chain.core.canonical import MAX_VALUES, loads_canonical, same
 from chain.core.errors import Inconsistent, Malformed, WrongTrust
 from chain.core.printable import quoted
-from chain.statements.catalogue import STRUCTS
+from chain.statements.catalogue import ACCEPTED, STRUCTS
 from chain.statements.commitment import opens
 
 
@@ -113,7 +113,8 @@ def _check_elements(
     signing_keys = check_statements(value["statements"], keys, evidence)
     claims = VerifiedClaims(evidence)
     require_signed_in_time(keys, claims, policies)
-    evidence.structs.extend(read_struct(struct, STRUCTS) for struct in value["structs"])
+    unsigned = STRUCTS | ACCEPTED
+    evidence.structs.extend(read_struct(struct, unsigned) for struct in value["structs"])
     for disclosure in value["disclosures"]:
         _check_disclosure(disclosure, evidence)
     return claims, keys.keys() - log_keys - signing_keys

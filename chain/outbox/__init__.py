@@ -9,6 +9,7 @@ from chain.outbox.rules import Priority
 from chain.outbox.store import (
     Backlog,
     OperationStatus,
+    arguments_of,
     backlog,
     cancel,
     enqueue,
@@ -31,6 +32,7 @@ __all__ = [
     "OperationStatus",
     "OutboxWorker",
     "Priority",
+    "arguments_of",
     "backlog",
     "cancel",
     "enqueue",

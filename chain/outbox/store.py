@@ -271,6 +271,16 @@ def owed(session: Session, *, sender: str | None = None, until: float | None = N
     return session.scalar(query) or 0
 
 
+def arguments_of(session: Session, contract: str, function: str) -> list[tuple[Any, ...]]:
+    """The arguments of every call of a function that was queued here, the latest first."""
+    query = sa.select(CALLS.c.data).where(
+        CALLS.c.contract == contract, CALLS.c.function == function
+    )
+    abi = contract_abi(contract)
+    found = session.scalars(query.order_by(CALLS.c.id.desc()))
+    return [abi.decode_call(function, data) for data in found]
+
+
 def queued(session: Session, sender: str, prefix: str) -> int:
     """How many operations of a sender begin so and have no nonce yet."""
     waiting = sa.and_(

@@ -61,3 +61,10 @@ STRUCTS: dict[str, type[Struct]] = {
     struct.__name__: struct for struct in (AssetRecord, GrantTerms, DealTerms)
 }
 """Unsigned types whose hash is an id or a storage value."""
+
+ACCEPTED: dict[str, type[Struct]] = {
+    statement.__name__: statement for statement in (Agreement, UsageReceipt, Ruling)
+}
+"""Signed types that a bundle may hold without a signature: the chain stores their hash, and took
+them under their signatures.
+"""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
 
 from chain.context import Context
-from exchange.disputes import peers, service
+from exchange.disputes import export, peers, service
+from exchange.disputes.model import DisputeCase
 from exchange.disputes.schemas import (
     AnswerCheckAnswer,
     CallDisputeDetail,
@@ -24,6 +27,7 @@ from exchange.disputes.schemas import (
     contest_reason,
 )
 from registry.access import (
+    NonNegativeInt,
     Principal,
     get_context,
     hex_bytes,
@@ -32,6 +36,7 @@ from registry.access import (
     require_member,
 )
 from registry.pages import PageRequest
+from registry.schemas import BUNDLE
 
 router = APIRouter(tags=["disputes"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
@@ -170,6 +175,23 @@ def prove_equivocation(
     agreement_id = hex_bytes(body.agreementId)
     first, second = body.first.signed(), body.second.signed()
     return DisputeCallAnswer.of(service.prove_equivocation(context, agreement_id, first, second))
+
+
+@router.get(
+    "/v1/agreements/{agreement_id}/dispute-bundle",
+    summary="The bundle of a dispute over one call, from this node's own store",
+    responses=BUNDLE,
+)
+def dispute_bundle(
+    agreement_id: str,
+    seq: NonNegativeInt,
+    lane: NonNegativeInt = 0,
+    case: Annotated[DisputeCase, Query(description="What the bundle shows")] = DisputeCase.CLAIM,
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> Response:
+    data = export.bundle(context, case, hex_bytes(agreement_id), lane, seq)
+    return Response(data, media_type="application/json")
 
 
 @router.get(

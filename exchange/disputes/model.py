@@ -19,6 +19,23 @@ class DisputeRole(StrEnum):
     OBSERVER = "observer"
 
 
+class DisputeCase(StrEnum):
+    """What a dispute's bundle shows of a call."""
+
+    CLAIM = "claim"
+    """A last receipt was claimed without an acknowledgement, and how that ended."""
+    EQUIVOCATION = "equivocation"
+    """The provider signed two receipts for one position."""
+    REQUEST = "request"
+    """The receipt is for a request that the buyer did not make."""
+    AMOUNT = "amount"
+    """Price or units are not as agreed."""
+    REVOKED = "revoked"
+    """The right had been revoked, or the receipt was voided."""
+    ANSWER = "answer"
+    """What was served again is not what the receipt commits to."""
+
+
 class DisputeStep(StrEnum):
     """Whose turn it is."""
 
@@ -57,6 +74,19 @@ class Dispute:
 
 
 @dataclass(frozen=True, slots=True)
+class ContestLimits:
+    """What this buyer's node may stake in a contest by itself."""
+
+    stake: int | None = None
+    """Fen; None for no more than the call costs, which silence would cost for certain."""
+
+    def allow(self, dispute: Dispute) -> bool:
+        """Whether a contest needs no person's approval."""
+        most = dispute.receipt.amount if self.stake is None else self.stake
+        return dispute.agreement.stake <= most
+
+
+@dataclass(frozen=True, slots=True)
 class Deadline:
     """When the present step is over: after this block and this time."""
 
@@ -73,6 +103,8 @@ class DisputeView:
     dispute: Dispute
     deadline: Deadline | None
     bond_held: int
+    wrong: ContestReason | None = None
+    """Why this buyer's own records show the receipt to be wrong; None if nothing does."""
 
 
 @dataclass(frozen=True, slots=True)

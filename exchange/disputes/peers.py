@@ -7,14 +7,10 @@ import hashlib
 from typing import Any
 
 from chain.context import Context
-from chain.core import schema
-from chain.core.canonical import dumps, loads
 from chain.core.errors import BadInput, Conflict
-from chain.statements.commitment import commit_bytes
-from exchange.disputes import service
+from exchange.disputes import rules, service
 from exchange.disputes.model import AnswerCheck, Dispute, DisputeRole
 from exchange.disputes.sealing import unseal
-from exchange.metering.model import RESPONSE_DOMAIN
 
 
 async def check_answer(context: Context, receipt_id: bytes) -> AnswerCheck:
@@ -28,8 +24,20 @@ async def check_answer(context: Context, receipt_id: bytes) -> AnswerCheck:
     dispute = await asyncio.to_thread(service.find, context, receipt_id)
     sealed = await _sealed(context, dispute)
     secret = await _secret(context, dispute)
-    answer = unseal(sealed, secret, receipt_id=receipt_id)
-    return _compared(dispute, answer)
+    try:
+        check = _compared(dispute, unseal(sealed, secret, receipt_id=receipt_id))
+    except Conflict:
+        await _keep(context, dispute, sealed)
+        raise
+    if not check.matches:
+        await _keep(context, dispute, sealed)
+    return check
+
+
+async def _keep(context: Context, dispute: Dispute, sealed: bytes) -> None:
+    """A buyer stores a wrong answer, for the bundle that shows it."""
+    if dispute.role == DisputeRole.BUYER:
+        await asyncio.to_thread(service.keep_wrong_answer, context, dispute.receipt_id, sealed)
 
 
 async def _sealed(context: Context, dispute: Dispute) -> bytes:
@@ -52,13 +60,11 @@ async def _secret(context: Context, dispute: Dispute) -> bytes:
 
 
 def _compared(dispute: Dispute, answer: bytes) -> AnswerCheck:
-    try:
-        value = loads(answer)
-        content, salt = value["content"], schema.salt(value["salt"])
-        committed = commit_bytes(salt, RESPONSE_DOMAIN, dumps(content))
-    except (ValueError, TypeError, KeyError, BadInput):
+    opened = rules.read_answer(answer)
+    if opened is None:
         return AnswerCheck(content=None, salt=b"", matches=False)
-    return AnswerCheck(content, salt, matches=committed == dispute.receipt.response_commitment)
+    matches = rules.is_committed(answer, dispute.receipt.response_commitment)
+    return AnswerCheck(*opened, matches=matches)
 
 
 def _hex(answer: Any, name: str) -> bytes:

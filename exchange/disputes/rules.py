@@ -6,13 +6,23 @@ refuses what the chain would refuse.
 
 from __future__ import annotations
 
-from chain.core.errors import BadInput, Conflict, Forbidden
-from chain.ethereum.records import AgreementRecord, LaneRecord, TradeDisputeRecord
-from chain.statements.disputes import LogPosition, RulingOutcome
-from chain.statements.trade import Agreement, UsageOutcome, UsageReceipt
+from typing import Any
+
+from chain.core import schema
+from chain.core.canonical import dumps, loads
+from chain.core.crypto import keccak256
+from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
+from chain.ethereum.records import AgreementRecord, GrantRecord, LaneRecord, TradeDisputeRecord
+from chain.statements.commitment import commit_bytes
+from chain.statements.disputes import ContestReason, LogPosition, RulingOutcome
+from chain.statements.trade import Agreement, UsageOutcome, UsageReceipt, UsageRequest
 from exchange.disputes.model import Deadline, Dispute, DisputeRole, DisputeStep
+from exchange.metering.gateway_rules import units_of
+from exchange.metering.model import RESPONSE_DOMAIN, StoredCall
 
 MAX_EVIDENCE = 16
+MAX_ANSWER_BYTES = 48_000_000
+"""More than any gateway answers."""
 
 
 def role_in(agreement: Agreement, member: str) -> DisputeRole:
@@ -75,6 +85,90 @@ def require_claimable(
         raise Conflict("not_claimable", "Nothing is owed for this receipt.")
     if lane.seq >= receipt.seq:
         raise Conflict("receipt_acknowledged", "The buyer has acknowledged the call.")
+
+
+def read_answer(answer: bytes) -> tuple[Any, bytes] | None:
+    """Content and salt of an answer as gateways store it; None for anything else."""
+    try:
+        value = loads(answer, max_bytes=MAX_ANSWER_BYTES)
+        return value["content"], schema.salt(value["salt"])
+    except (ValueError, TypeError, KeyError, QiaolianError):
+        return None
+
+
+def is_committed(answer: bytes, commitment: bytes) -> bool:
+    """Whether an answer is what a receipt commits to."""
+    opened = read_answer(answer)
+    if opened is None:
+        return False
+    content, salt = opened
+    return commit_bytes(salt, RESPONSE_DOMAIN, dumps(content)) == commitment
+
+
+def place_key(lane: int, seq: int) -> bytes:
+    """The key of a position in ``TradeDisputes.equivocations``."""
+    return keccak256(lane.to_bytes(32, "big") + seq.to_bytes(32, "big"))
+
+
+def served_after_revocation(receipt: UsageReceipt, grant: GrantRecord) -> bool:
+    """Whether a call was served on a view in which its grant was revoked."""
+    served = receipt.outcome == UsageOutcome.SERVED
+    return served and 0 < grant.revoked_at <= receipt.view_height
+
+
+def wrong_by_records(
+    dispute: Dispute, call: StoredCall | None, answer: bytes | None, grant: GrantRecord
+) -> ContestReason | None:
+    """Why a claimed receipt is wrong, by what this buyer has stored and the chain proves; None if
+    nothing shows it. That something is lacking here shows nothing: an old backup lacks it too.
+
+    Args:
+        call: the buyer's call at the position.
+        answer: the answer that came with this very receipt and halted the lane.
+    """
+    receipt, commitment = dispute.receipt, dispute.receipt.response_commitment
+    if call is None:
+        return None
+    if call.request.struct_hash() != receipt.request:
+        return ContestReason.NOT_REQUESTED
+    voided = call.void is not None and call.void.receipt == dispute.receipt_id
+    if voided or served_after_revocation(receipt, grant):
+        return ContestReason.RIGHT_REVOKED
+    if call.receipt is not None and call.receipt.struct_hash() != dispute.receipt_id:
+        same = (call.receipt.units, call.receipt.amount) == (receipt.units, receipt.amount)
+        return ContestReason.ANSWER_DIFFERS if same else ContestReason.PRICE_DIFFERS
+    if answer is None:
+        return None
+    if not is_committed(answer, commitment):
+        return ContestReason.ANSWER_DIFFERS
+    opened = read_answer(answer)
+    units = 0 if opened is None else units_of(dispute.agreement.unit, dumps(opened[0]))
+    return ContestReason.PRICE_DIFFERS if units != receipt.units else None
+
+
+def amount_faults(agreement: Agreement, request: UsageRequest, receipt: UsageReceipt) -> list[str]:
+    """What a receipt bills other than agreement and request allow, in sentences."""
+    found, cost = [], receipt.units * agreement.price
+    if receipt.amount != cost:
+        found.append(f"At {agreement.price} fen a unit, {receipt.units} units cost {cost} fen.")
+    if receipt.units > request.max_units or receipt.amount > request.max_amount:
+        found.append(
+            f"The request allowed {request.max_units} units and {request.max_amount} fen at most."
+        )
+    if receipt.amount > agreement.max_per_call:
+        found.append(f"The agreement allows {agreement.max_per_call} fen a call at most.")
+    units = request.acknowledged_units + receipt.units
+    amount = request.acknowledged_amount + receipt.amount
+    if (units, amount, request.previous_receipt) != (
+        receipt.total_units,
+        receipt.total_amount,
+        receipt.previous_receipt,
+    ):
+        found.append(
+            f"Its totals are {receipt.total_units} units and {receipt.total_amount} fen; after "
+            f"what the request acknowledges they are {units} units and {amount} fen."
+        )
+    return found
 
 
 def require_turn(dispute: Dispute, role: DisputeRole, step: DisputeStep) -> None:

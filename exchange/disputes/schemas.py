@@ -205,6 +205,9 @@ class CallDisputeDetail(CallDisputeRow):
     over: bool = Field(description="Whether anyone can end it now")
     bondHeld: str
     opened: bool = Field(description="Whether this buyer shows the answer to the arbiter")
+    wrong: str | None = Field(
+        description="The reason for a contest that this buyer's own records show"
+    )
 
     @classmethod
     def of_one(cls, shown: DisputeView) -> Self:
@@ -218,6 +221,7 @@ class CallDisputeDetail(CallDisputeRow):
             over=deadline is not None and deadline.over,
             bondHeld=str(shown.bond_held),
             opened=dispute.opened,
+            wrong=None if shown.wrong is None else shown.wrong.name.lower(),
         )
 
 

@@ -21,9 +21,11 @@ from chain.ethereum.proved_records import (
     ProvedRecords,
     agreement_records,
     freeze_record,
+    grant_record,
     lane_record,
     trade_dispute_records,
 )
+from chain.ethereum.records import GrantRecord
 from chain.outbox import is_known
 from chain.statements.commitment import commit_bytes
 from chain.statements.disputes import ContestReason, DisputeOutcome, Ruling
@@ -33,6 +35,7 @@ from exchange.agreements.model import AgreementSide
 from exchange.disputes import rules, store
 from exchange.disputes.calls import CONTRACT, send
 from exchange.disputes.model import (
+    ContestLimits,
     Dispute,
     DisputeCall,
     DisputeRole,
@@ -44,6 +47,7 @@ from exchange.disputes.sealing import ContestKey, seal
 from exchange.disputes.store import DisputeRow, EquivocationRow
 from exchange.metering import records as calls
 from exchange.metering.model import CallStatus, StoredCall
+from exchange.metering.recovery import held
 from registry.evidence.log import append_statement
 from registry.pages import Page, PageRequest
 
@@ -81,8 +85,9 @@ def show(context: Context, receipt_id: bytes) -> DisputeView:
     deadline = rules.deadline_of(
         dispute.agreement, record, height=proved.height, time=proved.timestamp
     )
-    held = proved.agreement(dispute.receipt.agreement_id).bond_held
-    return DisputeView(dispute, deadline, held)
+    bond_held = proved.agreement(dispute.receipt.agreement_id).bond_held
+    grant = proved.grant(dispute.agreement.grant_id)
+    return DisputeView(dispute, deadline, bond_held, _wrong_by_records(context, dispute, grant))
 
 
 def live_of_own(context: Context) -> list[Dispute]:
@@ -225,7 +230,11 @@ def contest(context: Context, receipt_id: bytes, reason: ContestReason) -> Dispu
         Forbidden: ``not_buyer``; Conflict: ``wrong_step``, ``step_over``, ``not_enough_free``.
     """
     dispute = _in_time(context, receipt_id, DisputeRole.BUYER, DisputeStep.CLAIMED)
-    fresh = ContestKey.generate()
+    return _contest(context, dispute, reason)
+
+
+def _contest(context: Context, dispute: Dispute, reason: ContestReason) -> DisputeCall:
+    receipt_id, fresh = dispute.receipt_id, ContestKey.generate()
 
     def change(session: Session) -> str:
         row = _row(session, receipt_id)
@@ -237,6 +246,48 @@ def contest(context: Context, receipt_id: bytes, reason: ContestReason) -> Dispu
     return DisputeCall(receipt_id, context.database.write(change))
 
 
+def contest_by_itself(context: Context, shown: DisputeView) -> None:
+    """Contest a claimed receipt that this buyer's own records show to be wrong, if the stake is
+    within the node's limit.
+
+    Raises:
+        Conflict: ``contest_needs_person`` above the limit; what ``contest`` raises.
+    """
+    dispute, reason = shown.dispute, shown.wrong
+    if reason is None:
+        return
+    if not context.services.get(ContestLimits, ContestLimits).allow(dispute):
+        raise Conflict(
+            "contest_needs_person",
+            f"This node's records show a claimed receipt to be wrong ({reason.name.lower()}), and "
+            f"the stake of {dispute.agreement.stake} fen is above its limit.",
+            hint=f"Contest it: qiaolian dispute contest 0x{dispute.receipt_id.hex()} "
+            f"--reason {reason.name.lower()}",
+        )
+    rules.require_turn(dispute, DisputeRole.BUYER, DisputeStep.CLAIMED)
+    rules.require_in_time(shown.deadline)
+    _contest(context, dispute, reason)
+
+
+def _wrong_by_records(
+    context: Context, dispute: Dispute, grant: GrantRecord
+) -> ContestReason | None:
+    """Why this buyer's own records show a claimed receipt to be wrong, or None. The records of an
+    agreement that is being recovered show nothing.
+    """
+    receipt = dispute.receipt
+    agreement_id, lane, seq = receipt.agreement_id, receipt.lane, receipt.seq
+    if (dispute.role, dispute.step) != (DisputeRole.BUYER, DisputeStep.CLAIMED):
+        return None
+    if held(context, [agreement_id]):
+        return None
+    halting = calls.contradicting_answer(context, agreement_id, lane, seq)
+    same = halting is not None and halting.receipt.struct_hash() == dispute.receipt_id
+    stored = calls.call_at(context, AgreementSide.BUYER, agreement_id, lane, seq)
+    answer = halting.answer if halting is not None and same else None
+    return rules.wrong_by_records(dispute, stored, answer, grant)
+
+
 def contest_secret(context: Context, receipt_id: bytes) -> bytes:
     """The private key of this buyer's contest; ``not_buyer``, ``unknown_dispute``."""
     with context.database.read() as session:
@@ -244,6 +295,17 @@ def contest_secret(context: Context, receipt_id: bytes) -> bytes:
     if secret is None:
         raise Forbidden("not_buyer", "This node has not contested the call.")
     return secret
+
+
+def keep_wrong_answer(context: Context, receipt_id: bytes, sealed: bytes) -> None:
+    """Store what was served to this buyer and is not what the receipt commits to, as evidence."""
+
+    def change(session: Session) -> None:
+        row = _row(session, receipt_id)
+        if row.contest_secret is not None:
+            row.sealed_answer = sealed
+
+    context.database.write(change)
 
 
 def open_to_arbiter(context: Context, receipt_id: bytes) -> None:
@@ -403,6 +465,7 @@ def _proved(context: Context, dispute: Dispute) -> ProvedRecords:
             *trade_dispute_records(dispute.receipt_id),
             *agreement_records(receipt.agreement_id),
             lane_record(receipt.agreement_id, receipt.lane),
+            grant_record(dispute.agreement.grant_id),
         ]
     )
 
@@ -509,7 +572,9 @@ def _ended(session: Session, event: Event) -> None:
     row = _row(session, event.arguments["receipt"])
     row.ended_at, row.outcome = event.height, event.arguments["outcome"]
     row.paid = event.arguments["paid"]
-    row.sealed_answer = row.contest_secret = None
+    if row.sealed_answer is None or row.contest_secret is None:
+        row.sealed_answer = row.contest_secret = None
+    # Else they are the buyer's evidence of a wrong answer.
 
 
 def _equivocation(session: Session, event: Event) -> None:

@@ -35,7 +35,9 @@ class DisputeRow(Base):
     opened: Mapped[bool] = mapped_column(default=False)
     """The buyer's: it shows the answer to the arbiter."""
     sealed_answer: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The provider's: what it serves while the dispute is open."""
+    """The provider's: what it serves while the dispute is open. The buyer's: what was served to it,
+    if that is not what the receipt commits to.
+    """
     opinion: Mapped[str | None] = mapped_column(sa.Text)
     """The arbiter's reasons in words."""
 
@@ -56,6 +58,15 @@ class EquivocationRow(Base):
 def find(session: Session, receipt_id: bytes) -> DisputeRow | None:
     """A dispute by its receipt."""
     return session.get(DisputeRow, receipt_id)
+
+
+def of_call(session: Session, agreement_id: bytes, lane: int, seq: int) -> DisputeRow | None:
+    """The dispute over a call; each position is claimed by its receipt once."""
+    query = sa.select(DisputeRow).where(DisputeRow.agreement_id == agreement_id)
+    for row in session.scalars(query):
+        if (row.receipt["lane"], row.receipt["seq"]) == (lane, seq):
+            return row
+    return None
 
 
 def disputes(session: Session, page: PageRequest, *, live: bool) -> Page[DisputeRow]:

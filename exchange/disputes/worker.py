@@ -1,5 +1,6 @@
 """Acts in this organisation's disputes by itself: a provider claims what nobody acknowledged before
-the window of a notice runs out and answers contests, and whoever has a dispute ends it in time.
+the window of a notice runs out and answers contests; a buyer contests what its own records show to
+be wrong, up to a stake; and whoever has a dispute ends it in time.
 """
 
 from __future__ import annotations
@@ -65,12 +66,16 @@ class DisputeWorker:
         return window is not None and window.half and not state.closed_at
 
     def _act(self, dispute: Dispute) -> None:
-        """End the dispute if its step is over, else answer if it is the provider's turn."""
+        """End the dispute if its step is over; else answer as its provider, or contest as its buyer
+        what this node's own records show to be wrong.
+        """
         shown = service.show(self._context, dispute.receipt_id)
         if shown.deadline is not None and shown.deadline.over:
             service.end(self._context, dispute.receipt_id)
         elif dispute.role == DisputeRole.PROVIDER and dispute.step == DisputeStep.CONTESTED:
             service.answer(self._context, dispute.receipt_id)
+        elif dispute.role == DisputeRole.BUYER and dispute.step == DisputeStep.CLAIMED:
+            service.contest_by_itself(self._context, shown)
 
     def _try(self, name: bytes, act: Callable[[], object]) -> None:
         """Act, and report each new refusal once."""

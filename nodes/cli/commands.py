@@ -262,7 +262,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "dispute": CommandEntry(
             "contested calls: list, show, claim, contest, answer, check, open, rule, end, "
-            "prove, freeze, unfreeze, equivocations",
+            "prove, bundle, freeze, unfreeze, equivocations",
             _dispute,
         ),
         "money": CommandEntry(

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from chain.core.errors import BadInput
-from nodes.cli.command_group import PAGE, Command, CommandGroup, arg, change, read, read_pages
+from nodes.cli.command_group import (
+    OUT,
+    PAGE,
+    Command,
+    CommandGroup,
+    arg,
+    change,
+    read,
+    read_pages,
+    save,
+)
 from nodes.cli.output import Columns, yuan
 
 RECEIPT = arg("receipt_id", metavar="RECEIPT", help="the dispute: its receipt's hash")
@@ -157,6 +167,24 @@ GROUP = CommandGroup(
                 arg("first", type=Path, help="file with a receipt and its signature"),
                 arg("second", type=Path, help="file with the other one"),
             ),
+        ),
+        Command(
+            "bundle",
+            "write the bundle of a dispute over one call, from your node's own store",
+            save("/v1/agreements/{agreement_id}/dispute-bundle", query=("lane", "seq", "case")),
+            (
+                arg("agreement_id"),
+                arg("--lane", type=int, default=0, help="default 0"),
+                arg("--seq", type=int, required=True, help="the call's position, from 1"),
+                arg(
+                    "--case",
+                    choices=("claim", "equivocation", "request", "amount", "revoked", "answer"),
+                    default="claim",
+                    help="what it shows; default claim: the claim and how it ended",
+                ),
+                OUT,
+            ),
+            "auditor",
         ),
         Command(
             "freeze",

@@ -139,6 +139,12 @@ def _look(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     return check(claims, subject)
 
 
+def _dispute(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
+    from exchange.disputes.proof_profile import check
+
+    return check(claims, subject)
+
+
 def _grant(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     from registry.grants.proof_profile import check
 
@@ -161,6 +167,7 @@ CHECKERS: dict[str, ProfileChecker] = {
     "trade": _trade,
     "lane": _lane,
     "look": _look,
+    "dispute": _dispute,
     "grant": _grant,
     "credit": _credit,
     "property": _property,

@@ -26,11 +26,13 @@ from chain.core.canonical import dumps
 from chain.core.crypto import address_of
 from chain.core.errors import VerificationError
 from chain.statements.catalogue import STATEMENTS, STRUCTS
+from exchange.disputes.model import DisputeCase
 from nodes.cli.main import main
 from nodes.cli.verify import CHECKERS
 from scripts import verifier_page
 from scripts.statement_pages import VECTOR_DOMAIN, VECTOR_KEY
 from tests.support import two_verifiers
+from tests.support.changed_fields import changed_messages
 from tests.support.two_verifiers import (
     BROWSER,
     accepted,
@@ -42,8 +44,14 @@ from tests.support.two_verifiers import (
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "data" / "bundles"
+DISPUTES = RECORDED / "disputes"
 TRUST = (RECORDED / "trust.json").read_bytes()
-BYTES = {name: (RECORDED / f"{name}.json").read_bytes() for name in CHECKERS}
+DISPUTES_TRUST = (DISPUTES / "trust.json").read_bytes()
+BYTES = {
+    **{name: (RECORDED / f"{name}.json").read_bytes() for name in CHECKERS if name != "dispute"},
+    **{f"dispute-{case}": (DISPUTES / f"{case}.json").read_bytes() for case in DisputeCase},
+}
+"""A bundle of each profile, and of each case of a dispute."""
 OTHER_KINDS: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2**53 - 1, "", "0x", "\0", "长", [], {}, [[]], {"a": []},
     "0x" + "00" * 32,
@@ -59,6 +67,11 @@ def _second_verifier() -> None:
     two_verifiers.require_installed()
 
 
+def trust_of(name: str) -> bytes:
+    """The trust file of a recorded bundle's network."""
+    return DISPUTES_TRUST if name.startswith("dispute-") else TRUST
+
+
 def require_agreement(bundle: bytes, trust: bytes = TRUST) -> None:
     """Fail unless both verifiers answer the same on these files."""
     second = second_answer(bundle, trust)
@@ -72,10 +85,10 @@ def require_agreement(bundle: bytes, trust: bytes = TRUST) -> None:
         require_same(accepted(report), second)
 
 
-@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize("name", BYTES)
 def test_a_recorded_bundle_is_valid_in_both_with_the_same_sentences(name: str) -> None:
-    require_agreement(BYTES[name])
-    assert second_answer(BYTES[name], TRUST)["valid"]
+    require_agreement(BYTES[name], trust_of(name))
+    assert second_answer(BYTES[name], trust_of(name))["valid"]
 
 
 # --- One change at a time -------------------------------------------------------------------------
@@ -139,19 +152,46 @@ def _replacement(other: Any) -> Change:
 REPLACEMENTS = [_replacement(other) for other in OTHER_KINDS]
 
 
-@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize("name", BYTES)
 def test_both_answer_the_same_on_a_bundle_changed_in_one_place(name: str) -> None:
     """Each shape is changed in one way here, and in every way in the long run."""
     for number, ways in enumerate(changes(BYTES[name])):
-        require_agreement(ways[number % len(ways)])
+        require_agreement(ways[number % len(ways)], trust_of(name))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize("name", BYTES)
 def test_both_answer_the_same_on_a_bundle_changed_in_one_place_in_every_way(name: str) -> None:
     for ways in changes(BYTES[name]):
         for data in ways:
-            require_agreement(data)
+            require_agreement(data, trust_of(name))
+
+
+def signed_fields(name: str) -> Iterator[tuple[str, bytes]]:
+    """A bundle with one field of one statement changed: one statement of each type, every field that
+    the type has.
+    """
+    value, seen = json.loads(BYTES[name]), set()
+    for place, element in enumerate(value["statements"]):
+        if element["type"] in seen:
+            continue
+        seen.add(element["type"])
+        kind, message = STATEMENTS[element["type"]], element["message"]
+        for field, other in changed_messages(kind, message):
+            value["statements"][place]["message"] = other
+            yield f"{element['type']}.{field}", dumps(value)
+            value["statements"][place]["message"] = message
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_both_refuse_a_statement_with_one_signed_field_changed(name: str) -> None:
+    """The changed statement is signed by nobody known, or of no known version."""
+    trust = trust_files.read(trust_of(name))
+    for what, data in signed_fields(name):
+        with pytest.raises(VerificationError) as refused:
+            two_verifiers.verify(data, trust, CHECKERS)
+        codes = ("wrong_version",) if what.endswith(".version") else ("signer_unknown",)
+        assert refused.value.code in (*codes, "signature_malformed", "certificate_twice"), what
 
 
 def test_both_answer_the_same_on_a_trust_file_changed_in_one_place() -> None:
@@ -195,13 +235,13 @@ def test_both_read_any_short_text_alike(text: str) -> None:
 
 
 @given(st.data())
-@pytest.mark.parametrize("name", CHECKERS)
+@pytest.mark.parametrize("name", BYTES)
 def test_both_answer_the_same_on_a_changed_byte(name: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(BYTES[name]) - 1))
     mask = data.draw(st.integers(1, 255))
     changed = bytearray(BYTES[name])
     changed[place] ^= mask
-    require_agreement(bytes(changed))
+    require_agreement(bytes(changed), trust_of(name))
 
 
 def test_a_size_limit_is_counted_in_bytes_by_both() -> None:

@@ -5,26 +5,39 @@ and what each party is paid.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.ethereum.records import GrantRecord
 from chain.statements.disputes import ContestReason, DisputeOutcome, LogPosition
+from chain.statements.examples import example
+from chain.statements.trade import MeteredUnit, ReceiptVoid
 from exchange.agreements import rules as agreement_rules
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, StatedTerms
 from exchange.closing import notice
-from exchange.disputes import peers, sealing, service
-from exchange.disputes.model import Dispute, DisputeStep, RulingRequest
+from exchange.disputes import export, peers, proof_profile, rules, sealing, service
+from exchange.disputes.model import (
+    ContestLimits,
+    Dispute,
+    DisputeCase,
+    DisputeStep,
+    RulingRequest,
+)
 from exchange.disputes.schemas import contest_reason
 from exchange.disputes.worker import DisputeWorker
 from exchange.metering import records as calls
-from exchange.metering.model import CallStatus
+from exchange.metering.model import CallStatus, StoredCall
+from exchange.metering.store import BUYER
 from exchange.settlement import service as settlement
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market, Node
+from tests.support.two_verifiers import verify
 
 WINDOW_BLOCKS, WINDOW_SECONDS = 30, 600
 STAKE, BOND, PRICE = 20, 100, 50
@@ -102,7 +115,20 @@ def seen_alike(market: Market, receipt_id: bytes) -> Dispute:
         for found in (service.find(node.context, receipt_id) for node in market.nodes.values())
     }
     assert len(states) == 1
+    shown_alike(market, receipt_id)
     return service.find(market.supervisor.context, receipt_id)
+
+
+def shown_alike(market: Market, receipt_id: bytes) -> None:
+    """Every node makes the same bundle of it, and both verifiers take it."""
+    receipt = service.find(market.supervisor.context, receipt_id).receipt
+    (data,) = {
+        export.bundle(
+            node.context, DisputeCase.CLAIM, receipt.agreement_id, receipt.lane, receipt.seq
+        )
+        for node in market.nodes.values()
+    }
+    assert verify(data, market.trust, {"dispute": proof_profile.check}).proved
 
 
 def free(market: Market, node: Node) -> int:
@@ -317,6 +343,113 @@ def test_the_nodes_act_by_themselves(market: Market, deal: bytes) -> None:
     done(market, market.bank, str(notice.close(market.bank.context, deal).operation))
     state = agreements.proved_state(market.operator.context, deal)
     assert (state.pending, state.bond_held, state.locked) == (0, 0, 0)
+
+
+def wrong_by(market: Market, receipt_id: bytes) -> ContestReason | None:
+    return service.show(market.bank.context, receipt_id).wrong
+
+
+def alter_call(market: Market, agreement_id: bytes, **values: Any) -> None:
+    """Change what the bank has stored of the call, as if another answer had come."""
+    here = BUYER.c.agreement_id == agreement_id
+    market.bank.context.database.write(
+        lambda session: session.execute(BUYER.update().where(here).values(**values))
+    )
+
+
+def test_a_buyer_s_node_contests_what_its_own_records_show_to_be_wrong(
+    market: Market, deal: bytes
+) -> None:
+    """The provider claims a receipt whose answer was not what it commits to. Within the limit the
+    node contests by itself, above it a person decides; the provider's node answers by itself.
+    """
+    context, worker = market.bank.context, DisputeWorker(market.bank.context)
+    stored = calls.call_at(context, AgreementSide.BUYER, deal, 0, 1)
+    assert stored is not None
+    assert stored.receipt is not None
+    answer = {
+        "receipt": stored.receipt.to_json(),
+        "signature": "0x" + stored.receipt_signature.hex(),
+        "content": {"record": {}},
+        "salt": "0x" + "11" * 32,
+    }
+    alter_call(
+        market,
+        deal,
+        status=CallStatus.CONFLICT,
+        answer=json.dumps(answer),
+        receipt=None,
+        receipt_hash=None,
+        receipt_signature=None,
+    )
+    receipt_id = claimed(market, deal)
+    assert wrong_by(market, receipt_id) == ContestReason.ANSWER_DIFFERS
+    context.services.drop(ContestLimits)
+    context.services.put(ContestLimits(STAKE - 1))
+    try:
+        shown = service.show(context, receipt_id)
+        with pytest.raises(Conflict) as above:
+            service.contest_by_itself(context, shown)
+        assert above.value.code == "contest_needs_person"
+        asyncio.run(worker.round())
+        assert service.find(context, receipt_id).step == DisputeStep.CLAIMED
+    finally:
+        context.services.drop(ContestLimits)
+    asyncio.run(worker.round())
+    done(market, market.bank, f"dispute/contest/{receipt_id.hex()}")
+    assert service.find(context, receipt_id).reason == ContestReason.ANSWER_DIFFERS
+    asyncio.run(DisputeWorker(market.department.context).round())
+    done(market, market.department, f"dispute/answer/{receipt_id.hex()}")
+    assert seen_alike(market, receipt_id).step == DisputeStep.ANSWERED
+    ruled(market, receipt_id, 0)
+
+
+def test_a_buyer_s_node_leaves_alone_what_its_records_do_not_show(
+    market: Market, deal: bytes
+) -> None:
+    """A receipt that it took is right; one that it lacks may be lost with an old backup."""
+    receipt_id = claimed(market, deal)
+    assert wrong_by(market, receipt_id) is None
+    asyncio.run(DisputeWorker(market.bank.context).round())
+    assert service.find(market.bank.context, receipt_id).step == DisputeStep.CLAIMED
+    alter_call(market, deal, status=CallStatus.ASKED, receipt=None, receipt_hash=None)
+    assert wrong_by(market, receipt_id) is None
+    assert service.show(market.department.context, receipt_id).wrong is None
+    over(market)
+    ended(market, receipt_id)
+
+
+def test_each_wrong_receipt_has_its_reason(market: Market, deal: bytes) -> None:
+    receipt_id = claimed(market, deal)
+    dispute = service.find(market.bank.context, receipt_id)
+    call = calls.call_at(market.bank.context, AgreementSide.BUYER, deal, 0, 1)
+    assert call is not None
+    assert call.receipt is not None
+    live, revoked = GrantRecord(1, 2, 0, 0), GrantRecord(1, 2, 0, call.receipt.view_height)
+    void = replace(example(ReceiptVoid), receipt=receipt_id)
+    other = replace(call.receipt, response_commitment=b"\3" * 32)
+    dearer = replace(other, units=2, amount=2 * PRICE)
+    halted = replace(call, receipt=None, status=CallStatus.CONFLICT)
+    cases: tuple[tuple[StoredCall | None, bytes | None, GrantRecord, ContestReason | None], ...] = (
+        (None, None, revoked, None),
+        (call, None, live, None),
+        (halted, None, live, None),
+        (replace(call, request=replace(call.request, expiry=1)), None, live,
+         ContestReason.NOT_REQUESTED),
+        (call, None, revoked, ContestReason.RIGHT_REVOKED),
+        (replace(call, void=void), None, live, ContestReason.RIGHT_REVOKED),
+        (replace(call, receipt=other), None, live, ContestReason.ANSWER_DIFFERS),
+        (replace(call, receipt=dearer), None, live, ContestReason.PRICE_DIFFERS),
+        (halted, b"no json", live, ContestReason.ANSWER_DIFFERS),
+    )  # fmt: skip
+    for stored, answer, grant, reason in cases:
+        assert rules.wrong_by_records(dispute, stored, answer, grant) == reason
+    by_bytes = replace(dispute, agreement=replace(dispute.agreement, unit=int(MeteredUnit.BYTE)))
+    kept = calls.kept_answer(market.department.context, deal, 0, 1)
+    assert rules.wrong_by_records(dispute, halted, kept, live) is None
+    assert rules.wrong_by_records(by_bytes, halted, kept, live) == ContestReason.PRICE_DIFFERS
+    over(market)
+    ended(market, receipt_id)
 
 
 def test_a_frozen_agreement_serves_no_call_and_is_paid_all_the_same(

@@ -101,6 +101,14 @@ class ContractAbi:
                 reason=str(error)[:200],
             ) from error
 
+    def decode_call(self, function: str, data: bytes) -> tuple[Any, ...]:
+        """The arguments of call data that ``encode`` made, in Python form."""
+        found = self.function(function)
+        values = decode(found.input_types, data[len(found.selector) :])
+        return tuple(
+            _from_abi(item, value) for item, value in zip(found.inputs, values, strict=True)
+        )
+
     def encode_constructor(self, arguments: Sequence[Any]) -> bytes:
         """Encoded constructor arguments, to follow the creation bytecode."""
         return encode(self.constructor_types, _to_abi(self.constructor_inputs, arguments))

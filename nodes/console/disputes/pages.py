@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from pydantic import Field
@@ -15,8 +15,14 @@ from starlette.responses import Response
 from chain.context import Context
 from chain.core.errors import Unavailable
 from chain.statements.disputes import ContestReason, LogPosition
-from exchange.disputes import peers, service
-from exchange.disputes.model import DisputeCall, DisputeView, RulingRequest
+from exchange.disputes import export, peers, service
+from exchange.disputes.model import (
+    DisputeCall,
+    DisputeCase,
+    DisputeRole,
+    DisputeView,
+    RulingRequest,
+)
 from nodes.console.access import READERS, get_context, record, require, require_reader
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
@@ -86,6 +92,7 @@ def dispute(
         time=None if proved is None else time_page(proved),
         bond=None if proved is None else proved.bond_held,
         reasons=[(int(reason), label) for reason, label in REASONS.items()],
+        suggested=None if proved is None else proved.wrong,
         provider_code=found.agreement.provider,
         clerk=visit.holds(PersonRole.CLERK),
     )
@@ -96,7 +103,8 @@ async def answer_shown(
     request: Request, receipt_id: str, visit: Annotated[Visit, Depends(_clerk)]
 ) -> Response:
     context = get_context(request)
-    check = await peers.check_answer(context, hex_bytes(receipt_id))
+    found = await asyncio.to_thread(service.find, context, hex_bytes(receipt_id))
+    check = await peers.check_answer(context, found.receipt_id)
     shown = Act(ActKind.VIEW, "dispute-answer", receipt_id)
     await asyncio.to_thread(record, request, visit, shown)
     return render(
@@ -104,8 +112,24 @@ async def answer_shown(
         "disputes/answer.html",
         id=receipt_id,
         matches=check.matches,
+        evidence=not check.matches and found.role is DisputeRole.BUYER,
         content=json.dumps(check.content, ensure_ascii=False, indent=2),
     )
+
+
+@router.get("/disputes/{receipt_id}/bundle.json")
+def bundle(
+    request: Request,
+    receipt_id: str,
+    visit: Annotated[Visit, Depends(require_reader)],
+    case: Literal[DisputeCase.CLAIM, DisputeCase.ANSWER] = DisputeCase.CLAIM,
+) -> Response:
+    context = get_context(request)
+    receipt = service.find(context, hex_bytes(receipt_id)).receipt
+    data = export.bundle(context, case, receipt.agreement_id, receipt.lane, receipt.seq)
+    record(request, visit, Act(ActKind.EXPORT, "dispute", receipt_id))
+    headers = {"content-disposition": f'attachment; filename="dispute-{receipt_id[2:10]}.json"'}
+    return Response(data, media_type="application/json", headers=headers)
 
 
 @router.post("/disputes/{receipt_id}/contest")

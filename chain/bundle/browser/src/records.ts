@@ -1,4 +1,5 @@
 /** The contracts' packed records, each one storage value, from the least significant bit. */
+import { word } from "./bytes.ts";
 import { Kind, Refusal } from "./refusal.ts";
 
 function bits(value: bigint, from: number, count: number): bigint {
@@ -128,3 +129,25 @@ export function laneRecord(value: bigint) {
   return { amount: bits(value, 0, 128), units: bits(value, 128, 64), seq: value >> 192n };
 }
 export type LaneRecord = ReturnType<typeof laneRecord>;
+
+/** A dispute over a receipt: heights of its steps, reason and outcome, and what was said in it. */
+export function tradeDisputeRecord(heights: bigint, key: bigint, answer: bigint, ruling: bigint) {
+  return {
+    claimedAt: height(heights, 0),
+    contestedAt: height(heights, 1),
+    answeredAt: height(heights, 2),
+    endedAt: height(heights, 3),
+    reason: Number(bits(heights, 192, 8)),
+    outcome: Number(bits(heights, 200, 8)),
+    contestKey: word(key),
+    sealedAnswer: word(answer),
+    /** Zero if there is none. */
+    ruling,
+  };
+}
+export type TradeDisputeRecord = ReturnType<typeof tradeDisputeRecord>;
+
+/** A provider's proved equivocations. */
+export function flagRecord(value: bigint) {
+  return { firstAt: height(value, 0), count: value >> 96n };
+}

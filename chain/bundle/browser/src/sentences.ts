@@ -133,8 +133,8 @@ const TEXTS = {
   },
   laneContinuous: {
     en:
-      "Every receipt is in the provider's anchored log and continues the one before it.",
-    zh: "每张回执都在提供方已锚定的日志中，并与前一张衔接。",
+      "Every receipt is in a party's anchored log and continues the one before it.",
+    zh: "每张回执都在一方已锚定的日志中，并与前一张衔接。",
   },
   acknowledgedUpTo: {
     en: "The buyer acknowledged every position up to {last}.",
@@ -224,6 +224,162 @@ const TEXTS = {
   manyPositions: {
     en: "{count} positions, {first} to {last},",
     zh: "第 {first} 至 {last} 个序号中 {count} 个",
+  },
+
+  // --- Dispute ----------------------------------------------------------------------------------
+  agreementOpened: {
+    en:
+      "The chain opened the agreement of {provider} and {buyer} for {purpose} at {price} fen a " +
+      "unit in {block}, under both signatures.",
+    zh: "链上于{block}依双方签名开通了 {provider} 与 {buyer} 用途为 {purpose} 的合同，单价 {price} 分。",
+  },
+  receiptSigned: {
+    en:
+      "{provider} signed a receipt of {units} units for {amount} fen for position {seq} of lane " +
+      "{lane}.",
+    zh: "{provider} 为通道 {lane} 第 {seq} 个序号签署了 {units} 个单位、{amount} 分的回执。",
+  },
+  receiptClaimed: {
+    en:
+      "{provider} claimed {amount} fen for position {seq} of lane {lane}, which {buyer} had not " +
+      "acknowledged; the chain took the claim in {block}, with {buyer}'s signature of the request " +
+      "and {provider}'s of the receipt.",
+    zh:
+      "{provider} 就通道 {lane} 第 {seq} 个序号请款 {amount} 分，{buyer} 没有确认该调用；" +
+      "链上于{block}依 {buyer} 对请求的签名和 {provider} 对回执的签名受理。",
+  },
+  contested: {
+    en: "{buyer} contested it in {block}, for the reason {reason}.",
+    zh: "{buyer} 于{block}提出异议，原因 {reason}。",
+  },
+  answeredAgain: {
+    en: "{provider} served an answer again in {block}; its SHA-256 is {digest}.",
+    zh: "{provider} 于{block}重新提供应答；其 SHA-256 为 {digest}。",
+  },
+  disputeOpen: { en: "The dispute is open.", zh: "争议尚未结束。" },
+  endedUncontested: {
+    en:
+      "{buyer} neither acknowledged nor contested it in time: the dispute ended in {block}, and " +
+      "{amount} fen were paid.",
+    zh: "{buyer} 没有按期确认或提出异议：争议于{block}结束，支付 {amount} 分。",
+  },
+  endedAcknowledged: {
+    en:
+      "{buyer} acknowledged the call: the dispute ended in {block}, and the acknowledgement counts.",
+    zh: "{buyer} 确认了该调用：争议于{block}结束，以该确认为准。",
+  },
+  endedUnanswered: {
+    en:
+      "{provider} did not serve the answer again in time: the dispute ended in {block}, and the " +
+      "call is unpaid.",
+    zh: "{provider} 没有按期重新提供应答：争议于{block}结束，该调用不付款。",
+  },
+  endedUnruled: {
+    en: "{arbiter} did not rule in time: the dispute ended in {block}, and the call is unpaid.",
+    zh: "{arbiter} 没有按期裁决：争议于{block}结束，该调用不付款。",
+  },
+  endedOverCap: {
+    en:
+      "The agreement's caps left no room for the call: the dispute ended in {block}, and the call " +
+      "is unpaid.",
+    zh: "合同上限不足以支付该调用：争议于{block}结束，该调用不付款。",
+  },
+  ruled: {
+    en:
+      "{arbiter} ruled in {block} that {paid} of {amount} fen are paid, citing the log entries " +
+      "{evidence}; the chain took the ruling under its signature.",
+    zh:
+      "{arbiter} 于{block}裁决支付 {amount} 分中的 {paid} 分，引用日志记录 {evidence}；" +
+      "链上依其签名受理该裁决。",
+  },
+  stakeLost: {
+    en: "The stake of {stake} fen of {buyer} went to {provider}.",
+    zh: "{buyer} 的押金 {stake} 分归 {provider}。",
+  },
+  stakeReturned: {
+    en: "The stake of {stake} fen went back to {buyer}.",
+    zh: "押金 {stake} 分退还 {buyer}。",
+  },
+  stakeReturnedWithBond: {
+    en:
+      "The stake of {stake} fen went back to {buyer}, and as much of the bond of {provider} as was " +
+      "held.",
+    zh: "押金 {stake} 分退还 {buyer}，并从 {provider} 的保证金中以现有余额为限支付同等金额。",
+  },
+  laneStands: {
+    en: "The chain's lane stands at {amount} fen up to position {seq}.",
+    zh: "链上通道记录为截至第 {seq} 个序号共 {amount} 分。",
+  },
+  receiptsDiffer: {
+    en: "They differ: two receipts for one position are an offence of the provider.",
+    zh: "两张回执不同：为一个序号签署两张回执是提供方的违规行为。",
+  },
+  equivocationUnknown: {
+    en:
+      "The chain has not been shown two receipts for this position: nobody is paid for it until " +
+      "somebody does.",
+    zh: "链上尚未收到该序号的两张回执：在有人提交之前不作任何赔付。",
+  },
+  equivocationProved: {
+    en:
+      "The chain was shown two receipts for this position: {taken} fen of the bond were taken in " +
+      "all, and {buyer} got what this offence took.",
+    zh: "链上已收到该序号的两张回执：保证金共扣除 {taken} 分，本次违规所扣部分归 {buyer}。",
+  },
+  providerFlagged: {
+    en: "{provider} is flagged for {count} such positions, the first in {block}.",
+    zh: "{provider} 因 {count} 个此类序号被标记，首次于{block}。",
+  },
+  otherRequestUnknown: {
+    en:
+      "That {buyer} signed no other request for this position is not shown: its log shows this one.",
+    zh: "不能证明 {buyer} 没有为该序号签署其他请求：其日志载有本请求。",
+  },
+  requestLogged: {
+    en:
+      "The request of {buyer} for this position is entry {index} of its log, anchored in {block}; " +
+      "the receipt names another one.",
+    zh: "{buyer} 对该序号的请求是其日志的第 {index} 条记录，锚定于{block}；回执指明的是另一请求。",
+  },
+  requestAnswered: {
+    en: "It answers the request that {buyer} signed.",
+    zh: "该回执对应 {buyer} 签署的请求。",
+  },
+  priceDiffers: {
+    en: "At {price} fen a unit, {units} units cost {cost} fen.",
+    zh: "按单价 {price} 分，{units} 个单位应计 {cost} 分。",
+  },
+  requestExceeded: {
+    en: "The request allowed {units} units and {amount} fen at most.",
+    zh: "请求最多允许 {units} 个单位、{amount} 分。",
+  },
+  callExceeded: {
+    en: "The agreement allows {amount} fen a call at most.",
+    zh: "合同每次调用最多允许 {amount} 分。",
+  },
+  totalsDiffer: {
+    en:
+      "Its totals are {totalUnits} units and {totalAmount} fen; after what the request acknowledges " +
+      "they are {units} units and {amount} fen.",
+    zh:
+      "回执的累计为 {totalUnits} 个单位、{totalAmount} 分；按请求所确认的累计应为 " +
+      "{units} 个单位、{amount} 分。",
+  },
+  viewedRevoked: {
+    en: "It names a view of {view}; the grant had been revoked in {block}.",
+    zh: "回执依据{view}的链视图；授权已于{block}撤销。",
+  },
+  receiptVoided: {
+    en: "{provider} voided it: {reason}.",
+    zh: "{provider} 已作废该回执：{reason}。",
+  },
+  answerUnreadable: {
+    en: "What was served cannot be opened with the contest's key: it is no answer.",
+    zh: "重新提供的内容无法用异议密钥打开：不是应答。",
+  },
+  answerDiffers: {
+    en: "What was served opens with the contest's key, and is not what the receipt commits to.",
+    zh: "重新提供的内容可用异议密钥打开，但与回执的承诺值不符。",
   },
 
   // --- Grant ------------------------------------------------------------------------------------

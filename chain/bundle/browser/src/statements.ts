@@ -405,7 +405,8 @@ export const STATEMENTS = byName(
   UnitHold,
 );
 
-export const STRUCTS = byName(AssetRecord, GrantTerms, DealTerms);
+/** What a bundle may hold unsigned; the last three where the chain took them under signatures. */
+export const STRUCTS = byName(AssetRecord, GrantTerms, DealTerms, Agreement, UsageReceipt, Ruling);
 
 /** What a key may sign. */
 export const Purpose = {

@@ -217,6 +217,9 @@ class CallDisputeDetail(BaseModel):
     over: Annotated[bool, Field(description="Whether anyone can end it now")]
     bond_held: Annotated[str, Field(alias="bondHeld")]
     opened: Annotated[bool, Field(description="Whether this buyer shows the answer to the arbiter")]
+    wrong: Annotated[
+        str | None, Field(description="The reason for a contest that this buyer's own records show")
+    ]
 
 
 class CallDisputeRow(BaseModel):
@@ -874,6 +877,19 @@ class DisputeCallAnswer(BaseModel):
     )
     receipt_id: Annotated[str, Field(alias="receiptId")]
     operation: str
+
+
+class DisputeCase(StrEnum):
+    """
+    What a dispute's bundle shows of a call.
+    """
+
+    claim = "claim"
+    equivocation = "equivocation"
+    request = "request"
+    amount = "amount"
+    revoked = "revoked"
+    answer = "answer"
 
 
 class DisputeName(BaseModel):
