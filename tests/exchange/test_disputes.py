@@ -445,9 +445,11 @@ def test_each_wrong_receipt_has_its_reason(market: Market, deal: bytes) -> None:
     for stored, answer, grant, reason in cases:
         assert rules.wrong_by_records(dispute, stored, answer, grant) == reason
     by_bytes = replace(dispute, agreement=replace(dispute.agreement, unit=int(MeteredUnit.BYTE)))
-    kept = calls.kept_answer(market.department.context, deal, 0, 1)
-    assert rules.wrong_by_records(dispute, halted, kept, live) is None
-    assert rules.wrong_by_records(by_bytes, halted, kept, live) == ContestReason.PRICE_DIFFERS
+    answer_stored = calls.kept_answer(market.department.context, deal, 0, 1)
+    assert rules.wrong_by_records(dispute, halted, answer_stored, live) is None
+    assert (
+        rules.wrong_by_records(by_bytes, halted, answer_stored, live) == ContestReason.PRICE_DIFFERS
+    )
     over(market)
     ended(market, receipt_id)
 
