@@ -18,6 +18,7 @@ import pytest
 from chain.bundle.claims import Report
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict, NotFound, QiaolianError, VerificationError
+from chain.ethereum.proved_records import grant_record
 from chain.statements.commitment import commit_bytes
 from chain.statements.disputes import ContestReason, LogPosition
 from chain.statements.trade import UsageReceipt
@@ -30,6 +31,7 @@ from exchange.metering.store import ANSWERS
 from tests.exchange.conftest import Market, Node
 from tests.exchange.test_disputes import BOND, PRICE, STAKE, WINDOW_BLOCKS, WINDOW_SECONDS
 from tests.support.two_verifiers import verify
+from tests.support.waiting import wait_for
 
 CHECKERS = {"dispute": proof_profile.check}
 SALT = b"\5" * 32
@@ -275,7 +277,7 @@ def test_a_receipt_for_another_request_is_shown(market: Market, granted: bytes) 
     assert says(report, "the receipt names another one")
     assert any("signed no other request" in sentence for sentence in report.limits)
     edits: tuple[tuple[Callable[[dict[str, Any]], None], str], ...] = (
-        (lambda value: value["logs"].clear(), "element_unused"),
+        (lambda value: value["logs"].clear(), "not_logged"),
         (lambda value: value["subject"].update(case="amount"), "receipt_of_other"),
     )
     for edit, code in edits:
@@ -301,7 +303,13 @@ def test_a_call_served_after_the_revocation_is_shown(market: Market) -> None:
     grant_id = market.grant()
     agreement_id = opened(market, grant_id)
     market.revoke(grant_id)
-    market.settle()
+    bank = market.bank.context
+
+    def revoked() -> int:
+        market.settle()
+        return bank.view.proved([grant_record(grant_id)]).grant(grant_id).revoked_at
+
+    wait_for(revoked, "the revocation")
     head = market.bank.context.view.head
 
     def late(receipt: UsageReceipt) -> UsageReceipt:
