@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from chain.ethereum.eip712 import Struct
+from chain.ethereum.eip712 import Struct, camel
 
 S = TypeVar("S", bound=Struct)
 
@@ -28,10 +28,7 @@ def changed(struct: S) -> Iterator[tuple[str, S]]:
 
 def other_values(kind: type[Struct], message: dict[str, Any]) -> dict[str, Any]:
     """Another value for each field of a JSON form; empty lists are left out."""
-    forms = {
-        name: (codec.json_form, codec.solidity)
-        for name, (_, codec) in zip(message, kind._codecs(), strict=True)
-    }
+    forms = {camel(name): (codec.json_form, codec.solidity) for name, codec in kind._codecs()}
     found = {name: _other(*forms[name], value) for name, value in message.items()}
     return {name: value for name, value in found.items() if value is not None}
 
