@@ -114,6 +114,27 @@ def page_by_id(rows: Iterable[T], identify: Callable[[T], bytes], request: PageR
     return _cut(later, request.limit, lambda row: [identify(row)])
 
 
+def page_by_rank(
+    rows: Iterable[T], rank: Callable[[T], tuple[int, bytes]], request: PageRequest
+) -> Page[T]:
+    """A page of rows held in memory, by a number of each, the highest first, and by an id where
+    that is the same. A row whose number changes may be repeated or missed.
+
+    Raises:
+        BadInput: ``cursor_malformed``.
+    """
+
+    def place(row: T) -> tuple[int, bytes]:
+        number, name = rank(row)
+        return -number, name
+
+    later = sorted(rows, key=place)
+    if request.cursor:
+        number, name = _read(request.cursor, [int, bytes])
+        later = [row for row in later if place(row) > (-number, name)]
+    return _cut(later, request.limit, rank)
+
+
 def require_next(cursor: object) -> str | None:
     """A peer's ``next``, as far as it can be passed on.
 

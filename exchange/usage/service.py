@@ -78,7 +78,7 @@ def assets(context: Context, period: Period) -> list[AssetUsage]:
 def report(context: Context, asset_id: bytes, period: Period) -> UsageReport:
     """Who used an asset in a period: by day, month, buyer and column."""
     with context.database.read() as session:
-        days = store.by_day(session, asset_id, period)
+        days = store.by_day(session, period, asset_id=asset_id)
         buyers = store.by_buyer(session, asset_id, period)
         columns = store.by_columns(session, asset_id, period)
     return UsageReport(
@@ -135,11 +135,8 @@ def earned_months(
     context: Context, period: Period, agreement_id: bytes | None = None
 ) -> list[DayUsage]:
     """What was earned in each month, in all or under one agreement, the latest month first."""
-    found: defaultdict[int, Counts] = defaultdict(Counts)
-    for row in monthly(context, period):
-        if agreement_id in (None, row.usage.agreement_id):
-            found[row.month] += row.usage.counts
-    return [DayUsage(month, counts) for month, counts in sorted(found.items(), reverse=True)]
+    with context.database.read() as session:
+        return months(store.by_day(session, period, agreement_id=agreement_id))[::-1]
 
 
 def months(days: Sequence[DayUsage]) -> list[DayUsage]:

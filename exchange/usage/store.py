@@ -88,9 +88,19 @@ def by_asset(session: Session, period: Period) -> list[AssetUsage]:
     return sorted(found, key=lambda usage: (-usage.counts.served, usage.asset_id))
 
 
-def by_day(session: Session, asset_id: bytes, period: Period) -> list[DayUsage]:
-    """The counts of each day with calls, in order."""
-    query = _of_asset(sa.select(_TABLE.c.day, *_SUMS), asset_id, period)
+def by_day(
+    session: Session,
+    period: Period,
+    *,
+    asset_id: bytes | None = None,
+    agreement_id: bytes | None = None,
+) -> list[DayUsage]:
+    """The counts of each day with calls, in order; of one asset or one agreement where given."""
+    query = _within(sa.select(_TABLE.c.day, *_SUMS), period)
+    if asset_id is not None:
+        query = query.where(_TABLE.c.asset_id == asset_id)
+    if agreement_id is not None:
+        query = query.where(_TABLE.c.agreement_id == agreement_id)
     query = query.group_by(_TABLE.c.day).order_by(_TABLE.c.day)
     return [DayUsage(row.day, _counts(row)) for row in session.execute(query)]
 

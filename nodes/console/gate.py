@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -140,6 +141,7 @@ class ConsoleGate:
         try:
             visit = await self._visit(scope["app"].state.context, cookies)
             state["visit"] = visit
+            answer.timed = visit is not None
             state["session_ended"] = visit is None and bool(cookies.get(self._names.session))
             state["csrf"] = visit.csrf if visit else self._visitor(cookies, answer)
             self._admit(scope, visit)
@@ -227,7 +229,10 @@ class _Answer:
         self._send = send
         self._secure = secure
         self._cookies: list[str] = []
+        self._began = time.perf_counter()
         self.started = False
+        self.timed = False
+        """Whether the answer tells how long it took: to who is logged in, never to a stranger."""
 
     def add_cookie(self, value: str) -> None:
         """Set a cookie with the answer."""
@@ -247,6 +252,8 @@ class _Answer:
     def _added(self) -> Iterable[tuple[bytes, bytes]]:
         yield from _SECURITY
         yield _NO_STORE
+        if self.timed:
+            yield b"server-timing", b"page;dur=%.1f" % ((time.perf_counter() - self._began) * 1e3)
         if self._secure:
             yield _TRANSPORT
 

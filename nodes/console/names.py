@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from chain.context import Context
-from chain.core.errors import QiaolianError
 from nodes.console.i18n import CHINESE
 from registry.assets import catalogue
 from registry.members import service as members
@@ -13,18 +12,12 @@ from registry.reasons import REASONS
 
 def asset_name(context: Context, asset_id: bytes) -> str:
     """An asset's name; the start of its id before this node knows the asset."""
-    try:
-        return catalogue.find(context, asset_id).record.name
-    except QiaolianError:
-        return f"0x{asset_id.hex()[:8]}…"
+    return catalogue.name(context, asset_id) or f"0x{asset_id.hex()[:8]}…"
 
 
 def member_name(context: Context, member: str) -> str:
     """A member's name; its code before this node knows the member."""
-    try:
-        return members.find(context, member).member.name
-    except QiaolianError:
-        return member
+    return members.name(context, member) or member
 
 
 def purpose_name(code: str, language: str) -> str:

@@ -43,6 +43,11 @@ def names(context: Context, asset_ids: Collection[bytes]) -> dict[bytes, str]:
         return store.names(session, asset_ids)
 
 
+def name(context: Context, asset_id: bytes) -> str | None:
+    """An asset's name; None where this node does not know the asset."""
+    return store.name_of(context.database, asset_id)
+
+
 def held(context: Context) -> list[CatalogueEntry]:
     """Assets that a supervisor has put on dispute hold, ``MAX_ROWS`` at most."""
     with context.database.read() as session:

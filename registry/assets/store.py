@@ -104,8 +104,21 @@ def find_entry(session: Session, asset_id: bytes) -> CatalogueEntry | None:
 
 def names(session: Session, asset_ids: Collection[bytes]) -> dict[bytes, str]:
     """The names of those of these assets that are known, by id."""
-    query = sa.select(CatalogueAsset).where(CatalogueAsset.asset_id.in_(list(asset_ids)))
-    return {row.asset_id: _entry(row).record.name for row in session.scalars(query)}
+    query = sa.select(CatalogueAsset.asset_id, CatalogueAsset.name)
+    found = session.execute(query.where(CatalogueAsset.asset_id.in_(list(asset_ids))))
+    return {asset_id: name for asset_id, name in found}
+
+
+_NAME = PreparedStatement(
+    sa.select(CatalogueAsset.name).where(CatalogueAsset.asset_id == sa.bindparam("asset_id"))
+)
+"""Asked for each row of a list."""
+
+
+def name_of(database: Database, asset_id: bytes) -> str | None:
+    """An asset's name, or None."""
+    found = database.fetch(_NAME, {"asset_id": asset_id})
+    return str(found[0][0]) if found else None
 
 
 def held(session: Session, *, limit: int) -> list[CatalogueEntry]:

@@ -61,6 +61,11 @@ def names(context: Context, wanted: Collection[str]) -> dict[str, str]:
         return store.names(session, wanted)
 
 
+def name(context: Context, member: str) -> str | None:
+    """A member's name; None where this node does not know the member."""
+    return store.name_of(context.database, member)
+
+
 def suspended(context: Context) -> list[Member]:
     """The members that are suspended, ``MAX_ROWS`` at most."""
     with context.database.read() as session:

@@ -11,7 +11,7 @@ from sqlalchemy import JSON, Index, LargeBinary
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.crypto import keccak256
-from chain.core.database import Base
+from chain.core.database import Base, Database, PreparedStatement
 from chain.statements.members import KeyPurpose
 from registry.list_limits import MAX_ROWS
 from registry.members.model import Member, MemberKey, MemberWithKeys, Proposal
@@ -95,6 +95,18 @@ def names(session: Session, members: Collection[str]) -> dict[str, str]:
     """The names of those of these members that are known."""
     query = sa.select(MemberRow.member, MemberRow.name).where(MemberRow.member.in_(list(members)))
     return {member: name for member, name in session.execute(query)}
+
+
+_NAME = PreparedStatement(
+    sa.select(MemberRow.name).where(MemberRow.member == sa.bindparam("member"))
+)
+"""Asked for each row of a list."""
+
+
+def name_of(database: Database, member: str) -> str | None:
+    """A member's name, or None."""
+    found = database.fetch(_NAME, {"member": member})
+    return str(found[0][0]) if found else None
 
 
 def suspended(session: Session, *, limit: int) -> list[Member]:

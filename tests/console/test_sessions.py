@@ -253,3 +253,11 @@ def test_a_link_asks_for_a_password_elsewhere(console: TestConsole) -> None:
 def test_links_log_in_without_tls_on_loopback_only() -> None:
     with pytest.raises(ValueError, match="links_log_in"):
         Console(links_log_in=True)
+
+
+def test_only_who_is_logged_in_is_told_how_long_a_page_took(console: TestConsole) -> None:
+    clerk = console.person(PersonRole.CLERK)
+    assert clerk.get("/account").headers["server-timing"].startswith("page;dur=")
+    stranger = console.visitor()
+    for path in ("/login", "/account"):
+        assert "server-timing" not in stranger.get(path).headers

@@ -28,8 +28,10 @@ from nodes.console.forms import ConsoleForm, local_path, see_other, submit
 from nodes.console.gate import cookie
 from nodes.console.i18n import N_
 from nodes.console.navigation import Entry
+from nodes.console.paging import console_page
 from nodes.console.rendering import render
 from nodes.console.subjects import service as subjects
+from registry.pages import PageRequest
 
 if TYPE_CHECKING:
     from nodes.console.accounts.openid import OpenIdProvider
@@ -285,12 +287,18 @@ async def remove_second_factor(
 
 
 @router.get("/accounts")
-def accounts(request: Request, visit: Annotated[Visit, Depends(require_administrator)]) -> Response:
+def accounts(
+    request: Request,
+    page: Annotated[PageRequest, Depends(console_page)],
+    visit: Annotated[Visit, Depends(require_administrator)],
+) -> Response:
     record(request, visit, Act(ActKind.VIEW, "accounts"))
+    found = service.page(get_context(request), page)
     return render(
         request,
         "accounts/list.html",
-        people=service.listing(get_context(request)),
+        people=found.rows,
+        next=found.next,
         role_labels=ROLE_LABELS,
         state_labels=STATE_LABELS,
     )

@@ -41,6 +41,7 @@ from nodes.console.accounts.store import (
 )
 from nodes.console.storage import Records
 from nodes.rates import RateLimited
+from registry.pages import Page, PageRequest
 from registry.text import is_plain
 
 INVITATION_SECONDS = 3 * 86_400
@@ -52,6 +53,12 @@ def listing(context: Records) -> Sequence[Account]:
     """Every account, by log-in name."""
     with context.database.read() as session:
         return [account_of(row) for row in store.account_rows(session)]
+
+
+def page(context: Records, request: PageRequest) -> Page[Account]:
+    """Accounts by log-in name; ``cursor_malformed``."""
+    with context.database.read() as session:
+        return store.account_page(session, request).map(account_of)
 
 
 def account(context: Records, account_id: str) -> Account:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from chain.core.database import Base
 from chain.core.errors import Conflict
 from nodes.console.accounts.model import Account, AccountState, PersonRole
+from registry.pages import Page, PageRequest, page_of
 
 
 class ConsoleAccount(Base):
@@ -110,6 +111,12 @@ def account_by_subject(session: Session, issuer: str, subject: str) -> ConsoleAc
 def account_rows(session: Session) -> Sequence[ConsoleAccount]:
     """All accounts by log-in name."""
     return session.scalars(sa.select(ConsoleAccount).order_by(ConsoleAccount.login)).all()
+
+
+def account_page(session: Session, page: PageRequest) -> Page[ConsoleAccount]:
+    """Accounts by log-in name; ``cursor_malformed``."""
+    query = sa.select(ConsoleAccount)
+    return page_of(session, query, (ConsoleAccount.login,), page, ascending=True)
 
 
 def require_another_administrator(session: Session, account_id: str) -> None:

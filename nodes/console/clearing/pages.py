@@ -18,9 +18,10 @@ from nodes.console.exports import csv_response
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_
 from nodes.console.navigation import Entry
-from nodes.console.paging import all_rows, console_page
+from nodes.console.paging import ROWS, all_rows, console_page
 from nodes.console.rendering import render
-from registry.pages import PageRequest
+from registry.list_limits import MAX_CURSOR_CHARACTERS
+from registry.pages import PageRequest, page_by_id
 
 router = APIRouter()
 NAVIGATION = (Entry("/clearing", N_("Clearing book"), READERS, KEEPERS),)
@@ -49,17 +50,24 @@ def one_day(
     day: str,
     page: Annotated[PageRequest, Depends(console_page)],
     visit: Annotated[Visit, Depends(_reader)],
+    members: Annotated[str, Query(max_length=MAX_CURSOR_CHARACTERS)] = "",
 ) -> Response:
     context = get_context(request)
     shown = day_view(service.day(context, day))
     entries = service.entries(context, day, page)
+    sums = page_by_id(
+        service.member_sums(context, day),
+        lambda one: one.member.encode(),
+        PageRequest(ROWS, members),
+    )
     record(request, visit, Act(ActKind.VIEW, "day", day))
     closes = visit.holds(PersonRole.CLERK) and bool(context.roles & Role.OPERATOR)
     return render(
         request,
         "clearing/day.html",
         shown=shown,
-        sums=sums_views(context, service.member_sums(context, day)),
+        sums=sums_views(context, sums.rows),
+        next_members=sums.next,
         rows=[entry_view(context, entry) for entry in entries.rows],
         next=entries.next,
         closes=closes and shown.can_close,

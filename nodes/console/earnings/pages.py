@@ -22,7 +22,7 @@ from nodes.console.navigation import Entry
 from nodes.console.operations.views import operation_path
 from nodes.console.paging import console_page
 from nodes.console.rendering import render
-from nodes.console.usage.views import date_of, last_day
+from nodes.console.usage.views import date_of, last_day, month_view
 from registry.access import hex_bytes
 from registry.pages import PageRequest
 
@@ -47,7 +47,7 @@ def earned(
     context = get_context(request)
     record(request, visit, Act(ActKind.VIEW, "earnings"))
     period = _period(request, since, until)
-    months = views.month_rows(context, usage.monthly(context, period))
+    months = list(map(month_view, usage.earned_months(context, period)))
     found = earnings.listing(context, page)
     with in_language(request.state.language):
         chart = views.months_chart(months, gettext(N_("Earned (yuan)")))

@@ -14,7 +14,7 @@ from exchange.usage.model import MonthlyEarning
 from nodes.console.agreements.views import STATES
 from nodes.console.i18n import N_
 from nodes.console.names import asset_name, member_name
-from nodes.console.usage.views import date_of
+from nodes.console.usage.views import CountsView, date_of
 
 EXPORT_COLUMNS = (
     N_("Month"),
@@ -88,11 +88,9 @@ def month_rows(context: Context, rows: Sequence[MonthlyEarning]) -> list[MonthRo
     ]
 
 
-def months_chart(rows: Sequence[MonthRow], label: str) -> Mapping[str, Any]:
+def months_chart(months: Sequence[CountsView], label: str) -> Mapping[str, Any]:
     """Yuan of each month as bars; the earliest first."""
-    sums: dict[str, int] = {}
-    for row in reversed(rows):
-        sums[row.month] = sums.get(row.month, 0) + row.amount
+    sums = {month.name: month.counts.amount for month in reversed(months)}
     return {
         "tooltip": {"trigger": "axis"},
         "grid": {"left": 70, "right": 20, "bottom": 40},

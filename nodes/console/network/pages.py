@@ -22,6 +22,7 @@ from nodes.console.i18n import N_
 from nodes.console.navigation import Entry
 from nodes.console.network.views import (
     CSV_HEADERS,
+    SEVERITY,
     agreement_views,
     flow_chart,
     flow_views,
@@ -32,8 +33,10 @@ from nodes.console.network.views import (
     own_certificate,
     validators_view,
 )
+from nodes.console.paging import console_page
 from nodes.console.rendering import render
 from registry.access import hex_bytes
+from registry.pages import PageRequest, page_by_rank
 
 router = APIRouter()
 NAVIGATION = (
@@ -121,14 +124,20 @@ def validators(request: Request, visit: Annotated[Visit, Depends(_anyone)]) -> R
 
 
 @router.get("/nodes")
-async def nodes(request: Request, visit: Annotated[Visit, Depends(_anyone)]) -> Response:
+async def nodes(
+    request: Request,
+    page: Annotated[PageRequest, Depends(console_page)],
+    visit: Annotated[Visit, Depends(_anyone)],
+) -> Response:
     await run_in_threadpool(record, request, visit, Act(ActKind.VIEW, "nodes"))
     context = get_context(request)
     statuses = await run_in_threadpool(network.node_statuses, context)
-    views = await run_in_threadpool(node_views, context, statuses, request.state.language)
+    found = page_by_rank(statuses, lambda node: (SEVERITY[node.state], node.member.encode()), page)
+    views = await run_in_threadpool(node_views, context, found.rows, request.state.language)
     return render(
         request,
         "network/nodes.html",
         rows=views,
+        next=found.next,
         own=own_certificate(request.app.state),
     )

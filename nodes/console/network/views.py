@@ -372,6 +372,10 @@ class NodeView:
     certificate_soon: bool
 
 
+SEVERITY: Mapping[State, int] = {State.FAILING: 2, State.WARNING: 1, State.OK: 0}
+"""The failing nodes come first."""
+
+
 def node_views(context: Context, statuses: Sequence[NodeStatus], language: str) -> list[NodeView]:
     """The nodes as their page shows them."""
     return [_node_view(context, status, language) for status in statuses]

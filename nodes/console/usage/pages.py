@@ -22,7 +22,7 @@ from nodes.console.paging import all_rows, console_page
 from nodes.console.rendering import render
 from nodes.console.usage import views
 from registry.access import hex_bytes
-from registry.pages import PageRequest
+from registry.pages import PageRequest, page_by_rank
 
 router = APIRouter()
 _PROVIDERS = Role.DEPARTMENT
@@ -34,12 +34,18 @@ Date = Annotated[str, Query(max_length=10)]
 
 @router.get("/usage")
 def usage(
-    request: Request, visit: Annotated[Visit, Depends(_reader)], since: Date = "", until: Date = ""
+    request: Request,
+    page: Annotated[PageRequest, Depends(console_page)],
+    visit: Annotated[Visit, Depends(_reader)],
+    since: Date = "",
+    until: Date = "",
 ) -> Response:
     context = get_context(request)
     record(request, visit, Act(ActKind.VIEW, "usage"))
     period = service.period_of(context, since=since, until=until)
     since, until = views.date_of(period.since), views.last_day(period)
+    assets = service.assets(context, period)
+    found = page_by_rank(assets, lambda used: (used.counts.served, used.asset_id), page)
     rows = [
         views.CountsView(
             asset_name(context, used.asset_id),
@@ -48,15 +54,16 @@ def usage(
             since,
             until,
         )
-        for used in service.assets(context, period)
+        for used in found.rows
     ]
-    return render(request, "usage/list.html", rows=rows, since=since, until=until)
+    return render(request, "usage/list.html", rows=rows, next=found.next, since=since, until=until)
 
 
 @router.get("/usage/{asset_id}")
 def usage_of_asset(
     request: Request,
     asset_id: str,
+    page: Annotated[PageRequest, Depends(console_page)],
     visit: Annotated[Visit, Depends(_reader)],
     since: Date = "",
     until: Date = "",
@@ -65,7 +72,9 @@ def usage_of_asset(
     context = get_context(request)
     record(request, visit, Act(ActKind.VIEW, "usage", asset_id))
     period = service.period_of(context, since=since, until=until)
-    shown = views.usage_view(context, service.report(context, hex_bytes(asset_id), period))
+    report = service.report(context, hex_bytes(asset_id), period)
+    buyers = page_by_rank(report.buyers, lambda used: (used.counts.served, used.agreement_id), page)
+    shown = views.usage_view(context, report, buyers.rows)
     times = shown.days if by == "day" else shown.months
     with in_language(request.state.language):
         chart = views.usage_chart(times, gettext(N_("Served")), gettext(N_("Refused")))
@@ -74,6 +83,7 @@ def usage_of_asset(
         "usage/detail.html",
         shown=shown,
         times=times,
+        next=buyers.next,
         by=by,
         chart_option=chart,
         since=views.date_of(period.since),

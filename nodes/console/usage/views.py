@@ -11,7 +11,7 @@ from typing import Any
 from chain.context import Context
 from chain.core.zone import city_zone
 from exchange.metering.model import AnsweredCall, CallStatus
-from exchange.usage.model import Counts, DayUsage, Period, UsageReport, UsageRow
+from exchange.usage.model import BuyerUsage, Counts, DayUsage, Period, UsageReport, UsageRow
 from nodes.console.calls.views import STATES, meaning_of
 from nodes.console.i18n import N_
 from nodes.console.names import asset_name, member_name
@@ -86,8 +86,8 @@ def last_day(period: Period) -> str:
     return date_of(period.until - 1)
 
 
-def usage_view(context: Context, report: UsageReport) -> UsageView:
-    """The report as its page shows it."""
+def usage_view(context: Context, report: UsageReport, buyers: Sequence[BuyerUsage]) -> UsageView:
+    """The report as its page shows it, with some of its buyers."""
     since, until = date_of(report.period.since), last_day(report.period)
     member = functools.cache(functools.partial(member_name, context))
     return UsageView(
@@ -95,7 +95,7 @@ def usage_view(context: Context, report: UsageReport) -> UsageView:
         name=asset_name(context, report.asset_id),
         total=report.total,
         days=[_day(day) for day in report.days],
-        months=[_month(month) for month in report.months],
+        months=[month_view(month) for month in report.months],
         buyers=[
             CountsView(
                 member(usage.buyer),
@@ -104,7 +104,7 @@ def usage_view(context: Context, report: UsageReport) -> UsageView:
                 since,
                 until,
             )
-            for usage in report.buyers
+            for usage in buyers
         ],
         columns=[ColumnView(usage.column, usage.calls) for usage in report.columns],
     )
@@ -115,7 +115,8 @@ def _day(usage: DayUsage) -> CountsView:
     return CountsView(date, "", usage.counts, date, date)
 
 
-def _month(usage: DayUsage) -> CountsView:
+def month_view(usage: DayUsage) -> CountsView:
+    """A month's counts with its first and last day."""
     first = datetime.datetime.fromtimestamp(usage.day, city_zone())
     following = (first.replace(day=28) + datetime.timedelta(days=4)).replace(day=1)
     last = date_of(int(following.timestamp()) - 1)
