@@ -16,13 +16,11 @@ from exchange.metering.model import CallResult, CallStatus, SpentTotals
 
 def totals(context: Context, agreement_ids: Collection[bytes]) -> dict[bytes, SpentTotals]:
     """What was spent so far under each of these agreements."""
-    found: dict[bytes, SpentTotals] = {}
+    found = dict.fromkeys(agreement_ids, SpentTotals())
     with context.database.read() as session:
-        for agreement_id in agreement_ids:
-            last = store.last_calls(session, store.BUYER, agreement_id).values()
-            found[agreement_id] = SpentTotals(
-                sum(row.units for row in last), sum(row.amount for row in last)
-            )
+        for agreement_id, units, amount in store.last_totals(session, found):
+            before = found[agreement_id]
+            found[agreement_id] = SpentTotals(before.units + units, before.amount + amount)
     return found
 
 

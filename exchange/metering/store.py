@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypedDict, cast
 
 import sqlalchemy as sa
@@ -171,6 +171,51 @@ def last_requests(session: Session, agreement_id: bytes) -> list[SignedAcknowled
         )
         found.append(SignedAcknowledgement(acknowledged, request, row.request_signature))
     return found
+
+
+def last_totals(session: Session, agreement_ids: Collection[bytes]) -> list[tuple[bytes, int, int]]:
+    """Agreement, units and fen of each used lane by the buyer's last call, by index look-ups."""
+    found: list[tuple[bytes, int, int]] = []
+    ids = list(agreement_ids)
+    for start in range(0, len(ids), MAX_LANES):
+        rows = session.execute(_last_totals(ids[start : start + MAX_LANES]))
+        found += [(row.agreement_id, row.units, row.amount) for row in rows]
+    return found
+
+
+def _last_totals(agreement_ids: Sequence[bytes]) -> sa.Select[Any]:
+    """The last row of every lane of some agreements: from lane to lane, then to its end."""
+    call = BUYER.alias("call")
+    wanted = (
+        sa.values(sa.column("agreement_id", LargeBinary(32)), name="wanted")
+        .data([(agreement_id,) for agreement_id in agreement_ids])
+        .cte("wanted")
+    )
+    lanes, ends = sa.func.min(call.c.lane), sa.func.max(call.c.seq)
+    first = sa.select(lanes).where(call.c.agreement_id == wanted.c.agreement_id)
+    used = sa.select(
+        wanted.c.agreement_id, first.correlate(wanted).scalar_subquery().label("lane")
+    ).cte("used", recursive=True)
+    of_agreement = call.c.agreement_id == used.c.agreement_id
+    following = sa.select(lanes).where(of_agreement, call.c.lane > used.c.lane)
+    used = used.union_all(
+        sa.select(used.c.agreement_id, following.correlate(used).scalar_subquery()).where(
+            used.c.lane.is_not(None)
+        )
+    )
+    of_agreement = call.c.agreement_id == used.c.agreement_id
+    last = sa.select(ends).where(of_agreement, call.c.lane == used.c.lane)
+    place = sa.select(
+        used.c.agreement_id, used.c.lane, last.correlate(used).scalar_subquery().label("seq")
+    ).subquery()
+    return sa.select(BUYER.c.agreement_id, BUYER.c.units, BUYER.c.amount).join(
+        place,
+        sa.and_(
+            BUYER.c.agreement_id == place.c.agreement_id,
+            BUYER.c.lane == place.c.lane,
+            BUYER.c.seq == place.c.seq,
+        ),
+    )
 
 
 def totals_before(

@@ -32,6 +32,7 @@ from registry.credit.model import (
 )
 from registry.evidence import inclusion
 from registry.grants import service as grants
+from registry.grants.model import Grant
 from registry.idempotency import KeyScope, bind
 from registry.list_limits import MAX_ROWS
 from registry.pages import PageRequest
@@ -112,7 +113,11 @@ def sources(context: Context, purpose: str) -> list[ReportSource]:
         )
         usable = [view for view in shown.rows if _answers(view.agreement, purpose, now)]
         used = spent.totals(context, [view.agreement_id for view in usable])
-        found += [_source(context, view, used[view.agreement_id].amount) for view in usable]
+        known = grants.find_all(context, [view.agreement.grant_id for view in usable])
+        found += [
+            _source(view, known.get(view.agreement.grant_id), used[view.agreement_id].amount)
+            for view in usable
+        ]
         if shown.next is None:
             break
         cursor = shown.next
@@ -123,9 +128,9 @@ def _answers(agreement: Agreement, purpose: str, now: int) -> bool:
     return agreement.purpose == purpose and agreement.starts_at <= now <= agreement.ends_at
 
 
-def _source(context: Context, view: AgreementView, used: int) -> ReportSource:
+def _source(view: AgreementView, grant: Grant | None, used: int) -> ReportSource:
     terms = view.agreement
-    scope = grants.find(context, terms.grant_id).scope
+    scope = None if grant is None else grant.scope
     return ReportSource(
         agreement_id=view.agreement_id,
         department=terms.provider,

@@ -8,6 +8,7 @@ serving from the moment its own revocation is stored; everyone else's view follo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from sqlalchemy.orm import Session
 
@@ -309,6 +310,12 @@ def find(context: Context, grant_id: bytes) -> Grant:
     """A grant this node gave or got; ``grant_unknown``."""
     with context.database.read() as session:
         return _stored(session, grant_id)
+
+
+def find_all(context: Context, grant_ids: Collection[bytes]) -> dict[bytes, Grant]:
+    """Those of these grants that this node gave or got, by id; at most as many as a list shows."""
+    with context.database.read() as session:
+        return store.find_grants(session, grant_ids)
 
 
 def _stored(session: Session, grant_id: bytes) -> Grant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy import JSON, BigInteger, LargeBinary
@@ -59,6 +60,12 @@ def find_grant(session: Session, grant_id: bytes) -> Grant | None:
     """A grant, or None."""
     row = session.get(GrantRow, grant_id)
     return None if row is None else _grant(row)
+
+
+def find_grants(session: Session, grant_ids: Collection[bytes]) -> dict[bytes, Grant]:
+    """Those of these grants that are stored, by id."""
+    query = sa.select(GrantRow).where(GrantRow.grant_id.in_(list(grant_ids)))
+    return {row.grant_id: _grant(row) for row in session.scalars(query)}
 
 
 def latest_of_asset(session: Session, asset_id: bytes, grantee: str) -> Grant | None:
