@@ -44,7 +44,10 @@ FIRST = (
 )
 """What takes longest in one piece, and so begins first in a parallel run."""
 
-SHARE_A_NETWORK = ("tests/nodes/", "tests/registry/")
+SHARE_A_NETWORK = ("tests/nodes/",)
+"""Folders whose tests stay in one process, as starting their network takes longer than a second."""
+
+MEMORY_OF_WORKERS: list[int] = []
 
 
 def pytest_configure() -> None:
@@ -91,6 +94,31 @@ def pytest_collection_finish() -> None:
     """Modules and tests never become garbage: collections need not look at them again and again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the run how much memory this process took."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak_megabytes"] = _peak_megabytes()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take what a process of a parallel run told."""
+    if peak := getattr(node, "workeroutput", {}).get("peak_megabytes"):
+        MEMORY_OF_WORKERS.append(peak)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the most memory that each test process held; docs/tests.md has the limit."""
+    peaks = ", ".join(map(str, MEMORY_OF_WORKERS or [_peak_megabytes()]))
+    terminalreporter.write_line(f"peak memory of the test processes: {peaks} MB")
+
+
+def _peak_megabytes() -> int:
+    """The most memory that this process has held at once (resident set)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,8 +14,15 @@ from playwright.sync_api import Browser, Page, expect
 from pypdf import PdfReader
 
 from tests.console.test_browser import accept
-from tests.support.browser import axe_findings, chromium, console_messages
+from tests.support.browser import (
+    IN_TURN,
+    LANGUAGES,
+    axe_findings,
+    chromium,
+    console_messages,
+)
 from tests.support.console_market import PRICE, PURPOSE, SUBJECT, ConsoleMarket, running_market
+from tests.support.turns import in_turn
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.system
@@ -125,10 +132,11 @@ def test_a_clerk_makes_a_credit_report_and_takes_it_as_a_pdf(
     assert all("clerk-2 王 (clerk-2)" in sheet.extract_text() for sheet in made.pages)
 
 
+@IN_TURN
 def test_the_banks_pages_have_no_serious_accessibility_finding_and_fit_a_telephone(
-    market: ConsoleMarket, statistics: str, page: Page
+    market: ConsoleMarket, statistics: str, page: Page, of: int
 ) -> None:
-    accept(page, market.bank.invite("clerk-3", "clerk"))
+    accept(page, market.bank.invite(f"clerk-3-{of}", "clerk"))
     url = market.bank.url
     paths = (
         "/assets",
@@ -140,14 +148,13 @@ def test_the_banks_pages_have_no_serious_accessibility_finding_and_fit_a_telepho
         f"/reports/new?subject={SUBJECT}",
         "/spending",
     )
-    for language in ("English", "中文"):
-        page.set_viewport_size({"width": 1280, "height": 800})
+    for turn, language in enumerate(LANGUAGES):
         page.get_by_role("button", name=language).click()
-        for path in paths:
+        for path in in_turn(paths, turn, of):
             page.goto(url + path)
             assert axe_findings(page) == [], path
         page.set_viewport_size({"width": 360, "height": 800})
-        for path in paths:
+        for path in in_turn(paths, turn, of):
             page.goto(url + path)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
         page.set_viewport_size({"width": 1280, "height": 800})

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import axe_findings, chromium, console_messages
+from tests.support.browser import IN_TURN, LANGUAGES, axe_findings, chromium, console_messages
 from tests.support.console import PASSWORD
 from tests.support.console_network import ConsoleNode, running_node
+from tests.support.turns import in_turn
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.system
@@ -86,15 +87,17 @@ def test_a_clerk_finds_an_asset_and_its_proof(node: ConsoleNode, page: Page) -> 
     assert errors == []
 
 
+@IN_TURN
 def test_the_pages_have_no_serious_accessibility_finding_in_either_language(
-    node: ConsoleNode, page: Page
+    node: ConsoleNode, page: Page, of: int
 ) -> None:
-    accept(page, node.invite("auditor-1", "auditor", "administrator"))
+    accept(page, node.invite(f"auditor-1-{of}", "auditor", "administrator"))
     page.goto(node.url + "/assets")
     detail = page.locator("tbody a").first.get_attribute("href")
-    for language in ("English", "中文"):
+    paths = ("/", "/assets", detail, "/acts", "/accounts", "/account", "/nothing")
+    for turn, language in enumerate(LANGUAGES):
         page.get_by_role("button", name=language).click()
-        for path in ("/", "/assets", detail, "/acts", "/accounts", "/account", "/nothing"):
+        for path in in_turn(paths, turn, of):
             page.goto(node.url + str(path))
             assert axe_findings(page) == [], path
 

@@ -65,7 +65,7 @@ def test_wrong_passwords_are_heard_ever_more_slowly_and_the_right_one_counts_aga
 ) -> None:
     console.person(CLERK, login="wang")
     codes = [
-        console.visitor().log_in("wang", f"wrong-password-{n}").status_code for n in range(1_000)
+        console.visitor().log_in("wang", f"wrong-password-{n}").status_code for n in range(100)
     ]
     assert set(codes) == {401, 429}
     assert codes.count(401) < 12

@@ -8,8 +8,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.test_browser import PUBLICATION, accept
-from tests.support.browser import PATIENCE, axe_findings, chromium, console_messages
+from tests.support.browser import (
+    IN_TURN,
+    LANGUAGES,
+    PATIENCE,
+    axe_findings,
+    chromium,
+    console_messages,
+)
 from tests.support.console_network import ConsoleNode, running_network
+from tests.support.turns import in_turn
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.system
@@ -128,12 +136,14 @@ def test_an_operator_reads_the_book_of_today_which_cannot_be_closed(
     assert "12345" in download.value.path().read_text(encoding="utf-8-sig")
 
 
-def test_the_pages_are_accessible_and_fit_a_telephone(nodes: Nodes, page: Page) -> None:
+@IN_TURN
+def test_the_pages_are_accessible_and_fit_a_telephone(nodes: Nodes, page: Page, of: int) -> None:
     supervisor = nodes[2]
-    accept(page, supervisor.invite("auditor-3", "auditor", "administrator", "chief_data_officer"))
-    for language in ("English", "中文"):
+    roles = ("auditor", "administrator", "chief_data_officer")
+    accept(page, supervisor.invite(f"auditor-3-{of}", *roles))
+    for turn, language in enumerate(LANGUAGES):
         page.get_by_role("button", name=language).click()
-        for path in PATHS:
+        for path in in_turn(PATHS, turn, of):
             page.goto(supervisor.url + path)
             assert axe_findings(page) == [], path
     page.set_viewport_size({"width": 360, "height": 800})

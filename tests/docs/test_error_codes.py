@@ -46,13 +46,13 @@ def contract_errors() -> set[str]:
 
 
 def unregistered(found: ErrorSites) -> list[RaiseSite]:
-    return [site for site in found.all() if site.code not in error_codes()]
+    return [site for site in found.all if site.code not in error_codes()]
 
 
 def of_other_class(found: ErrorSites) -> list[RaiseSite]:
     return [
         site
-        for site in found.all()
+        for site in found.all
         if site.code in error_codes()
         and not {
             site.error_class,
@@ -129,9 +129,9 @@ def test_no_registered_code_is_unused() -> None:
 def test_no_class_is_registered_that_no_raise_site_has() -> None:
     found = sites()
     raised = {
-        (site.code, found.public_class(site.error_class, error_classes())) for site in found.all()
+        (site.code, found.public_class(site.error_class, error_classes())) for site in found.all
     }
-    literal = {site.code for site in found.all()}
+    literal = {site.code for site in found.all}
     needless = [
         (code, error_class.name)
         for code, entry in error_codes().items()

@@ -23,7 +23,6 @@ class RetiredName:
     term: str
     globs: tuple[str, ...]
 
-
     def kept_out_of(self, name: str) -> bool:
         return any(fnmatch(name, glob) for glob in self.globs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -12,11 +13,7 @@ from fastapi import Request
 
 from chain.bundle.trust import Trust
 from chain.context import Context
-from chain.core.crypto import new_private_key
-from chain.ethereum import anvil
-from chain.ethereum.deploy import deploy
-from chain.ethereum.deployment import CloseWindow, Deployment
-from chain.ethereum.ledger import Ledger
+from chain.ethereum.deployment import Deployment
 from chain.ethereum.proved_records import member_record
 from chain.statements.grants import GrantDecision, GrantRevocation, Operation
 from chain.statements.members import Role
@@ -53,10 +50,10 @@ from registry.grants import service as grants
 from registry.grants.model import GrantRequest
 from registry.pages import PageRequest
 from registry.sources import SourceColumn, SourceSchema
-from registry.uscc import with_check_character
 from tests.support.node import LocalNode, LocalPeers, application, make_context, sources_of
 from tests.support.organisations import Governance, Organisation
 from tests.support.sealing import trust_for
+from tests.support.world import running_world
 
 T = TypeVar("T")
 RECORDS = {
@@ -310,15 +307,19 @@ def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
     return frozenset(name for name, role in ROLES.items() if record.has_role(role))
 
 
+NewDatabase = Callable[[], str]
+"""Makes an empty database; returns its URL."""
+
+
 def make_node(
+    new_database: NewDatabase,
     organisation: Organisation,
-    database_url: str,
     url: str,
     deployment: Deployment,
-    nodes: dict[str, Node],
+    nodes: Mapping[str, Node],
 ) -> Node:
     peers = LocalPeers(organisation.member, nodes)
-    context = make_context(organisation, database_url, url, deployment, peers)
+    context = make_context(organisation, new_database(), url, deployment, peers)
     sources_of(context)["people"] = Rows()
     app = application(context, [api.router for api in APIS], roles_of)
     projections = (registry_projection.apply, exchange_projection.apply)
@@ -327,10 +328,6 @@ def make_node(
     )
     node.start_outbox()
     return node
-
-
-NewDatabase = Callable[[], str]
-"""Makes an empty database; returns its URL."""
 
 
 @pytest.fixture(scope="module")
@@ -343,43 +340,13 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
 def market(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Market]:
     """A running market with one published asset."""
     directory = tmp_path_factory.mktemp("market")
-    url, process = anvil.start(directory / "anvil.log", keeps_history=True)
-    nodes: dict[str, Node] = {}
-    try:
-        organisations = {
-            role: Organisation.make(role, with_check_character(f"11440700MB2X0C{index:03d}"), roles)
-            for index, (role, roles) in enumerate(ROLES.items())
-        }
-        founders = [organisations[role] for role in FOUNDERS]
-        deployment = deploy(
-            url,
-            new_private_key(),
-            [founder.governor() for founder in founders],
-            min_close_window=CloseWindow(2, 2),
-        )
-        ledger = Ledger(url, deployment)
-        governance = Governance(ledger, founders)
-        governance.admit(organisations.values(), FOUNDERS)
-        made = {
-            role: make_node(organisation, new_database(), url, deployment, nodes)
-            for role, organisation in organisations.items()
-        }
-        nodes.update({node.member: node for node in made.values()})
-        log_keys = {
-            node.member: "0x" + node.context.log_signer.public_key.hex() for node in nodes.values()
-        }
+    with running_world(directory, ROLES, FOUNDERS, partial(make_node, new_database)) as world:
+        nodes = {node.member: node for node in world.nodes.values()}
         for node in nodes.values():
-            node.context.log_keys, node.context.witness_peers = log_keys, tuple(log_keys)
-        market = Market(url, nodes, governance=governance, **made)
+            node.context.witness_peers = tuple(nodes)
+        market = Market(world.url, nodes, governance=world.governance, **world.nodes)
         publish(market)
         yield market
-        ledger.close()
-    finally:
-        for node in nodes.values():
-            node.stopped.set()
-        for node in nodes.values():
-            node.close()
-        anvil.end(process)
 
 
 @pytest.fixture(scope="module")

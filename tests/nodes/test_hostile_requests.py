@@ -8,7 +8,7 @@ import copy
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from chain.keys.files import KeyStore
 from nodes import config
 from nodes.tokens import TokenIssuer
 from tests.nodes.conftest import TestNetwork
+from tests.support.turns import in_turn, turns
 
 TEXTS = (
     "",
@@ -58,8 +59,8 @@ VALUES: tuple[Any, ...] = (
     {"": None},
     *TEXTS,
 )
-IN_TURN = pytest.mark.parametrize("of", [6, pytest.param(1, marks=pytest.mark.long)])
-"""Each place gets every sixth value, the next place those after it; or each place gets all."""
+IN_TURN = turns(12)
+"""Each place gets every twelfth value, the next place those after it; or each place gets all."""
 LOCAL = ("system", "clerk", "officer", "auditor", "administrator")
 UNKNOWN = "0x" + "22" * 32
 EXPECTED = {401, 403, 404, 405, 409, 413, 422, 503}
@@ -78,6 +79,7 @@ class Caller:
         ).secp256k1("token")
         self.issuer = TokenIssuer(member=bank.member, signer=key, deployment=network.deployment)
         self.described = json.loads(self.client.raw("GET", "/openapi.json", b"", {}).body)
+        self.roles: dict[tuple[str, str], str] = {}
 
     def send(
         self, method: str, path: str, body: bytes = b"", *, role: str = "member", **headers: str
@@ -112,7 +114,11 @@ class Caller:
         return content.get("example") or named.get("example") or named["examples"][0]
 
     def role(self, method: str, path: str) -> str:
-        """Who may call it."""
+        """Who may call it; asked once."""
+        known = self.roles.get((method, path))
+        return known or self.roles.setdefault((method, path), self._role(method, path))
+
+    def _role(self, method: str, path: str) -> str:
         if path.startswith("/v1/peer/"):
             return "member"
         for name in LOCAL:
@@ -167,11 +173,6 @@ def test_every_body_is_described_with_an_example_that_its_endpoint_can_read(call
             if not sound(status, answered) or answered.get("code") in unread:
                 refused.append((method, path, status, answered))
     assert refused == []
-
-
-def in_turn(values: Sequence[Any], turn: int, of: int) -> Sequence[Any]:
-    """The values of this turn; ``of`` turns have them all."""
-    return values[turn % of :: of]
 
 
 @IN_TURN

@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,6 @@ from fastapi import Request
 from chain.bundle.trust import Trust
 from chain.context import Context
 from chain.core.crypto import address_of, new_private_key, sign_digest
-from chain.ethereum import anvil
-from chain.ethereum.deploy import deploy
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.ledger import Ledger
@@ -45,11 +44,11 @@ from registry.members import api as members_api
 from registry.property import api as property_api
 from registry.property import register_api
 from registry.sources import Record, SourceColumn, SourceSchema
-from registry.uscc import with_check_character
 from tests.support.node import LocalNode, LocalPeers, application, make_context, sources_of
 from tests.support.organisations import Governance, Organisation
 from tests.support.sealing import trust_for
 from tests.support.waiting import SECONDS, wait_for
+from tests.support.world import running_world
 
 ORGANISATIONS = {
     "operator": Role.OPERATOR,
@@ -368,44 +367,19 @@ APIS = (
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """The running network; its tests use fresh names, so they do not meet."""
     directory = tmp_path_factory.mktemp("registry")
-    url, process = anvil.start(directory / "anvil.log", keeps_history=True)
-    nodes: dict[str, Node] = {}
-    try:
-        organisations = {
-            name: Organisation.make(name, with_check_character(f"11440703QL{index:07d}"), roles)
-            for index, (name, roles) in enumerate(ORGANISATIONS.items())
-        }
-        founders = [organisations[name] for name in GOVERNORS]
-        deployment = deploy(url, new_private_key(), [founder.governor() for founder in founders])
-        ledger = Ledger(url, deployment)
-        governance = Governance(ledger, founders)
-        governance.admit(organisations.values(), GOVERNORS)
-        by_member: dict[str, LocalNode] = {}
-        for name, organisation in organisations.items():
-            nodes[name] = by_member[organisation.member] = _make_node(
-                organisation, directory, url, deployment, by_member
-            )
-        log_keys = {node.member: "0x" + node.log.public_key.hex() for node in nodes.values()}
-        for node in nodes.values():
-            node.context.log_keys = log_keys
-        network = Network(url, deployment, nodes, ledger, governance)
+    make_node = partial(_make_node, directory)
+    with running_world(directory, ORGANISATIONS, GOVERNORS, make_node) as world:
+        network = Network(world.url, world.deployment, world.nodes, world.ledger, world.governance)
         network.sync()
         yield network
-        ledger.close()
-    finally:
-        for node in nodes.values():
-            node.stopped.set()
-        for node in nodes.values():
-            node.close()
-        anvil.end(process)
 
 
 def _make_node(
-    organisation: Organisation,
     directory: Path,
+    organisation: Organisation,
     url: str,
     deployment: Deployment,
-    nodes: dict[str, LocalNode],
+    nodes: Mapping[str, Node],
 ) -> Node:
     peers = LocalPeers(organisation.member, nodes)
     database_url = f"sqlite:///{directory}/{organisation.name}.db"

@@ -10,9 +10,13 @@ from typing import Any
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.real_parts import real_part
+from tests.support.turns import turns
 
 AXE = Path(__file__).parents[1] / "console" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
+LANGUAGES = ("English", "中文")
+IN_TURN = turns(len(LANGUAGES))
+"""A page is checked in one language, the next one in the other; in the long run in both."""
 PATIENCE = 60_000
 """Milliseconds that an expectation waits on a busy machine."""
 

@@ -7,12 +7,17 @@ its function one that raises, and the literals given to it count as raised.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+Call = tuple[ast.Call, str]
+"""A call, and the name of the class around it."""
 
 
 class RaiseSite(NamedTuple):
@@ -39,6 +44,7 @@ class ErrorSites:
         self._modules = modules
         self._parents = _error_parents(modules)
         self._imports = {name: _imports(tree) for name, tree in modules.items()}
+        self._functions = {name: list(_functions(tree)) for name, tree in modules.items()}
         self._raisers: dict[tuple[str, str], _Raiser] = {}
         while self._find_raisers():
             pass
@@ -49,8 +55,12 @@ class ErrorSites:
         paths = [path for package in packages for path in sorted((root / package).rglob("*.py"))]
         return cls({_dotted(path.relative_to(root)): _parsed(path) for path in paths})
 
-    def all(self) -> Iterator[RaiseSite]:
+    @cached_property
+    def all(self) -> list[RaiseSite]:
         """Every raise site with a literal code."""
+        return list(self._sites())
+
+    def _sites(self) -> Iterator[RaiseSite]:
         for module, tree in self._modules.items():
             for call, enclosing in _calls(tree):
                 where = f"{module}:{call.lineno}"
@@ -95,17 +105,16 @@ class ErrorSites:
     def _find_raisers(self) -> bool:
         """Note functions that hand a parameter on as a code; whether any was new."""
         before = dict(self._raisers)
-        for module, tree in self._modules.items():
-            for function in ast.walk(tree):
-                if isinstance(function, FunctionDef) and function.name != "__init__":
-                    self._note(module, function)
+        for module, functions in self._functions.items():
+            for function, calls in functions:
+                self._note(module, function, calls)
         return self._raisers != before
 
-    def _note(self, module: str, function: FunctionDef) -> None:
+    def _note(self, module: str, function: FunctionDef, calls: Sequence[Call]) -> None:
         positional = [item.arg for item in function.args.posonlyargs + function.args.args]
         parameters = {*positional, *(item.arg for item in function.args.kwonlyargs)}
         bound = positional[:1] in (["self"], ["cls"])
-        for call, enclosing in _calls(function):
+        for call, enclosing in calls:
             for argument, classes in self._codes_of(module, call, enclosing):
                 if isinstance(argument, ast.Name) and argument.id in parameters:
                     known = self._raisers.get((module, function.name))
@@ -147,12 +156,27 @@ def _error_parents(modules: Mapping[str, ast.Module]) -> dict[str, str]:
     return found
 
 
-def _calls(tree: ast.AST, enclosing: str = "") -> Iterator[tuple[ast.Call, str]]:
+def _functions(tree: ast.Module) -> Iterator[tuple[FunctionDef, list[Call]]]:
+    """Every function but constructors, with the calls that name something."""
+    for function in ast.walk(tree):
+        if isinstance(function, FunctionDef) and function.name != "__init__":
+            yield function, [call for call in _calls(function) if _hands_on_a_name(call[0])]
+
+
+def _hands_on_a_name(call: ast.Call) -> bool:
+    given = (*call.args, *(keyword.value for keyword in call.keywords))
+    return any(isinstance(value, ast.Name) for value in given)
+
+
+def _calls(tree: ast.AST) -> Iterator[Call]:
     """Every call with the name of the class around it."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Call):
-            yield node, enclosing
-        yield from _calls(node, node.name if isinstance(node, ast.ClassDef) else enclosing)
+    waiting = [(tree, "")]
+    while waiting:
+        parent, enclosing = waiting.pop()
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.Call):
+                yield node, enclosing
+            waiting.append((node, node.name if isinstance(node, ast.ClassDef) else enclosing))
 
 
 def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
