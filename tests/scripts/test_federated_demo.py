@@ -1,4 +1,6 @@
-"""The demo of joint models: a run that holds, and one in which every promise is broken on purpose."""
+"""The demo of joint models: a run that holds, and one in which every promise is broken on purpose,
+which is long.
+"""
 
 from __future__ import annotations
 
@@ -145,6 +147,7 @@ def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.system
 def test_the_report_names_each_promise_that_was_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

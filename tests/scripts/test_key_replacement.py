@@ -464,30 +464,27 @@ def refusal(town: Town, agreement_id: str) -> str:
     return answer.err.splitlines()[-1].removeprefix("error[").partition("]")[0]
 
 
+@pytest.mark.parametrize("name", ["department", pytest.param("bank", marks=pytest.mark.long)])
 def test_a_node_without_the_key_that_an_agreement_pins_signs_and_bills_nothing_and_halts_no_lane(
-    town: Town, published: str
+    town: Town, published: str, name: str
 ) -> None:
     traded = agreement(town, published)
     first = called(town, traded)
-    for name in ("department", "bank"):
-        directory = town.organisations[name].plan.directory / "keys"
-        statement_key = (directory / "statement.key.json").read_bytes()
-        config = load(town.organisations[name].plan.directory / CONFIG_FILE)
-        store = KeyStore(directory, config.passphrase())
-        hidden = {path: path.read_bytes() for path in directory.glob("statement.*.key.json")}
-        for path in hidden:
-            path.unlink()
-        store.add("statement", Algorithm.SECP256K1, new_private_key())
-        restart(town, name)
-        answer = run_command(
-            "call", "one", "--agreement", traded, *CALL, *town.node("bank"), "--json"
-        )
-        assert answer.code != 0
-        assert "pinned_key_not_held" in answer.err, answer.err
-        for path, content in {directory / "statement.key.json": statement_key, **hidden}.items():
-            path.write_bytes(content)
-        restart(town, name)
-        called(town, traded)
+    directory = town.organisations[name].plan.directory / "keys"
+    statement_key = (directory / "statement.key.json").read_bytes()
+    config = load(town.organisations[name].plan.directory / CONFIG_FILE)
+    store = KeyStore(directory, config.passphrase())
+    hidden = {path: path.read_bytes() for path in directory.glob("statement.*.key.json")}
+    for path in hidden:
+        path.unlink()
+    store.add("statement", Algorithm.SECP256K1, new_private_key())
+    restart(town, name)
+    answer = run_command("call", "one", "--agreement", traded, *CALL, *town.node("bank"), "--json")
+    assert answer.code != 0
+    assert "pinned_key_not_held" in answer.err, answer.err
+    for path, content in {directory / "statement.key.json": statement_key, **hidden}.items():
+        path.write_bytes(content)
+    restart(town, name)
     agree(town, traded)
     assert called(town, traded)["lane"] == first["lane"]
 

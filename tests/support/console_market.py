@@ -179,7 +179,7 @@ def running_market(root: Path) -> Iterator[ConsoleMarket]:
     try:
         (root / "people.csv").write_text(RECORDS, encoding="utf-8")
         source = {"people": {"url": f"csv://{root}/people.csv", "key": "code"}}
-        quick = {"workers": {"anchor_seconds": 1.0}}
+        quick = {"workers": {"anchor_seconds": 1.0, "peer_seconds": 1.0}}
         plans = [
             OrganisationPlan(_member(1), "operator", ("operator", "settlement_bank")),
             OrganisationPlan(_member(2), "supervisor", ("supervisor",)),

@@ -21,6 +21,8 @@ from registry.uscc import with_check_character
 
 START_SECONDS = 400.0
 """How long the nodes may take to start on a busy machine."""
+QUICK = {"workers": {"anchor_seconds": 1.0, "peer_seconds": 1.0}}
+"""What a person waits for in a browser comes soon."""
 RECORDS = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'
 
 
@@ -77,17 +79,16 @@ def running_department_and_bank(root: Path) -> Iterator[tuple[ConsoleNode, Conso
     """A department and a bank, whose nodes run. They govern with an operator, whose node does
     not.
     """
-    tables = {"workers": {"anchor_seconds": 1.0, "peer_seconds": 1.0}}
     plans = [
         OrganisationPlan(
             _member(11),
             "市水务局",
             ("department",),
             officer=True,
-            extra_tables=tables,
+            extra_tables=QUICK,
             console=True,
         ),
-        OrganisationPlan(_member(12), "侨商银行", ("bank",), extra_tables=tables, console=True),
+        OrganisationPlan(_member(12), "侨商银行", ("bank",), extra_tables=QUICK, console=True),
         OrganisationPlan(_member(13), "operator", ("operator", "settlement_bank")),
     ]
     with _started(root, plans, nodes=2) as (department, bank):
@@ -99,7 +100,7 @@ def _running(root: Path, *, plain_http: bool, nodes: int) -> Iterator[list[Conso
     """The first of a department, an operator and a supervisor."""
     (root / "people.csv").write_text(RECORDS, encoding="utf-8")
     source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
-    tables = {"sources": source, "workers": {"anchor_seconds": 1.0}}
+    tables = {"sources": source, **QUICK}
     plans = [
         OrganisationPlan(
             _member(1),
@@ -110,9 +111,15 @@ def _running(root: Path, *, plain_http: bool, nodes: int) -> Iterator[list[Conso
             console=True,
         ),
         OrganisationPlan(
-            _member(2), "市政数局", ("operator", "settlement_bank"), console=nodes > 1
+            _member(2),
+            "市政数局",
+            ("operator", "settlement_bank"),
+            extra_tables=QUICK,
+            console=nodes > 1,
         ),
-        OrganisationPlan(_member(3), "数据监管局", ("supervisor",), console=nodes > 2),
+        OrganisationPlan(
+            _member(3), "数据监管局", ("supervisor",), extra_tables=QUICK, console=nodes > 2
+        ),
     ]
     with _started(root, plans, nodes=nodes, plain_http=plain_http) as started:
         yield started

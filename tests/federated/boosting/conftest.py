@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from federated.boosting import BOOSTING
+from federated.boosting import BOOSTING, he
 from federated.boosting.he import OU, PAILLIER, SCHEMES, Scheme, SecretKey, generated
 from federated.channel import Channel
 from federated.job import Job, JobResult, Table
@@ -155,12 +155,15 @@ not about the size.
 
 @pytest.fixture(autouse=True, scope="module")
 def small_keys() -> Iterator[None]:
-    """Small keys, made once for each scheme: finding primes takes seconds."""
+    """Small keys, made once for each scheme: finding primes takes seconds. Tables of keys take 40 MB
+    each, so that none outlives a module.
+    """
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(SecretKey, "generate", _made)
         for scheme in SMALL_KEYS:
             monkeypatch.setitem(SCHEMES, scheme.name, scheme)
         yield
+    he._kit.cache_clear()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ reaches the library unchecked.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -21,6 +22,13 @@ SCHEMES = [OU, PAILLIER]
 @cache
 def key_of(scheme: Scheme) -> SecretKey:
     return SecretKey(scheme, SecretKey.generate(scheme))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _keys_are_forgotten() -> Iterator[None]:
+    """Each takes about 100 MB with its tables."""
+    yield
+    key_of.cache_clear()
 
 
 @pytest.fixture(params=SCHEMES, ids=lambda scheme: scheme.name)
