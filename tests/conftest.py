@@ -26,6 +26,8 @@ from chain.core.memory import return_freed_memory
 from chain.engine.build import build
 from chain.engine.network import Network
 from chain.ethereum.anvil import anvil as throw_away_chain
+from nodes.provision import NodeProcess
+from tests.support import node_forks
 from tests.support.postgresql import PostgresServer, postgres_server
 
 # A slow machine fails no test. ``./scripts/test --long`` takes the second profile.
@@ -35,12 +37,14 @@ hypothesis.settings.load_profile("short")
 
 FIRST = (
     "tests/nodes/",
+    "tests/chain/test_engine.py",
     "tests/scripts/test_key_replacement.py",
-    "tests/registry/",
     "tests/scripts/test_demo.py",
+    "tests/registry/",
+    "tests/scripts/test_people.py",
     "tests/federated/horizontal/test_flower.py",
     "tests/scripts/test_federated_demo.py",
-    "tests/scripts/test_people.py",
+    "tests/console/test_bank_browser.py",
 )
 """What takes longest in one piece, and so begins first in a parallel run."""
 
@@ -119,6 +123,12 @@ def _peak_megabytes() -> int:
     """The most memory that this process has held at once (resident set)."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nodes_are_forked() -> None:
+    """Start node processes with the program imported."""
+    NodeProcess._spawn = node_forks.spawn
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -63,11 +63,11 @@ def started(out: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def left_behind(out: Path) -> list[str]:
-    """Processes that still name the demo's folder."""
+    """Processes that still name the demo's folder, or run in it."""
     lines = []
     for process in psutil.process_iter():
         try:
-            line = " ".join(process.cmdline())
+            line = " ".join([*process.cmdline(), process.cwd()])
         except psutil.Error:
             continue
         if str(out) in line and process.pid != os.getpid():

@@ -25,6 +25,7 @@ from exchange.agreements.rules import FULL_SHARE, default_window
 from nodes.console.publishing import store
 from nodes.console.publishing.model import Draft, DraftContent, DraftState, SaleTerms
 from nodes.console.publishing.store import ConsoleDraft
+from nodes.process_token import process_token
 from registry.assets import preview as previews
 from registry.assets import publication, serving
 from registry.assets.model import OwnVersion, Publication
@@ -38,7 +39,6 @@ log = logging.getLogger("qiaolian.console")
 
 DRAFT_SECONDS = 30 * 86_400
 """A draft that nobody changes is deleted after this time."""
-_PROCESS = secrets.token_hex(16)
 _MAX_LANES = 16
 
 
@@ -226,7 +226,7 @@ def register(
     def change(session: Session) -> None:
         row = _row(session, draft_id)
         _require_open(_shown(row))
-        row.state, row.process, row.failure = DraftState.REGISTERING, _PROCESS, ""
+        row.state, row.process, row.failure = DraftState.REGISTERING, process_token(), ""
         row.changed_at = context.now()
 
     context.database.write(change)
@@ -340,7 +340,7 @@ def _row(session: Session, draft_id: str) -> ConsoleDraft:
 def _shown(row: ConsoleDraft) -> Draft:
     """The draft; a registration of an earlier process was broken off."""
     draft = store.draft_of(row)
-    if draft.state is DraftState.REGISTERING and row.process != _PROCESS:
+    if draft.state is DraftState.REGISTERING and row.process != process_token():
         return replace(draft, state=DraftState.FAILED, failure=broken_off().code)
     return draft
 

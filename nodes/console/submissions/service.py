@@ -16,8 +16,8 @@ from chain.core.errors import BadInput, Conflict
 from nodes.console.storage import Records
 from nodes.console.submissions import store
 from nodes.console.submissions.store import ConsoleSubmission
+from nodes.process_token import process_token
 
-_PROCESS = secrets.token_hex(16)
 _KEEP_SECONDS = 7 * 86_400
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -46,7 +46,7 @@ def begin(context: Records, account_id: str, form_key: str, content: bytes) -> s
                     account_id=account_id,
                     form_key=form_key,
                     content=content,
-                    process=_PROCESS,
+                    process=process_token(),
                     at=now,
                 )
             )
@@ -57,13 +57,13 @@ def begin(context: Records, account_id: str, form_key: str, content: bytes) -> s
                 "This form was sent already, with other content.",
                 hint="Load the page again and fill it in anew.",
             )
-        if row.location is None and row.process == _PROCESS:
+        if row.location is None and row.process == process_token():
             raise Conflict(
                 "form_in_progress",
                 "This form is being carried out.",
                 hint="Wait a moment, then load the page again.",
             )
-        row.process = _PROCESS
+        row.process = process_token()
         return row.location
 
     return context.database.write(change)
