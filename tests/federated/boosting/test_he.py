@@ -31,6 +31,13 @@ def _keys_are_forgotten() -> Iterator[None]:
     key_of.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def _tables_are_forgotten() -> Iterator[None]:
+    """Those of keys that one test made."""
+    yield
+    he._kit.cache_clear()
+
+
 @pytest.fixture(params=SCHEMES, ids=lambda scheme: scheme.name)
 def key(request: pytest.FixtureRequest) -> SecretKey:
     return key_of(request.param)
