@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.ethereum.ledger import Event
 from exchange.agreements import service as agreements
+from exchange.banking import payouts
 from exchange.catalogue import service as catalogue
 from exchange.clearing import projection as clearing
 from exchange.clearing.service import KEEPERS
@@ -29,8 +30,10 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
             agreements.apply(session, event)
             settlement.apply(session, event)
             totals.apply(session, event)
+            clearing.apply(session, event, context)
+            payouts.apply(session, event, context)
             if context.roles & KEEPERS:
-                clearing.apply(session, event)
                 supervision.apply(session, event)
         elif event.contract == "TradeDisputes":
             disputes.apply(session, event)
+            clearing.apply(session, event, context)

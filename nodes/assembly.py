@@ -18,6 +18,7 @@ from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore, Secp256k1Signer
 from chain.statements.members import KeyPurpose
+from exchange.banking.model import ClearingSettings
 from exchange.disputes.model import ContestLimits
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
@@ -154,6 +155,7 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> A
         ConfiguredSources(sources, sources.uploads),
         _gateway_limits(config),
         ContestLimits(config.disputes.contest_stake_fen),
+        ClearingSettings(**config.clearing.model_dump()),
     )
     verifier = TokenVerifier(
         member=config.member,

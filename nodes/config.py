@@ -250,6 +250,29 @@ class Webhooks(_Strict):
     """Shortest pause between two rounds of deliveries."""
 
 
+class Clearing(_Strict):
+    """The network's account at the settlement bank, at the nodes that handle its files, and when
+    the operator closes a day.
+    """
+
+    account: str = Field(default="", pattern=r"^[0-9A-Z]{0,34}$")
+    """IBAN or the bank's own number. Where it is set, deposits are confirmed by bank file alone."""
+    account_name: str = Field(default="", max_length=70)
+    bank_code: str = Field(default="", pattern=r"^([0-9]{12})?$")
+    """The bank's number in the national clearing system (CNAPS)."""
+    closes_from: str = Field(default="", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")
+    """Time of day such as ``17:30`` from which a day may be closed; what moves later belongs to the
+    next day. Empty: once the day is over.
+    """
+
+    @model_validator(mode="after")
+    def _whole(self) -> Clearing:
+        given = [bool(text) for text in (self.account, self.account_name, self.bank_code)]
+        if any(given) and not all(given):
+            raise ValueError("account, account_name and bank_code are given together")
+        return self
+
+
 class OpenId(_Strict):
     """The organisation's OpenID provider, at which its people log in to the console."""
 
@@ -322,6 +345,7 @@ class NodeConfig(_Strict):
     console: Console | None = None
     webhooks: Webhooks = Webhooks()
     disputes: Disputes = Disputes()
+    clearing: Clearing = Clearing()
     home: Path = Field(default=Path("."), exclude=True)
 
     @field_validator("roles")

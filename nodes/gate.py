@@ -257,9 +257,10 @@ class RequestGate:
         if scheme == "Bearer":
             holder = self._guards.access.holder_of(header)
             roles = frozenset({holder.role})
+            caller = f"token:{holder.name}"
             return _Authority(
-                Principal(kind="local", member=self._guards.member, roles=roles),
-                caller=f"token:{holder.name}",
+                Principal(kind="local", member=self._guards.member, roles=roles, person=caller),
+                caller=caller,
                 holder=holder,
             )
         raise Unauthorised(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def routers() -> Sequence[APIRouter]:
     """The routers of all domains, in the order in which paths are matched: the busiest first."""
     from exchange.agreements import api as agreements
+    from exchange.banking import api as banking
     from exchange.call_files import api as call_files
     from exchange.catalogue import api as catalogue
     from exchange.clearing import api as clearing
@@ -66,6 +67,7 @@ def routers() -> Sequence[APIRouter]:
         catalogue.router,
         spending.router,
         looks.router,
+        banking.router,
         clearing.router,
         supervision.router,
     )
@@ -75,6 +77,8 @@ def load_tables() -> None:
     """Import every module that declares tables on ``chain.core.database.Base``."""
     import chain.outbox.store  # noqa: F401
     import exchange.agreements.store
+    import exchange.approvals.store
+    import exchange.banking.store
     import exchange.call_files.store
     import exchange.catalogue.store
     import exchange.clearing.store

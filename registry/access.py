@@ -37,6 +37,8 @@ class Principal:
     kind: str
     member: str
     roles: frozenset[str] = frozenset()
+    person: str = ""
+    """Which of the organisation's access tokens it is, such as ``token:core-banking``."""
 
 
 async def get_context(request: Request) -> Context:

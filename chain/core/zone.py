@@ -61,3 +61,8 @@ def day_bounds(day: str) -> tuple[int, int]:
     except (ValueError, OverflowError) as error:
         raise BadInput("day_malformed", "A day is written as 2026-11-30.") from error
     return int(midnight.timestamp()), int(following.timestamp())
+
+
+def day_after(day: str) -> str:
+    """The day after a day, both written as ``2026-11-30``; ``day_malformed``."""
+    return local_day(day_bounds(day)[1])

@@ -306,6 +306,8 @@ class AgreementParties:
     buyer: str
     asset_id: bytes
     grant_id: bytes
+    stake: int
+    """Fen that a contest costs whoever loses it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,11 @@ def parties(session: Session, agreement_id: bytes) -> AgreementParties | None:
         return None
     agreement = Agreement.from_json(row.agreement)
     return AgreementParties(
-        agreement.provider, agreement.buyer, agreement.asset_id, agreement.grant_id
+        agreement.provider,
+        agreement.buyer,
+        agreement.asset_id,
+        agreement.grant_id,
+        agreement.stake,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from exchange.banking.model import Payout
 
 
 class MovementKind(StrEnum):
@@ -18,6 +20,15 @@ class MovementKind(StrEnum):
     """A closed agreement gave the rest of its cap back to the buyer."""
     WITHDRAWN = "withdrawn"
     """A member took free money out."""
+    PENALTY = "penalty"
+    """A bond or a stake went to the other party."""
+    SPENT = "spent"
+    """What a member paid to others. No entry is of this kind: it is the payer's side of payments
+    and penalties in a member's sums.
+    """
+
+
+ENTRY_KINDS = tuple(kind for kind in MovementKind if kind is not MovementKind.SPENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,8 @@ class Movement:
     member: str
     agreement_id: bytes | None
     amount: int
+    payer: str = ""
+    """Who paid it: the buyer of a payment, the loser of a penalty; empty for any other entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +69,110 @@ class DayTotals:
         """What the entries add to the money that the contract holds."""
         return self.amount(MovementKind.DEPOSITED) - self.amount(MovementKind.WITHDRAWN)
 
+    @property
+    def earned(self) -> int:
+        """What members were paid, and what penalties brought them."""
+        return self.amount(MovementKind.PAID) + self.amount(MovementKind.PENALTY)
+
+    @property
+    def account(self) -> AccountSums:
+        """A member's sums as its account in the contract has them."""
+        return AccountSums(
+            self.amount(MovementKind.DEPOSITED),
+            self.earned,
+            self.amount(MovementKind.SPENT),
+            self.amount(MovementKind.WITHDRAWN),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A member's money on a day: what it had, what moved, and what it has."""
+
+    member: str
+    opening: int
+    deposited: int
+    earned: int
+    spent: int
+    withdrawn: int
+
+    @property
+    def net(self) -> int:
+        """What trading brought the member that day."""
+        return self.earned - self.spent
+
+    @property
+    def closing(self) -> int:
+        """Fen that are the member's at the end: free, locked or bonded."""
+        return self.opening + self.deposited + self.net - self.withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSums:
+    """A member's sums since the beginning, as the contract keeps them too."""
+
+    deposited: int = 0
+    earned: int = 0
+    spent: int = 0
+    withdrawn: int = 0
+
+    def __add__(self, other: AccountSums) -> AccountSums:
+        return AccountSums(
+            self.deposited + other.deposited,
+            self.earned + other.earned,
+            self.spent + other.spent,
+            self.withdrawn + other.withdrawn,
+        )
+
+    def __sub__(self, other: AccountSums) -> AccountSums:
+        return AccountSums(
+            self.deposited - other.deposited,
+            self.earned - other.earned,
+            self.spent - other.spent,
+            self.withdrawn - other.withdrawn,
+        )
+
+    @property
+    def balance(self) -> int:
+        """Fen that are the member's."""
+        return self.deposited + self.earned - self.spent - self.withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A sum on which book and contract do not agree, in fen."""
+
+    member: str
+    """Empty for the sums of all."""
+    sum: str
+    """``deposited``, ``earned``, ``spent`` or ``withdrawn``."""
+    book: int
+    contract: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainComparison:
+    """The book beside the contract, both as of one block."""
+
+    height: int
+    held: int
+    """Fen that the contract holds."""
+    members: int
+    differences: Sequence[Difference]
+    behind: bool
+    """Whether the book has not taken every block up to this one."""
+    unpaid: int
+    """Withdrawals that the settlement bank has not confirmed as paid out."""
+    unpaid_amount: int
+
 
 class DayState(StrEnum):
     """Where a day of the book stands."""
 
     RUNNING = "running"
-    """The day is not over, or its last blocks are not in the book yet."""
+    """The day cannot be closed yet, or its last blocks are not in the book."""
     OPEN = "open"
-    """The day is over and can be closed."""
+    """The day can be closed."""
     CLOSED = "closed"
 
 
@@ -95,6 +204,8 @@ class BookDay:
     opening: int
     totals: DayTotals
     closing: DayClosing | None
+    proposed_by: str = ""
+    """Who approved the closing first, while a second person is awaited."""
 
     @property
     def closing_balance(self) -> int:
@@ -108,3 +219,60 @@ class MemberSums:
 
     member: str
     totals: DayTotals
+
+
+class Right(StrEnum):
+    """Why a member gets a part of a payment."""
+
+    HOLDING = "holding"
+    """数据资源持有权."""
+    PROCESSING = "processing"
+    """数据加工使用权."""
+    OPERATING = "operating"
+    """数据产品经营权."""
+    PLATFORM = "platform"
+    """The operator's fee."""
+    AGREED = "agreed"
+    """A share that the agreement gives to somebody without a right in the asset."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRule:
+    """How a share is divided of a member that holds several rights, from a day on. The weights are
+    basis points and add up to 10,000.
+    """
+
+    effective_from: str
+    holding: int
+    processing: int
+    operating: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One entry of a member's statement."""
+
+    movement: Movement
+    amount: int
+    """Fen that came in; negative for what went out. 0 for a refund, which was the member's own."""
+    counterparty: str
+    parts: Mapping[Right, int]
+    """What a payment to the member was for; empty for any other entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatement:
+    """A member's account over a period of days, both included."""
+
+    member: str
+    since: str
+    until: str
+    opening: int
+    lines: Sequence[StatementLine]
+    payouts: Sequence[Payout]
+    """The withdrawals of the period with their payment."""
+    earned: Mapping[Right, int]
+    """What was earned by each right."""
+    closing: int
+    agrees: bool | None
+    """Whether the book's sums are those of the contract now; None where they cannot be compared."""

@@ -1,7 +1,8 @@
 """The clearing book by day, and closing a day.
 
-A day is closed once: its sums and the hash of its entries become an entry of the node's log, which
-the chain anchors. Nothing is added to a closed day, since a block of the next day was taken before.
+A day is closed once, by two persons: its sums, each member's position and the hash of its entries
+become an entry of the node's log, which the chain anchors. It is not closed while the book and the
+contract differ by a fen. Nothing is added to a closed day: later entries belong to the next one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,23 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import Forbidden, NotFound, QiaolianError
-from chain.core.zone import day_bounds, local_day
-from chain.ethereum.proved_records import TOTALS_RECORDS
+from chain.core.zone import day_after, day_bounds, local_day
+from chain.ethereum.proved_records import TOTALS_RECORDS, ProvedRecords, account_records
 from chain.statements.members import Role
+from exchange.approvals import service as approvals
+from exchange.approvals.model import Matter
+from exchange.banking import payouts
+from exchange.banking.service import settings_of
 from exchange.clearing import rules, store
-from exchange.clearing.model import BookDay, DayClosing, DayState, MemberSums, Movement
+from exchange.clearing.model import (
+    AccountSums,
+    BookDay,
+    ChainComparison,
+    DayClosing,
+    MemberSums,
+    Movement,
+    Position,
+)
 from registry.evidence.log import append
 from registry.pages import Page, PageRequest
 
@@ -35,7 +48,7 @@ def require_keeper(context: Context) -> None:
 
 
 def days(context: Context, *, before: str = "", limit: int = MAX_DAYS) -> list[BookDay]:
-    """The days with entries, the latest first, each with its balances; today first of all.
+    """The days with entries, the latest first, each with its balances; and today.
 
     Args:
         before: only days before this one.
@@ -46,7 +59,9 @@ def days(context: Context, *, before: str = "", limit: int = MAX_DAYS) -> list[B
         if before:
             found = store.days(session, before=rules.require_day(before), limit=limit)
         else:
-            found = [today, *store.days(session, before=today, limit=limit - 1)]
+            # A day that was closed early has entries of the next day before midnight.
+            latest = store.days(session, before="", limit=limit)
+            found = sorted({today, *latest}, reverse=True)[:limit]
         return _book_days(context, session, found)
 
 
@@ -82,44 +97,128 @@ def find_closing(context: Context, name: str) -> DayClosing:
     return found
 
 
-def close_day(context: Context, name: str) -> DayClosing:
-    """Close a day of the book.
+def positions(context: Context, name: str) -> list[Position]:
+    """Each member's position of a day: as it was closed, or so far as the day has gone."""
+    require_keeper(context)
+    with context.database.read() as session:
+        rules.require_day(name)
+        if store.find_closing(session, name) is not None:
+            found = store.positions(session, name)
+        else:
+            found = _positions(session, name)
+    return [one for one in found if one.opening or one.closing or one.deposited or one.earned]
+
+
+def _positions(session: Session, name: str) -> list[Position]:
+    return rules.positions(
+        store.account_sums(session, before=name), store.moved_sums(session, name)
+    )
+
+
+def compare(context: Context) -> ChainComparison:
+    """The book beside the contract, to the fen, for all and for each member; both as of one proved
+    block. ``not_book_keeper``, ``chain_view_stale``.
+    """
+    require_keeper(context)
+    with context.database.read() as session:
+        members = sorted(store.account_sums(session))
+    return _compare(context, _prove(context, members))
+
+
+def _prove(context: Context, members: Sequence[str]) -> ProvedRecords:
+    wanted = [record for member in members if member for record in account_records(member)]
+    return context.view.proved([*TOTALS_RECORDS, *wanted])
+
+
+def _compare(context: Context, proved: ProvedRecords) -> ChainComparison:
+    with context.database.read() as session:
+        return _compare_in(context, session, proved)
+
+
+def _compare_in(context: Context, session: Session, proved: ProvedRecords) -> ChainComparison:
+    book = _sums_until(session, proved.height)
+    accounts = {"": proved.totals()}
+    accounts |= {member: proved.account(member) for member in book if member}
+    totals = proved.totals()
+    number, amount = payouts.unpaid(session)
+    return ChainComparison(
+        height=proved.height,
+        held=totals.free + totals.locked + totals.bonded,
+        members=len(accounts) - 1,
+        differences=rules.differences(book, accounts),
+        behind=(context.projected_height or 0) < proved.height,
+        unpaid=number,
+        unpaid_amount=amount,
+    )
+
+
+def _sums_until(session: Session, height: int) -> dict[str, AccountSums]:
+    """Each member's sums up to a block, and those of all under the empty name."""
+    found = store.account_sums(session)
+    later: dict[str, AccountSums] = {}
+    for entry in store.entries_after(session, height):
+        for member, sums in rules.sides(entry):
+            later[member] = later.get(member, AccountSums()) + sums
+    found = {
+        member: sums - later.get(member, AccountSums()) for member, sums in found.items() if member
+    }
+    return {**found, "": sum(found.values(), AccountSums())}
+
+
+def close_day(context: Context, name: str, *, person: str) -> BookDay:
+    """Close a day of the book: one person proposes it, a second one closes it. Both approve the
+    same sums; if money moved between, the second one is the first of the new sums.
 
     Raises:
-        Forbidden: ``not_operator``; BadInput: ``day_malformed``; Conflict: ``day_closed``,
-            ``day_running``, ``earlier_day_open``, ``book_unbalanced``; Unavailable:
-            ``book_behind``, ``chain_view_stale``.
+        Forbidden: ``not_operator``, ``person_unnamed``, ``second_person_needed``; BadInput:
+            ``day_malformed``; Conflict: ``day_closed``, ``day_running``, ``earlier_day_open``,
+            ``book_unbalanced``; Unavailable: ``book_behind``, ``chain_view_stale``.
     """
     if not context.roles & Role.OPERATOR:
         raise Forbidden("not_operator", "The operator closes the days of the book.")
-    _, end = day_bounds(rules.require_day(name))
-    proved = context.view.proved(TOTALS_RECORDS).totals()
+    bounds = day_bounds(rules.require_day(name))
+    with context.database.read() as session:
+        members = sorted(store.account_sums(session))
+    proved = _prove(context, members)
     taken_until = _taken_until(context)
 
-    def change(session: Session) -> DayClosing:
+    def change(session: Session) -> None:
         closed = store.find_closing(session, name) is not None
-        state = rules.state_of(closed=closed, day_end=end, taken_until=taken_until)
+        state = rules.state_of(
+            closed=closed, closes_at=_closes_at(context, bounds), taken_until=taken_until
+        )
         rules.require_closable(state, days_before=store.open_days(session, before=name))
-        rules.require_balanced(store.all_totals(session), proved)
-        return _close(context, session, name)
+        rules.require_balanced(_compare_in(context, session, proved))
+        closing, members = _closing(context, session, name)
+        approval = approvals.approve(context, session, Matter.CLOSING, name, closing.digest, person)
+        if approval.complete:
+            sums = store.account_sums(session, before=day_after(name))
+            store.add_positions(session, name, members, sums)
+            store.add_closing(session, closing)
+            append(session, kind=ENTRY_KIND, digest=closing.digest, at=closing.closed_at)
 
-    return context.database.write(change)
+    context.database.write(change)
+    return day(context, name)
 
 
-def _close(context: Context, session: Session, name: str) -> DayClosing:
+def _closing(context: Context, session: Session, name: str) -> tuple[DayClosing, list[Position]]:
+    """A day's closing as it would be now, with the members' positions."""
     opening, totals = store.held_before(session, name), store.day_totals(session, name)
-    digest = rules.closing_digest(name, opening, totals, store.entries_hash(session, name))
+    members = _positions(session, name)
+    digest = rules.closing_digest(name, opening, totals, store.entries_hash(session, name), members)
     closing = DayClosing(
         day=name,
         opening=opening,
         totals=totals,
-        height=context.projected_height or 0,
+        height=max(context.projected_height or 0, store.last_height(session)),
         closed_at=context.now(),
         digest=digest,
     )
-    store.add_closing(session, closing)
-    append(session, kind=ENTRY_KIND, digest=digest, at=closing.closed_at)
-    return closing
+    return closing, members
+
+
+def _closes_at(context: Context, bounds: tuple[int, int]) -> int:
+    return rules.closes_at(bounds, settings_of(context).closes_from)
 
 
 def _book_days(context: Context, session: Session, names: Sequence[str]) -> list[BookDay]:
@@ -132,9 +231,14 @@ def _book_days(context: Context, session: Session, names: Sequence[str]) -> list
     for name in ascending:
         closing, totals = store.find_closing(session, name), store.day_totals(session, name)
         state = rules.state_of(
-            closed=closing is not None, day_end=day_bounds(name)[1], taken_until=taken_until
+            closed=closing is not None,
+            closes_at=_closes_at(context, day_bounds(name)),
+            taken_until=taken_until,
         )
-        found[name] = BookDay(name, state, opening, totals, closing)
+        proposed = approvals.find(session, Matter.CLOSING, name)
+        waits = proposed is not None and not proposed.complete
+        by = proposed.first if proposed is not None and waits else ""
+        found[name] = BookDay(name, state, opening, totals, closing, by)
         opening += totals.held
     return [found[name] for name in names]
 
@@ -148,15 +252,3 @@ def _taken_until(context: Context) -> int | None:
         return context.view.header(height).timestamp
     except QiaolianError:
         return None
-
-
-__all__ = [
-    "DayState",
-    "close_day",
-    "day",
-    "days",
-    "entries",
-    "find_closing",
-    "member_sums",
-    "require_keeper",
-]

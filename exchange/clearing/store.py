@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import LargeBinary
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base
-from exchange.clearing.model import DayClosing, DayTotals, MemberSums, Movement, MovementKind
+from exchange.clearing.model import (
+    AccountSums,
+    DayClosing,
+    DayTotals,
+    MemberSums,
+    Movement,
+    MovementKind,
+    Position,
+    SplitRule,
+)
 from exchange.columns import Fen
 from registry.pages import Page, PageRequest, page_of
 
@@ -29,6 +38,7 @@ class MovementRow(Base):
     member: Mapped[str] = mapped_column(sa.String(18))
     agreement_id: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     amount: Mapped[int] = mapped_column(Fen)
+    payer: Mapped[str] = mapped_column(sa.String(18))
 
 
 class DaySumRow(Base):
@@ -64,6 +74,33 @@ class DayClosingRow(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
 
 
+class DayPositionRow(Base):
+    """A member's position of a closed day, and its sums since the beginning."""
+
+    __tablename__ = "exchange_day_position"
+    day: Mapped[str] = mapped_column(sa.String(10), primary_key=True)
+    member: Mapped[str] = mapped_column(sa.String(18), primary_key=True)
+    opening: Mapped[int] = mapped_column(Fen)
+    deposited: Mapped[int] = mapped_column(Fen)
+    earned: Mapped[int] = mapped_column(Fen)
+    spent: Mapped[int] = mapped_column(Fen)
+    withdrawn: Mapped[int] = mapped_column(Fen)
+    all_deposited: Mapped[int] = mapped_column(Fen)
+    all_earned: Mapped[int] = mapped_column(Fen)
+    all_spent: Mapped[int] = mapped_column(Fen)
+    all_withdrawn: Mapped[int] = mapped_column(Fen)
+
+
+class SplitRuleRow(Base):
+    """How a share for several rights is divided from a day on."""
+
+    __tablename__ = "exchange_split_rule"
+    effective_from: Mapped[str] = mapped_column(sa.String(10), primary_key=True)
+    holding: Mapped[int] = mapped_column()
+    processing: Mapped[int] = mapped_column()
+    operating: Mapped[int] = mapped_column()
+
+
 _ORDER = (MovementRow.height, MovementRow.log_index)
 
 
@@ -81,20 +118,29 @@ def add_movement(session: Session, movement: Movement) -> None:
             member=movement.member,
             agreement_id=movement.agreement_id,
             amount=movement.amount,
+            payer=movement.payer,
         )
     )
+    _add_to_member(session, movement, movement.member, movement.kind)
+    if movement.payer:
+        _add_to_member(session, movement, movement.payer, MovementKind.SPENT)
     day, kind = movement.day, movement.kind.value
-    of_member = session.get(DaySumRow, (day, movement.member, kind))
-    if of_member is None:
-        of_member = DaySumRow(day=day, member=movement.member, kind=kind, amount=0, entries=0)
-        session.add(of_member)
     of_all = session.get(DayRow, (day, kind))
     if of_all is None:
         of_all = DayRow(day=day, kind=kind, amount=0, entries=0)
         session.add(of_all)
-    for row in (of_member, of_all):
-        row.amount += movement.amount
-        row.entries += 1
+    of_all.amount += movement.amount
+    of_all.entries += 1
+    session.flush()
+
+
+def _add_to_member(session: Session, movement: Movement, member: str, kind: MovementKind) -> None:
+    row = session.get(DaySumRow, (movement.day, member, kind.value))
+    if row is None:
+        row = DaySumRow(day=movement.day, member=member, kind=kind.value, amount=0, entries=0)
+        session.add(row)
+    row.amount += movement.amount
+    row.entries += 1
     session.flush()
 
 
@@ -113,6 +159,22 @@ def day_entries(session: Session, day: str) -> Iterator[Movement]:
         yield _movement(row)
 
 
+def member_entries(session: Session, member: str, since: str, until: str) -> list[Movement]:
+    """A member's entries of a period of days, both included, in chain order."""
+    query = sa.select(MovementRow).where(
+        MovementRow.day >= since,
+        MovementRow.day <= until,
+        sa.or_(MovementRow.member == member, MovementRow.payer == member),
+    )
+    return [_movement(row) for row in session.scalars(query.order_by(*_ORDER))]
+
+
+def entries_after(session: Session, height: int) -> list[Movement]:
+    """The entries of later blocks than one."""
+    query = sa.select(MovementRow).where(MovementRow.height > height).order_by(*_ORDER)
+    return [_movement(row) for row in session.scalars(query)]
+
+
 def entries_hash(session: Session, day: str) -> bytes:
     """SHA-256 over a day's entries in chain order, one JSON line each."""
     digest = hashlib.sha256()
@@ -125,14 +187,17 @@ def entries_hash(session: Session, day: str) -> bytes:
             entry.member,
             agreement,
             str(entry.amount),
+            entry.payer,
         ]
         digest.update(json.dumps(line, separators=(",", ":")).encode() + b"\n")
     return digest.digest()
 
 
 def days(session: Session, *, before: str, limit: int) -> list[str]:
-    """Days with entries before a day, the latest first."""
-    query = sa.select(DayRow.day).where(DayRow.day < before).distinct()
+    """Days with entries before a day, or all of them, the latest first."""
+    query = sa.select(DayRow.day).distinct()
+    if before:
+        query = query.where(DayRow.day < before)
     return list(session.scalars(query.order_by(DayRow.day.desc()).limit(limit)))
 
 
@@ -150,9 +215,94 @@ def day_totals(session: Session, day: str) -> DayTotals:
     return _totals(session.scalars(sa.select(DayRow).where(DayRow.day == day)))
 
 
-def all_totals(session: Session) -> DayTotals:
-    """The sums of the whole book."""
-    return _totals(session.scalars(sa.select(DayRow)))
+def account_sums(session: Session, *, before: str = "") -> dict[str, AccountSums]:
+    """Each member's sums since the beginning: those stored with the last closed day, and what later
+    days moved.
+
+    Args:
+        before: only days before this one.
+    """
+    base = sa.select(DayPositionRow.day).order_by(DayPositionRow.day.desc()).limit(1)
+    later = sa.select(DaySumRow)
+    if before:
+        base = base.where(DayPositionRow.day < before)
+        later = later.where(DaySumRow.day < before)
+    found: dict[str, AccountSums] = {}
+    closed = session.scalars(base).first()
+    if closed is not None:
+        later = later.where(DaySumRow.day > closed)
+        rows = session.scalars(sa.select(DayPositionRow).where(DayPositionRow.day == closed))
+        found = {
+            row.member: AccountSums(
+                row.all_deposited, row.all_earned, row.all_spent, row.all_withdrawn
+            )
+            for row in rows
+        }
+    for member, sums in _moved(session.scalars(later)).items():
+        found[member] = found.get(member, AccountSums()) + sums
+    return found
+
+
+def moved_sums(session: Session, day: str) -> dict[str, AccountSums]:
+    """What a day moved for each member."""
+    return _moved(session.scalars(sa.select(DaySumRow).where(DaySumRow.day == day)))
+
+
+def sums_of(session: Session, member: str, *, before: str) -> AccountSums:
+    """One member's sums of all days before one."""
+    query = sa.select(DaySumRow).where(DaySumRow.member == member, DaySumRow.day < before)
+    return _moved(session.scalars(query)).get(member, AccountSums())
+
+
+def _moved(rows: Iterable[DaySumRow]) -> dict[str, AccountSums]:
+    by_member: dict[str, list[DaySumRow]] = {}
+    for row in rows:
+        by_member.setdefault(row.member, []).append(row)
+    return {member: _totals(found).account for member, found in by_member.items()}
+
+
+def last_closed_before(session: Session, height: int) -> str:
+    """The last day that was closed before a block; empty where none was."""
+    query = sa.select(sa.func.max(DayClosingRow.day)).where(DayClosingRow.height < height)
+    return session.scalars(query).one() or ""
+
+
+def last_height(session: Session) -> int:
+    """The block of the latest entry; 0 where there is none."""
+    return session.scalars(sa.select(sa.func.max(MovementRow.height))).one() or 0
+
+
+def positions(session: Session, day: str) -> list[Position]:
+    """Each member's position of a closed day."""
+    query = sa.select(DayPositionRow).where(DayPositionRow.day == day)
+    return [
+        Position(row.member, row.opening, row.deposited, row.earned, row.spent, row.withdrawn)
+        for row in session.scalars(query.order_by(DayPositionRow.member))
+    ]
+
+
+def add_positions(
+    session: Session, day: str, found: Iterable[Position], sums: Mapping[str, AccountSums]
+) -> None:
+    """Store a day's positions with each member's sums up to its end."""
+    for one in found:
+        whole = sums.get(one.member, AccountSums())
+        session.add(
+            DayPositionRow(
+                day=day,
+                member=one.member,
+                opening=one.opening,
+                deposited=one.deposited,
+                earned=one.earned,
+                spent=one.spent,
+                withdrawn=one.withdrawn,
+                all_deposited=whole.deposited,
+                all_earned=whole.earned,
+                all_spent=whole.spent,
+                all_withdrawn=whole.withdrawn,
+            )
+        )
+    session.flush()
 
 
 def held_before(session: Session, day: str) -> int:
@@ -175,6 +325,35 @@ def member_sums(session: Session, day: str) -> list[MemberSums]:
     for row in session.scalars(query):
         by_member.setdefault(row.member, []).append(row)
     return [MemberSums(member, _totals(rows)) for member, rows in by_member.items()]
+
+
+def split_rules(session: Session) -> list[SplitRule]:
+    """Every rule, the latest first."""
+    query = sa.select(SplitRuleRow).order_by(SplitRuleRow.effective_from.desc())
+    return [
+        SplitRule(row.effective_from, row.holding, row.processing, row.operating)
+        for row in session.scalars(query)
+    ]
+
+
+def put_split_rule(session: Session, rule: SplitRule) -> None:
+    """Store a rule in place of one from the same day."""
+    session.merge(
+        SplitRuleRow(
+            effective_from=rule.effective_from,
+            holding=rule.holding,
+            processing=rule.processing,
+            operating=rule.operating,
+        )
+    )
+    session.flush()
+
+
+def replace_split_rules(session: Session, found: Iterable[SplitRule]) -> None:
+    """Store the operator's rules in place of those that were fetched before."""
+    session.execute(sa.delete(SplitRuleRow))
+    for rule in found:
+        put_split_rule(session, rule)
 
 
 def find_closing(session: Session, day: str) -> DayClosing | None:
@@ -231,4 +410,5 @@ def _movement(row: MovementRow) -> Movement:
         member=row.member,
         agreement_id=row.agreement_id,
         amount=row.amount,
+        payer=row.payer,
     )

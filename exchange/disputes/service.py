@@ -28,7 +28,7 @@ from chain.ethereum.proved_records import (
 from chain.ethereum.records import GrantRecord
 from chain.outbox import is_known
 from chain.statements.commitment import commit_bytes
-from chain.statements.disputes import ContestReason, DisputeOutcome, Ruling
+from chain.statements.disputes import ContestReason, DisputeOutcome, Ruling, RulingOutcome
 from chain.statements.trade import UsageReceipt
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
@@ -537,6 +537,13 @@ def apply(session: Session, event: Event) -> None:
     handler = _HANDLERS.get(event.name)
     if handler is not None:
         handler(session, event)
+
+
+def ruled_to_pay(session: Session, receipt_id: bytes) -> bool:
+    """Whether the arbiter ruled that the whole call is paid, which costs the buyer its stake."""
+    row = store.find(session, receipt_id)
+    ruling = None if row is None or row.ruling is None else Ruling.from_json(row.ruling)
+    return ruling is not None and ruling.outcome == RulingOutcome.PAY
 
 
 def _claimed(session: Session, event: Event) -> None:

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
+from chain.core.errors import Conflict
 from chain.ethereum.records import AccountRecord, AgreementRecord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
+from exchange.banking import service as banking
 from exchange.settlement import bundles, deposits, earnings, model, service
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.claims_report import ClaimsReport, owing
@@ -295,6 +297,12 @@ class AgreementBalance(BaseModel):
 def deposit(
     body: DepositBody, context: Context = Depends(get_context), _caller: Principal = Clerks
 ) -> DepositAnswer:
+    if banking.settings_of(context).account:
+        raise Conflict(
+            "deposit_by_file",
+            "This node confirms deposits by the bank's files alone.",
+            hint="Take the account statement: qiaolian clearing take FILE.",
+        )
     made = deposits.confirm_deposit(
         context, member=body.member, amount=body.amount, reference=body.reference
     )

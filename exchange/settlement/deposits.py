@@ -7,12 +7,14 @@ confirmations.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.proved_records import member_record
+from chain.ethereum.records import MemberRecord
 from chain.statements.commitment import commit
 from chain.statements.members import Role
 from chain.statements.trade import DepositConfirmation
@@ -40,36 +42,63 @@ def confirm_deposit(
         Forbidden: ``not_settlement_bank``; BadInput: ``amount_missing``, ``reference_malformed``;
             Conflict: ``idempotency_key_reused``; Unavailable: ``chain_view_stale``.
     """
-    own = context.view.proved([member_record(context.member)]).member(context.member)
+    proved = context.view.proved([member_record(context.member)])
+    require_settlement_bank(proved.member(context.member))
+    require_deposit(amount, reference)
+    return context.database.write(
+        lambda session: store_deposit(
+            context, session, member=member, amount=amount, reference=reference
+        )
+    )
+
+
+def require_settlement_bank(own: MemberRecord) -> None:
+    """Require that this member's proved record is an active settlement bank's;
+    ``not_settlement_bank``.
+    """
     if not (own.live and own.has_role(Role.SETTLEMENT_BANK)):
         raise Forbidden("not_settlement_bank", "Only an active settlement bank confirms deposits.")
+
+
+def require_deposit(amount: int, reference: str) -> None:
+    """Require an amount and a reference: ``amount_missing``, ``reference_malformed``."""
     if amount <= 0:
         raise BadInput("amount_missing", "A deposit is more than 0 fen.")
     if not 1 <= len(reference) <= 128:
         raise BadInput("reference_malformed", "A bank reference has 1 to 128 characters.")
+
+
+def store_deposit(
+    context: Context, session: Session, *, member: str, amount: int, reference: str
+) -> ConfirmedDeposit:
+    """Sign, store and queue a deposit in the caller's transaction; the same reference with the
+    same content is the same deposit. ``idempotency_key_reused``.
+    """
+    now = context.now()
+    content = {"member": member, "amount": amount}
+    bind(session, KeyScope.DEPOSIT, reference, content, now=now)
+    found = _sent_before(session, reference, member=member, amount=amount)
+    if found is not None:
+        return found
     confirmation = DepositConfirmation(
         version=1,
         settlement_bank=context.member,
         member=member,
         amount=amount,
         bank_reference=commit(_reference_salt(context, reference), DEPOSIT_DOMAIN, reference),
-        deadline=context.now() + CONFIRMATION_SECONDS,
+        deadline=now + CONFIRMATION_SECONDS,
     )
     signature = context.sign(confirmation)
+    store.put_deposit(session, reference, confirmation, signature, at=now)
+    append_statement(session, confirmation, context.domain(CONTRACT), at=now)
     operation = _deposit_operation(reference)
+    sent = send(context, session, operation, "deposit", [confirmation, signature])
+    return ConfirmedDeposit(confirmation, sent)
 
-    def change(session: Session) -> ConfirmedDeposit:
-        content = {"member": member, "amount": amount}
-        bind(session, KeyScope.DEPOSIT, reference, content, now=context.now())
-        found = _sent_before(session, reference, member=member, amount=amount)
-        if found is not None:
-            return found
-        store.put_deposit(session, reference, confirmation, signature, at=context.now())
-        append_statement(session, confirmation, context.domain(CONTRACT), at=context.now())
-        sent = send(context, session, operation, "deposit", [confirmation, signature])
-        return ConfirmedDeposit(confirmation, sent)
 
-    return context.database.write(change)
+def confirmed_before(session: Session, references: Collection[str]) -> dict[str, tuple[str, int]]:
+    """Member and amount of the deposits that were confirmed under these references."""
+    return store.deposits_of(session, references)
 
 
 def _sent_before(

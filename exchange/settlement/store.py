@@ -62,6 +62,20 @@ def find_deposit(session: Session, reference: str) -> DepositRow | None:
     return session.get(DepositRow, reference)
 
 
+def deposits_of(session: Session, references: Collection[str]) -> dict[str, tuple[str, int]]:
+    """Member and amount of the deposits under those of these references that have one."""
+    found: dict[str, tuple[str, int]] = {}
+    wanted = list(references)
+    for start in range(0, len(wanted), _MAX_IDS):
+        query = sa.select(DepositRow.reference, DepositRow.member, DepositRow.amount)
+        part = wanted[start : start + _MAX_IDS]
+        for reference, member, amount in session.execute(
+            query.where(DepositRow.reference.in_(part))
+        ):
+            found[reference] = (member, amount)
+    return found
+
+
 def put_deposit(
     session: Session,
     reference: str,

@@ -310,7 +310,12 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "findings",
             _supervise,
         ),
-        "clearing": CommandEntry("the clearing book: days, show, entries, close", _clearing),
+        "clearing": CommandEntry(
+            "the clearing book and the bank: days, show, entries, positions, compare, close, take, "
+            "files, file, bank-entries, name, aside, approve, payouts, order, orders, release, "
+            "drop, order-file, accounts, account, statement, rules, set-rule",
+            _clearing,
+        ),
         "log": CommandEntry("evidence logs: show, anchor, forks", _log),
         "operation": CommandEntry("promised contract calls: show, wait", _operation),
     },

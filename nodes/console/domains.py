@@ -7,6 +7,7 @@ from nodes.console.acts import pages as acts
 from nodes.console.agreements import pages as agreements
 from nodes.console.approvals import pages as approvals
 from nodes.console.assets import pages as assets
+from nodes.console.banking import pages as banking
 from nodes.console.call_files import pages as call_files
 from nodes.console.calls import pages as calls
 from nodes.console.clearing import pages as clearing
@@ -27,6 +28,7 @@ from nodes.console.record_disputes import pages as record_disputes
 from nodes.console.reports import pages as reports
 from nodes.console.signing import pages as signing
 from nodes.console.spending import pages as spending
+from nodes.console.statements import pages as statements
 from nodes.console.subjects import consent_pages as subject_consents
 from nodes.console.subjects import login_pages as subject_login
 from nodes.console.subjects import pages as subjects
@@ -55,6 +57,8 @@ _FOLDERS = (
     network,
     supervision,
     clearing,
+    banking,
+    statements,
     health,
     operations,
     proofs,

@@ -41,11 +41,16 @@ _INCIDENTS = 50
 
 
 def note(session: Session, found: Sequence[ChainEvent], context: Context) -> None:
-    """Note the chain's events that a webhook wants; in the projector's transaction."""
+    """Note the chain's events that a webhook wants; in the projector's transaction.
+
+    An upgrade that takes all events once more leaves a cursor: what is not above it was noted then.
+    """
     if not any(event.name in _KINDS for event in found):
         return
-    wanted = wanted_kinds(session)
+    wanted, noted = wanted_kinds(session), store.noted_until(session)
     for event in found:
+        if event.height <= noted:
+            continue
         kind = _KINDS.get(event.name)
         if kind in wanted:
             store.add_event(session, _of_chain(event, kind, context.now()))

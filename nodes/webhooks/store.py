@@ -10,6 +10,7 @@ from sqlalchemy import JSON, BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base
+from nodes.store import NodeCursor
 from nodes.webhooks.model import Delivery, DeliveryState, Event, EventKind, Webhook
 from registry.pages import Page, PageRequest, page_of
 
@@ -135,6 +136,12 @@ def add_event(session: Session, event: Event) -> None:
             )
         )
         session.flush()
+
+
+def noted_until(session: Session) -> int:
+    """The block up to which events were noted before an upgrade; 0 without one."""
+    cursor = session.get(NodeCursor, "webhooks")
+    return 0 if cursor is None else cursor.height
 
 
 def has_event(session: Session, event_id: str) -> bool:

@@ -27,6 +27,7 @@ from nodes.assembly import AssembledNode
 from nodes.restore_guard import RestoreGuardWorker
 from nodes.workers.changes import DatabaseChanges
 from nodes.workers.claims import ClaimWorker
+from nodes.workers.clearing import ClearingWorker
 from nodes.workers.demands import DemandsWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
@@ -63,6 +64,8 @@ def node_workers(node: AssembledNode) -> list[Worker]:
     if context.roles & Role.DEPARTMENT:
         demands = DemandsWorker(context)
         workers.append(Worker("demands", settings.peer_seconds, demands.round))
+    clearing = ClearingWorker(context)
+    workers.append(Worker("clearing", settings.peer_seconds, clearing.round))
     if settings.projector:
         workers += _projecting(context, settings.projector_seconds, changes)
     if settings.evidence:

@@ -22,6 +22,8 @@ from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
 from exchange.agreements import offers, proposals
 from exchange.agreements.model import AgreementView, Offer, ProposalRequest
+from exchange.banking import api as banking_api
+from exchange.clearing import api as clearing_api
 from exchange.closing import api as closing_api
 from exchange.closing.buyer import ClosingLocks
 from exchange.disputes import api as disputes_api
@@ -291,6 +293,8 @@ APIS = (
     reconciliation_api,
     reports_api,
     looks_api,
+    banking_api,
+    clearing_api,
     grants_api,
     consent_api,
     credit_api,
@@ -301,7 +305,7 @@ APIS = (
 def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
     """A member's roles as the directory shows them, where an endpoint asks for them."""
     path = request.url.path
-    if not path.startswith("/v1/peer/log") and not path.endswith("bundle"):
+    if not path.startswith(("/v1/peer/log", "/v1/peer/payouts")) and not path.endswith("bundle"):
         return frozenset()
     record = context.view.proved([member_record(member)]).member(member)
     return frozenset(name for name, role in ROLES.items() if record.has_role(role))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from sqlalchemy.orm import Session
 
 from chain.core.errors import (
     BadInput,
     Conflict,
     Forbidden,
     NotFound,
-    QiaolianError,
     Unavailable,
 )
 from chain.core.zone import DAY_SECONDS, local_day
@@ -21,7 +21,15 @@ from chain.statements.trade import Agreement
 from exchange import projection
 from exchange.clearing import rules as clearing_rules
 from exchange.clearing import service as clearing
-from exchange.clearing.model import DayState, DayTotals, MovementKind
+from exchange.clearing.model import (
+    ENTRY_KINDS,
+    AccountSums,
+    ChainComparison,
+    DayState,
+    DayTotals,
+    MovementKind,
+    Position,
+)
 from exchange.reconciliation import runs
 from exchange.reconciliation.model import LaneCount, RunState
 from exchange.reconciliation.rules import ANSWER_SECONDS, rights_findings
@@ -33,8 +41,9 @@ from registry.evidence import log
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
-PROVED = AccountRecord(deposited=100, withdrawn=30, free=60, locked=10, earned=0, spent=0)
+PROVED = AccountRecord(deposited=100, withdrawn=30, free=60, locked=10, earned=5, spent=5)
 BOOK = DayTotals({MovementKind.DEPOSITED: 100, MovementKind.WITHDRAWN: 30})
+SUMS = AccountSums(deposited=100, earned=5, spent=5, withdrawn=30)
 
 
 @pytest.fixture
@@ -99,7 +108,7 @@ def test_a_day_is_closed_once_after_its_end_and_its_entries_are_in_the_log(trade
     operator = traded.operator.context
     today = local_day(operator.view.head.timestamp)
     with pytest.raises(Conflict) as running:
-        clearing.close_day(operator, today)
+        clearing.close_day(operator, today, person="one")
     assert running.value.code == "day_running"
     traded.mine(1, 2 * DAY_SECONDS)
     open_days = sorted(
@@ -109,30 +118,39 @@ def test_a_day_is_closed_once_after_its_end_and_its_entries_are_in_the_log(trade
     )
     if len(open_days) > 1:
         with pytest.raises(Conflict) as early:
-            clearing.close_day(operator, open_days[-1])
+            clearing.close_day(operator, open_days[-1], person="one")
         assert early.value.code == "earlier_day_open"
     for day in open_days:
-        closing = clearing.close_day(operator, day)
-        with operator.database.read() as session:
-            kinds = dict((digest, kind) for kind, digest in _pending(session))
+        assert clearing.close_day(operator, day, person="one").proposed_by == "one"
+        with pytest.raises(Forbidden) as alone:
+            clearing.close_day(operator, day, person="one")
+        assert alone.value.code == "second_person_needed"
+        closing = clearing.close_day(operator, day, person="two").closing
+        assert closing is not None
+        kinds = {digest: kind for kind, digest in operator.database.write(_entries)}
         assert kinds[closing.digest] == clearing.ENTRY_KIND
     last = clearing.day(operator, open_days[-1])
     assert last.state is DayState.CLOSED
     assert last.closing is not None
     assert last.closing.closing == last.closing_balance
+    positions = clearing.positions(operator, open_days[-1])
+    assert sum(one.closing for one in positions) == last.closing_balance
+    net = {one.member: one.net for one in positions}
+    assert sum(net.values()) == 0
+    assert net[traded.department.member] == -net[traded.bank.member] * 9 // 10 > 0
     with pytest.raises(Conflict) as twice:
-        clearing.close_day(operator, open_days[-1])
+        clearing.close_day(operator, open_days[-1], person="one")
     assert twice.value.code == "day_closed"
 
 
-def _pending(session: object) -> list[tuple[str, bytes]]:
-    log.integrate_pending(session)  # type: ignore[arg-type]
-    return log.entries_since(session, 0)  # type: ignore[arg-type]
+def _entries(session: Session) -> list[tuple[str, bytes]]:
+    log.integrate_pending(session)
+    return log.entries_since(session, 0)
 
 
 def test_only_the_operator_closes_a_day(traded: Market) -> None:
     with pytest.raises(Forbidden) as error:
-        clearing.close_day(traded.supervisor.context, "2026-11-30")
+        clearing.close_day(traded.supervisor.context, "2026-11-30", person="one")
     assert error.value.code == "not_operator"
 
 
@@ -149,7 +167,7 @@ def test_the_book_lists_every_movement_of_a_day(traded: Market) -> None:
     rows = clearing.entries(context, day.day, PageRequest(200)).rows
     assert len(rows) == day.totals.entries
     sums = clearing.member_sums(context, day.day)
-    for kind in MovementKind:
+    for kind in ENTRY_KINDS:
         total = sum(row.amount for row in rows if row.kind is kind)
         assert total == day.totals.amount(kind) == sum(one.totals.amount(kind) for one in sums)
 
@@ -253,33 +271,62 @@ def test_price_and_use_after_revocation_are_found(
 # --- Rules ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changed", "error", "code"),
-    [
-        ({"deposited": 101}, Unavailable, "book_behind"),
-        ({"withdrawn": 31}, Unavailable, "book_behind"),
-        ({"deposited": 99}, Conflict, "book_unbalanced"),
-        ({"deposited": 101, "withdrawn": 29}, Conflict, "book_unbalanced"),
-    ],
-)
-def test_a_book_that_differs_from_the_contract_is_not_closed(
-    changed: dict[str, int], error: type[QiaolianError], code: str
+@pytest.mark.parametrize("name", ["deposited", "earned", "spent", "withdrawn"])
+@pytest.mark.parametrize("by", [1, -1])
+@pytest.mark.parametrize("member", ["", "A"])
+def test_a_sum_that_differs_by_a_fen_is_named_and_stops_the_closing(
+    name: str, by: int, member: str
 ) -> None:
-    clearing_rules.require_balanced(BOOK, PROVED)
-    with pytest.raises(error) as found:
-        clearing_rules.require_balanced(BOOK, dataclasses.replace(PROVED, **changed))
-    assert found.value.code == code
+    changed = dataclasses.replace(PROVED, **{name: getattr(PROVED, name) + by})
+    book = {"": SUMS, "A": SUMS}
+    assert clearing_rules.differences(book, {"": PROVED, "A": PROVED}) == []
+    (found,) = clearing_rules.differences(book, {"": PROVED, "A": PROVED} | {member: changed})
+    assert (found.member, found.sum, found.contract - found.book) == (member, name, by)
+    comparison = ChainComparison(7, 70, 1, [found], behind=False, unpaid=0, unpaid_amount=0)
+    with pytest.raises(Conflict) as unbalanced:
+        clearing_rules.require_balanced(comparison)
+    assert unbalanced.value.code == "book_unbalanced"
+    with pytest.raises(Unavailable) as behind:
+        clearing_rules.require_balanced(dataclasses.replace(comparison, behind=True))
+    assert behind.value.code == "book_behind"
+    clearing_rules.require_balanced(dataclasses.replace(comparison, differences=[]))
 
 
-def test_a_closing_commits_to_day_balance_sums_and_entries() -> None:
+def test_a_closing_commits_to_day_balance_sums_positions_and_entries() -> None:
     made = {
-        clearing_rules.closing_digest(day, opening, totals, entries)
+        clearing_rules.closing_digest(day, opening, totals, entries, members)
         for day in ("2026-11-29", "2026-11-30")
         for opening in (0, 1)
         for totals in (BOOK, DayTotals())
         for entries in (bytes(32), b"\1" * 32)
+        for members in ([], [Position("A", 1, 0, 0, 0, 0)])
     }
-    assert len(made) == 16
+    assert len(made) == 32
+
+
+def test_what_moves_after_a_closing_belongs_to_the_next_day() -> None:
+    assert clearing_rules.book_day("2026-11-30", "") == "2026-11-30"
+    assert clearing_rules.book_day("2026-11-30", "2026-11-29") == "2026-11-30"
+    assert clearing_rules.book_day("2026-11-30", "2026-11-30") == "2026-12-01"
+    assert clearing_rules.book_day("2026-12-31", "2026-12-31") == "2027-01-01"
+
+
+@pytest.mark.parametrize(
+    ("closes_from", "taken_until", "state"),
+    [
+        ("", 86_399, DayState.RUNNING),
+        ("", 86_400, DayState.OPEN),
+        ("17:30", 62_999, DayState.RUNNING),
+        ("17:30", 63_000, DayState.OPEN),
+        ("17:30", None, DayState.RUNNING),
+    ],
+)
+def test_a_day_is_open_to_its_closing_from_its_hour_on(
+    closes_from: str, taken_until: int | None, state: DayState
+) -> None:
+    at = clearing_rules.closes_at((0, 86_400), closes_from)
+    found = clearing_rules.state_of(closed=False, closes_at=at, taken_until=taken_until)
+    assert found is state
 
 
 def test_what_a_claim_adds_is_never_negative_and_never_more_than_a_database_counts() -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 
 import pytest
 from qiaolian_client import webhooks
+from sqlalchemy.orm import Session
 
 from chain.core.errors import BadInput
-from nodes.webhooks import rules
+from chain.ethereum.ledger import Event as ChainEvent
+from chain.statements.members import Role
+from nodes.store import NodeCursor
+from nodes.webhooks import events, rules, store
+from nodes.webhooks.model import EventKind
+from tests.support.console import make_context
 
 INNER = (
     "127.0.0.1",
@@ -135,3 +142,35 @@ def test_while_a_secret_is_rotated_either_counts() -> None:
 def test_anything_else_is_refused(body: bytes, signature: str, secret: str, now: int) -> None:
     with pytest.raises(webhooks.DeliveryRefused):
         webhooks.verify(body, signature, secret=secret, now=now)
+
+
+def test_an_upgrade_that_takes_all_events_again_tells_no_system_twice(tmp_path: Path) -> None:
+    context = make_context(tmp_path, lambda: 1.0, Role.BANK)
+    found = [
+        ChainEvent(
+            "TradeSettlement", "NoticeGiven", {"agreementId": bytes([height]) * 32}, height, b"", 0
+        )
+        for height in (6, 7, 8)
+    ]
+
+    def change(session: Session) -> set[str]:
+        session.add(NodeCursor(name="webhooks", height=7, block_hash=b""))
+        session.add(
+            store.WebhookRow(
+                id="a",
+                url="https://example.gov.cn",
+                description="",
+                kinds=[EventKind.AGREEMENT_NOTICE],
+                created_at=0,
+                active=True,
+                disabled_reason="",
+                secret=b"",
+            )
+        )
+        session.flush()
+        events.note(session, found, context)
+        return {event.subject for event in store.new_events(session, limit=10)}
+
+    assert context.database.write(change) == {"0x" + "08" * 32}
+    context.ledger.close()
+    context.database.close()

@@ -265,7 +265,7 @@ def application(context: Context, routers: Sequence[APIRouter], roles_of: RolesO
     after its checks.
 
     ``x-member`` names a peer; ``x-local`` the roles of somebody of the organisation, separated by
-    commas.
+    commas, and ``x-person`` who that is.
     """
     app = FastAPI()
     app.state.context = context
@@ -282,7 +282,10 @@ def application(context: Context, routers: Sequence[APIRouter], roles_of: RolesO
             )
         elif local is not None:
             request.state.principal = Principal(
-                "local", context.member, frozenset(local.split(","))
+                "local",
+                context.member,
+                frozenset(local.split(",")),
+                request.headers.get("x-person", ""),
             )
         return await call_next(request)
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ class PostgresServer:
     """A running server; every database in it is empty at first."""
 
     port: int
+    crash: Callable[[], None]
+    """Ends the server without a shutdown and starts it again: what was under way is lost."""
     _made: list[str] = field(default_factory=list)
 
     def new_database(self) -> str:
@@ -83,23 +85,34 @@ def postgres_server() -> Iterator[PostgresServer]:
 @contextmanager
 def _running(program: Path, cluster: Path, user: str | None) -> Iterator[PostgresServer]:
     (port,) = free_ports(1)
-    log = cluster.parent / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-D", cluster, "-h", "127.0.0.1", "-p", str(port), "-k", ""],
-            user=user,
-            cwd=cluster,
-            stdout=output,
-            stderr=output,
-        )
-    server = PostgresServer(port)
-    try:
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        log = cluster.parent / "log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [program, "-D", cluster, "-h", "127.0.0.1", "-p", str(port), "-k", ""],
+                user=user,
+                cwd=cluster,
+                stdout=output,
+                stderr=output,
+            )
+        running.append(process)
         wait_for(lambda: process.poll() is not None or server.answers(), "PostgreSQL to answer")
         assert process.poll() is None, log.read_text()
+
+    def crash() -> None:
+        running[-1].send_signal(signal.SIGQUIT)  # an immediate shutdown: recovery at the next start
+        running[-1].wait(60)
+        start()
+
+    server = PostgresServer(port, crash)
+    try:
+        start()
         yield server
     finally:
-        process.send_signal(signal.SIGINT)  # a fast shutdown, which waits for no session
-        process.wait(60)
+        running[-1].send_signal(signal.SIGINT)  # a fast shutdown, which waits for no session
+        running[-1].wait(60)
 
 
 def _unprivileged_user() -> str | None:

@@ -13,7 +13,16 @@ from exchange.clearing.service import KEEPERS
 from nodes.console.access import READERS, get_context, record, require
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
-from nodes.console.clearing.views import CSV_HEADERS, day_view, entry_rows, entry_view, sums_views
+from nodes.console.clearing.views import (
+    CSV_HEADERS,
+    POSITION_HEADERS,
+    day_view,
+    difference_views,
+    entry_rows,
+    entry_view,
+    position_rows,
+    position_views,
+)
 from nodes.console.exports import csv_response
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_
@@ -25,10 +34,10 @@ from registry.pages import PageRequest, page_by_id
 
 router = APIRouter()
 NAVIGATION = (Entry("/clearing", N_("Clearing book"), READERS, KEEPERS),)
-ACTION = "clearing.close"
+APPROVERS = (PersonRole.CLERK, PersonRole.CHIEF_DATA_OFFICER)
 
 _reader = require(*READERS, nodes=KEEPERS)
-_clerk = require(PersonRole.CLERK, nodes=Role.OPERATOR)
+_person = require(*APPROVERS, nodes=Role.OPERATOR)
 
 
 @router.get("/clearing")
@@ -37,9 +46,10 @@ def days(
     visit: Annotated[Visit, Depends(_reader)],
     before: Annotated[str, Query(max_length=10)] = "",
 ) -> Response:
-    found = service.days(get_context(request), before=before)
+    context = get_context(request)
+    found = service.days(context, before=before)
     record(request, visit, Act(ActKind.VIEW, "clearing"))
-    rows = [day_view(day) for day in found]
+    rows = [day_view(context, day) for day in found]
     more = rows[-1].day if len(rows) == service.MAX_DAYS else ""
     return render(request, "clearing/list.html", rows=rows, more=more)
 
@@ -53,21 +63,21 @@ def one_day(
     members: Annotated[str, Query(max_length=MAX_CURSOR_CHARACTERS)] = "",
 ) -> Response:
     context = get_context(request)
-    shown = day_view(service.day(context, day))
+    shown = day_view(context, service.day(context, day))
     entries = service.entries(context, day, page)
-    sums = page_by_id(
-        service.member_sums(context, day),
+    positions = page_by_id(
+        service.positions(context, day),
         lambda one: one.member.encode(),
         PageRequest(ROWS, members),
     )
     record(request, visit, Act(ActKind.VIEW, "day", day))
-    closes = visit.holds(PersonRole.CLERK) and bool(context.roles & Role.OPERATOR)
+    closes = visit.holds(*APPROVERS) and bool(context.roles & Role.OPERATOR)
     return render(
         request,
         "clearing/day.html",
         shown=shown,
-        sums=sums_views(context, sums.rows),
-        next_members=sums.next,
+        positions=position_views(context, positions.rows),
+        next_members=positions.next,
         rows=[entry_view(context, entry) for entry in entries.rows],
         next=entries.next,
         closes=closes and shown.can_close,
@@ -83,15 +93,38 @@ def entries_file(request: Request, day: str, visit: Annotated[Visit, Depends(_re
     return csv_response(f"clearing-{day}", CSV_HEADERS, entry_rows(entries))
 
 
+@router.get("/clearing/{day}/positions.csv")
+def positions_file(
+    request: Request, day: str, visit: Annotated[Visit, Depends(_reader)]
+) -> Response:
+    context = get_context(request)
+    found = service.positions(context, day)
+    record(request, visit, Act(ActKind.EXPORT, "day", day))
+    return csv_response(f"positions-{day}", POSITION_HEADERS, position_rows(found))
+
+
+@router.get("/clearing-comparison")
+def comparison(request: Request, visit: Annotated[Visit, Depends(_reader)]) -> Response:
+    context = get_context(request)
+    record(request, visit, Act(ActKind.VIEW, "clearing"))
+    found = service.compare(context)
+    return render(
+        request,
+        "clearing/comparison.html",
+        found=found,
+        differences=difference_views(context, found.differences),
+    )
+
+
 @router.post("/clearing/{day}/closing")
 async def close(
     request: Request,
     day: str,
     form: Annotated[ConsoleForm, Form()],
-    visit: Annotated[Visit, Depends(_clerk)],
+    visit: Annotated[Visit, Depends(_person)],
 ) -> Response:
     def work(_key: str) -> str:
-        service.close_day(get_context(request), day)
+        service.close_day(get_context(request), day, person=visit.account.id)
         return f"/clearing/{day}"
 
-    return await submit(request, visit, Act(ActKind.APPROVE, "day", day), work, action=ACTION)
+    return await submit(request, visit, Act(ActKind.APPROVE, "day", day), work)

@@ -8,6 +8,32 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class AccountStatementRow(BaseModel):
+    """
+    An entry of a statement; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    at: int
+    day: str
+    height: int
+    log_index: Annotated[int, Field(alias="logIndex")]
+    kind: Annotated[
+        str, Field(description="`deposited`, `paid`, `refunded`, `withdrawn` or `penalty`")
+    ]
+    counterparty: str
+    agreement_id: Annotated[str | None, Field(alias="agreementId")]
+    amount: Annotated[str, Field(description="What came in; negative for what went out")]
+    parts: Annotated[
+        dict[str, str],
+        Field(
+            description="What a payment was for: `holding`, `processing`, `operating`, `platform`, `agreed`"
+        ),
+    ]
+
+
 class AgreementBalance(BaseModel):
     """
     An agreement's money, in fen as text; ``…At`` are heights.
@@ -125,6 +151,115 @@ class AssetWithMetadata(BaseModel):
     cancelled_at: Annotated[int | None, Field(alias="cancelledAt")]
     held: bool
     metadata: dict[str, Any]
+
+
+class BankEntryRow(BaseModel):
+    """
+    An entry of a statement with what is made of it; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    line: int
+    direction: Annotated[str, Field(description="`credit` or `debit`")]
+    amount: str
+    reference: Annotated[str, Field(description="The bank's own")]
+    end_to_end_id: Annotated[str, Field(alias="endToEndId")]
+    day: str
+    account: Annotated[str, Field(description="The other side's")]
+    party: str
+    text: str
+    action: Annotated[str, Field(description="`deposit`, `payout`, `return` or `none`")]
+    member: str
+    payout: str
+    problem: Annotated[str, Field(description="Code of what is not understood")]
+    state: Annotated[str, Field(description="`understood`, `unclear`, `aside` or `booked`")]
+    reason: Annotated[str, Field(description="Why a person set it aside")]
+    operation: Annotated[str, Field(description="The contract call of a booked deposit")]
+
+
+class BankFileAnswer(BaseModel):
+    """
+    A statement that was taken; fen as text, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    file_id: Annotated[str, Field(alias="fileId", description="SHA-256 of the file")]
+    name: str
+    statement_id: Annotated[str, Field(alias="statementId")]
+    account: str
+    opening_balance: Annotated[str, Field(alias="openingBalance")]
+    closing_balance: Annotated[str, Field(alias="closingBalance")]
+    state: Annotated[str, Field(description="`open` or `booked`")]
+    taken_at: Annotated[int, Field(alias="takenAt")]
+    taken_by: Annotated[str, Field(alias="takenBy")]
+    booked_at: Annotated[int | None, Field(alias="bookedAt")]
+
+
+class BankFileApprovalBody(BaseModel):
+    """
+    What the person was shown: its digest.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    digest: Annotated[str, Field(pattern="^0x[0-9a-f]{64}$")]
+
+
+class BankFileBody(BaseModel):
+    """
+    An account statement as the bank made it (ISO 20022 ``camt.053``).
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    name: Annotated[str, Field(max_length=200, min_length=1)]
+    content: Annotated[
+        str, Field(description="The file's bytes in base64", max_length=5333336, min_length=1)
+    ]
+
+
+class BankFileList(BaseModel):
+    """
+    A page of files.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    files: list[BankFileAnswer]
+
+
+class BankFilePreview(BaseModel):
+    """
+    A statement with what booking it would do; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    file: BankFileAnswer
+    entries: Annotated[
+        dict[str, int],
+        Field(description="How many are `understood`, `unclear`, `aside` and `booked`"),
+    ]
+    deposits: Annotated[str, Field(description="Would be confirmed for members")]
+    payouts: Annotated[str, Field(description="Withdrawals that would be confirmed as paid out")]
+    digest: Annotated[str, Field(description="What two persons approve")]
+    approved_by: Annotated[
+        str,
+        Field(
+            alias="approvedBy", description="The first person; empty while nobody has approved this"
+        ),
+    ]
 
 
 class BatchCall(BaseModel):
@@ -554,6 +689,21 @@ class ColumnAnswer(BaseModel):
     masking: str
 
 
+class ConfirmationRow(BaseModel):
+    """
+    A settlement bank's signed confirmation of a payment.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    id: str
+    statement: Annotated[
+        dict[str, Any], Field(description="`PayoutConfirmation`; see docs/clearing.md")
+    ]
+    signature: str
+
+
 class ConsentName(BaseModel):
     """
     The consent's commitment.
@@ -848,6 +998,20 @@ class Description(BaseModel):
     category: str | None = "other"
 
 
+class DifferenceRow(BaseModel):
+    """
+    A sum on which book and contract differ; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: Annotated[str, Field(description="Empty for the sums of all")]
+    sum: Annotated[str, Field(description="`deposited`, `earned`, `spent` or `withdrawn`")]
+    book: str
+    contract: str
+
+
 class DirectoryProposalBody(BaseModel):
     """
     A directory action to be approved.
@@ -964,6 +1128,28 @@ class Ending(BaseModel):
     operation: str
 
 
+class EntryAsideBody(BaseModel):
+    """
+    Why an entry is no money of a member.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    reason: Annotated[str, Field(max_length=200, min_length=1)]
+
+
+class EntryMemberBody(BaseModel):
+    """
+    The member that an entry is of.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: Annotated[str, Field(pattern="^[0-9A-Z]{18}$")]
+
+
 class EntryRow(BaseModel):
     """
     An entry of the book; fen as text.
@@ -975,8 +1161,11 @@ class EntryRow(BaseModel):
     height: int
     log_index: Annotated[int, Field(alias="logIndex")]
     at: int
-    kind: Annotated[str, Field(description="`deposited`, `paid`, `refunded` or `withdrawn`")]
+    kind: Annotated[
+        str, Field(description="`deposited`, `paid`, `refunded`, `withdrawn` or `penalty`")
+    ]
     member: str
+    payer: Annotated[str, Field(description="Of a payment or penalty; empty for any other entry")]
     agreement_id: Annotated[str | None, Field(alias="agreementId")]
     amount: str
 
@@ -1459,6 +1648,46 @@ class LookRow(BaseModel):
     receipt: str | None
 
 
+class MemberAccountAnswer(BaseModel):
+    """
+    Whether the account is registered, or waits for a second person to type the same.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    registered: bool
+
+
+class MemberAccountBody(BaseModel):
+    """
+    The account that a member is paid to.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: Annotated[str, Field(pattern="^[0-9A-Z]{18}$")]
+    account: Annotated[str, Field(pattern="^[0-9A-Z]{1,34}$")]
+    name: Annotated[str, Field(max_length=70, min_length=1)]
+    bank_code: Annotated[str, Field(alias="bankCode", pattern="^[0-9]{12}$")]
+
+
+class MemberAccountRow(BaseModel):
+    """
+    The account that a member is paid to, and since when, in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    account: str
+    name: str
+    bank_code: Annotated[str, Field(alias="bankCode")]
+    since: int
+
+
 class MemberAnswer(BaseModel):
     """
     A member; heights in blocks.
@@ -1562,6 +1791,24 @@ class Need(BaseModel):
     code: str
     sentence: str
     passes: bool
+
+
+class NetPositionRow(BaseModel):
+    """
+    A member's money on a day; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    opening: str
+    deposited: str
+    earned: str
+    spent: str
+    withdrawn: str
+    net: Annotated[str, Field(description="Earned less spent; negative for who owes")]
+    closing: str
 
 
 class NodeIdentity(BaseModel):
@@ -1758,6 +2005,51 @@ class PartEvidenceAnswer(BaseModel):
     request: LogPlaceAnswer
 
 
+class PaymentOrderAnswer(BaseModel):
+    """
+    An order of payments; fen as text, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    order_id: Annotated[str, Field(alias="orderId")]
+    day: str
+    payments: int
+    total: str
+    state: Annotated[str, Field(description="`proposed`, `released` or `dropped`")]
+    digest: Annotated[str, Field(description="SHA-256 of the file")]
+    made_at: Annotated[int, Field(alias="madeAt")]
+    made_by: Annotated[str, Field(alias="madeBy")]
+    released_at: Annotated[int | None, Field(alias="releasedAt")]
+    released_by: Annotated[str, Field(alias="releasedBy")]
+
+
+class PaymentOrderBody(BaseModel):
+    """
+    When the bank is to pay.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    day: Annotated[str | None, Field(description="Empty for today", max_length=10)] = ""
+
+
+class PaymentOrderList(BaseModel):
+    """
+    A page of orders.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    orders: list[PaymentOrderAnswer]
+
+
 class PaymentRow(BaseModel):
     """
     A payment, deposit or withdrawal; fen as text.
@@ -1772,6 +2064,48 @@ class PaymentRow(BaseModel):
     amount: str
     height: int
     log_index: Annotated[int, Field(alias="logIndex")]
+
+
+class PayoutRow(BaseModel):
+    """
+    A withdrawal and its payment; fen as text, times in Unix seconds.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    payout_id: Annotated[
+        str, Field(alias="payoutId", description="Also the payment's end-to-end id at the bank")
+    ]
+    member: str
+    amount: str
+    operation_id: Annotated[
+        str, Field(alias="operationId", description="The withdrawal's id on the chain")
+    ]
+    height: int
+    at: int
+    state: Annotated[
+        str, Field(description="`ordered`, `proposed`, `instructed`, `paid` or `returned`")
+    ]
+    order_id: Annotated[str, Field(alias="orderId")]
+    paid_at: Annotated[int | None, Field(alias="paidAt")]
+    reason: Annotated[str, Field(description="Why the payment came back")]
+    confirmed_by: Annotated[
+        str,
+        Field(alias="confirmedBy", description="The settlement bank that signed the confirmation"),
+    ]
+
+
+class PayoutState(StrEnum):
+    """
+    State of a withdrawal on its way to the member's account.
+    """
+
+    ordered = "ordered"
+    proposed = "proposed"
+    instructed = "instructed"
+    paid = "paid"
+    returned = "returned"
 
 
 class PeerDemandList(BaseModel):
@@ -2526,6 +2860,45 @@ class SpendingRow(BaseModel):
     ]
 
 
+class SplitRuleBody(BaseModel):
+    """
+    How a share is divided of a member that holds several rights; basis points.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    effective_from: Annotated[str, Field(alias="effectiveFrom", max_length=10)]
+    holding: Annotated[int, Field(ge=0, le=10000)]
+    processing: Annotated[int, Field(ge=0, le=10000)]
+    operating: Annotated[int, Field(ge=0, le=10000)]
+
+
+class SplitRuleRow(BaseModel):
+    """
+    A rule from a day on.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    effective_from: Annotated[str, Field(alias="effectiveFrom")]
+    holding: int
+    processing: int
+    operating: int
+
+
+class SplitRuleSet(BaseModel):
+    """
+    Whether the rule is set, or waits for a second person to give the same.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    set: bool
+
+
 class State(StrEnum):
     """
     The state of a part of a node.
@@ -2704,6 +3077,7 @@ class SumsAnswer(BaseModel):
     paid: str
     refunded: str
     withdrawn: str
+    penalties: Annotated[str, Field(description="Bonds and stakes that went to the other party")]
     entries: int
 
 
@@ -3214,6 +3588,30 @@ class Problem(BaseModel):
     hint: Annotated[str | None, Field(description="What to do next")] = ""
 
 
+class AccountStatement(BaseModel):
+    """
+    A member's account over a period of days; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    member: str
+    since: str
+    until: str
+    opening_balance: Annotated[str, Field(alias="openingBalance")]
+    lines: list[AccountStatementRow]
+    payouts: list[PayoutRow]
+    earned: Annotated[dict[str, str], Field(description="What was earned by each right")]
+    closing_balance: Annotated[str, Field(alias="closingBalance")]
+    agrees: Annotated[
+        bool | None,
+        Field(
+            description="Whether the sums are those of the contract; null while that cannot be told"
+        ),
+    ]
+
+
 class Accounts(BaseModel):
     """
     A member's account and the sums of all.
@@ -3370,6 +3768,20 @@ class AssetList(BaseModel):
     assets: list[AssetRow]
 
 
+class BankEntryList(BaseModel):
+    """
+    A page of a statement's entries, in its order.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    entries: list[BankEntryRow]
+
+
 class BatchBody(BaseModel):
     """
     Several calls; each ends on its own.
@@ -3379,6 +3791,26 @@ class BatchBody(BaseModel):
         populate_by_name=True,
     )
     calls: Annotated[list[BatchCall], Field(max_length=1000, min_length=1)]
+
+
+class BookComparison(BaseModel):
+    """
+    The book beside the contract as of one block; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    height: int
+    held: Annotated[str, Field(description="What the contract holds")]
+    members: int
+    agrees: bool
+    behind: Annotated[bool, Field(description="Whether the book lacks blocks up to this one")]
+    differences: list[DifferenceRow]
+    unpaid: Annotated[
+        int, Field(description="Withdrawals that no settlement bank has confirmed as paid")
+    ]
+    unpaid_amount: Annotated[str, Field(alias="unpaidAmount")]
 
 
 class CallDisputeList(BaseModel):
@@ -3501,6 +3933,17 @@ class ClosingRefusal(BaseModel):
     refused_by: Annotated[RefusedByAnswer, Field(alias="refusedBy")]
 
 
+class ConfirmationList(BaseModel):
+    """
+    The confirmations that there are, of those that were asked for.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    confirmations: list[ConfirmationRow]
+
+
 class CooperativeClosing(BaseModel):
     """
     The contract call that closes with the totals both signed.
@@ -3551,6 +3994,13 @@ class DayAnswer(BaseModel):
     opening_balance: Annotated[str, Field(alias="openingBalance")]
     sums: SumsAnswer
     closing_balance: Annotated[str, Field(alias="closingBalance")]
+    proposed_by: Annotated[
+        str,
+        Field(
+            alias="proposedBy",
+            description="Who approved the closing first, while a second is awaited",
+        ),
+    ]
     closed_at: Annotated[int | None, Field(alias="closedAt")]
     height: Annotated[
         int | None, Field(description="The last block in the book when the day was closed")
@@ -3857,6 +4307,20 @@ class LookList(BaseModel):
     looks: list[LookRow]
 
 
+class MemberAccountList(BaseModel):
+    """
+    A page of accounts.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    accounts: list[MemberAccountRow]
+
+
 class MonthList(BaseModel):
     """
     Earnings by month, the latest first.
@@ -3866,6 +4330,17 @@ class MonthList(BaseModel):
         populate_by_name=True,
     )
     months: list[MonthRow]
+
+
+class NetPositionList(BaseModel):
+    """
+    Positions by member.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    positions: list[NetPositionRow]
 
 
 class NodeRow(BaseModel):
@@ -4070,6 +4545,20 @@ class PaymentList(BaseModel):
     payments: list[PaymentRow]
 
 
+class PayoutList(BaseModel):
+    """
+    A page of withdrawals.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    payouts: list[PayoutRow]
+
+
 class PeerCallAnswers(BaseModel):
     """
     An answer for each request, in the order of the requests.
@@ -4205,6 +4694,17 @@ class SpendingAnswer(BaseModel):
     ]
     months: list[str]
     agreements: list[SpendingRow]
+
+
+class SplitRuleList(BaseModel):
+    """
+    Every rule, the latest first.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    rules: list[SplitRuleRow]
 
 
 class StoredConsentList(BaseModel):

@@ -1,0 +1,1 @@
+"""Bank files, payouts, orders of payments and members' accounts."""

@@ -1,0 +1,1 @@
+"""This member's account statement."""
