@@ -21,12 +21,30 @@ right edge and above ``BOTTOM``.
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """Another model that was evaluated on the test rows of the card's model.
+
+    ``training_rows``: how many it was trained on. ``test``: ``federated.evaluation.metrics``.
+    """
+
+    name: str
+    training_rows: int
+    test: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in the card."""
+        return {"name": self.name, "training_rows": self.training_rows, "test": dict(self.test)}
+
+
+@dataclass(frozen=True)
 class Card:
     """The content of a model card.
 
     ``facts``: label to value, in reading order. ``evaluation``: the result of
     ``federated.evaluation.evaluate``. ``columns``: ``{"column", "value"}`` with information values,
-    strongest first. ``limits``: sentences on what the model must not be used for.
+    strongest first. ``baselines``: other models on the same test rows. ``reasons``: ``{"column",
+    "rows", "first"}``, how many test rows have the column as a reason for a low score.
+    ``limits``: sentences on what the model must not be used for.
     """
 
     title: str
@@ -34,6 +52,8 @@ class Card:
     evaluation: Mapping[str, Any]
     score: str = "score"
     columns: Sequence[Mapping[str, Any]] = ()
+    baselines: Sequence[Baseline] = ()
+    reasons: Sequence[Mapping[str, Any]] = ()
     limits: Sequence[str] = field(default_factory=tuple)
 
     def files(self) -> dict[str, bytes]:
@@ -51,9 +71,25 @@ class Card:
             "facts": dict(self.facts),
             "score": self.score,
             "columns": [dict(column) for column in self.columns],
+            "baselines": [baseline.to_json() for baseline in self.baselines],
+            "reasons": [dict(reason) for reason in self.reasons],
             "limits": list(self.limits),
             "evaluation": dict(self.evaluation),
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Card:
+        """Read ``card.json``."""
+        return cls(
+            value["title"],
+            value["facts"],
+            value["evaluation"],
+            value["score"],
+            value["columns"],
+            [Baseline(**baseline) for baseline in value["baselines"]],
+            value["reasons"],
+            value["limits"],
+        )
 
 
 def _page(card: Card) -> str:

@@ -2,14 +2,16 @@
 store.
 
     {"training": "credit-2026-11", "models": {"bank": "0x…", "tax": "0x…"}, "batch": 1000,
-     "alignment": {}}
+     "alignment": {}, "reasons": {}}
 
 ``models`` pins each party's ``model.json`` by SHA-256; the file is found among the completed
 attempts at the job ``training``. The common rows are scored in batches, in an order drawn by the
 label party: it requests a batch, and the departments answer as their kind of model requires. With a
 batch of 1 each row is one request. A department learns which of its rows are scored but no score;
 the label party learns the scores. With the alignment's ``join`` ``left`` every row of the label
-party is scored; a department that does not have it answers as for missing values.
+party is scored; a department that does not have it answers as for missing values. ``reasons``
+(``federated.vertical.reasons``) asks a scorecard for the columns that took most points from low
+scores.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 from federated.vertical import scoring as scorecards
 from federated.vertical.plan import MAX_PARTIES, alignment_terms, require_finite
+from federated.vertical.points import ScorecardPart
+from federated.vertical.reasons import ReasonTerms, listed
 from federated.vertical.tables import csv_bytes
 
 MAX_BATCH = 1 << 20
@@ -98,6 +102,7 @@ class ScoringRequest:
     models: Mapping[str, str]
     batch: int
     terms: PsiTerms
+    reasons: ReasonTerms | None
 
     @classmethod
     def of(cls, job: Job) -> ScoringRequest:
@@ -129,13 +134,14 @@ class ScoringRequest:
         )
         named = isinstance(training, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", training)
         if (
-            set(given) - {"training", "models", "batch", "alignment"}
+            set(given) - {"training", "models", "batch", "alignment", "reasons"}
             or not isinstance(training, str)
             or not named
         ):
             raise BadInput(
                 "spec_parameters",
-                "Scoring has the parameters training (a job's name), models, batch, alignment.",
+                "Scoring has the parameters training (a job's name), models, batch, alignment, "
+                "reasons.",
             )
         if not pinned or set(digests) != {label, *departments}:
             raise BadInput(
@@ -152,6 +158,7 @@ class ScoringRequest:
             digests,
             batch,
             alignment_terms(given.get("alignment", {})),
+            ReasonTerms.read(given.get("reasons"), job),
         )
 
     def model(self, session: Session) -> tuple[ModelKind, bytes]:
@@ -203,7 +210,7 @@ def check(job: Job) -> None:
 
 async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     """The label party's role. Writes ``scores.csv`` with the score and probability of each aligned
-    row, and the departments that do not have it (``unknown_to``).
+    row, the departments that do not have it (``unknown_to``), and ``reasons`` if the job asks.
     """
     request, table = ScoringRequest.of(job), _rows(table)
     kind, model_file = request.model(session)
@@ -216,6 +223,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
             f"The model was trained with {trained}; the job names {named}.",
             hint="A score needs every part.",
         )
+    explained = _explained(request, scorer)
     await _require_one_model(session, scorer.model, request.features)
     common = await align(
         session, table.ids, leader=session.party, followers=request.features, terms=request.terms
@@ -230,6 +238,17 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     for name in request.features:
         await session.to(name).send("scoring/request", first=len(common), count=0)
     scores = np.concatenate(batches)
+    reasons: dict[str, list[str]] = {}
+    if explained is not None:
+        terms, part, own = explained
+        asked = await terms.ask(
+            session,
+            request.features,
+            [column.bins.column for column in part.columns],
+            lambda names: terms.lost(part, own, names)[common.rows],
+            scores,
+        )
+        reasons = {"reasons": listed(asked)}
     metrics = {
         "rows": len(table),
         "scored": len(common),
@@ -247,6 +266,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
                 score=scores.tolist(),
                 probability=probabilities,
                 unknown_to=_unknown_to(common),
+                **reasons,
             )
         },
     )
@@ -261,6 +281,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     scorer: FeatureScorer = await asyncio.to_thread(
         kind.feature_scorer, model_file, table.with_missing_row()
     )
+    explained = _explained(request, scorer)
     await _require_one_model(session, scorer.model, [request.label])
     common = await align(
         session, table.ids, leader=request.label, followers=request.features, terms=request.terms
@@ -284,7 +305,29 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
             break
         await scorer.answer(session, request.label, rows[done : done + count], done)
         done += count
+    if explained is not None:
+        terms, part, own = explained
+        await terms.answer(
+            session, request.label, lambda names: terms.lost(part, own, names)[rows], len(common)
+        )
     return JobResult({"rows": len(table), "scored": done, "model": scorer.model})
+
+
+def _explained(
+    request: ScoringRequest, scorer: LabelScorer | FeatureScorer
+) -> tuple[ReasonTerms, ScorecardPart, Mapping[str, NDArray[Any]]] | None:
+    """Return what a party needs for reasons, ``None`` if the job asks for none;
+    ``spec_parameters``.
+    """
+    if request.reasons is None:
+        return None
+    if not isinstance(scorer, scorecards.LabelPoints | scorecards.FeaturePoints):
+        raise BadInput(
+            "spec_parameters",
+            "Only scorecards give reasons.",
+            hint="Leave the parameter reasons out for other models.",
+        )
+    return request.reasons, scorer.part, scorer.table.columns
 
 
 async def _require_one_model(session: Session, model: str, peers: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ the party; unreadable cells are refused with their column and line.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,59 @@ def read(
             bytes),
             ``ids_duplicate``.
     """
+    examined = examine(path, key=key, columns=columns, source_format=source_format)
+    if examined.errors or examined.ids is None:
+        raise examined.errors[0]
+    return Table(examined.ids, examined.columns, examined.report)
+
+
+class ColumnsUnknown(BadInput):
+    """Columns that a source does not have exactly once (``column_unknown``). ``names``: theirs."""
+
+    def __init__(self, source: str, names: Sequence[str]) -> None:
+        which = f"column {names[0]}" if len(names) == 1 else f"column each of {', '.join(names)}"
+        super().__init__(
+            "column_unknown", f"The source {source} does not have exactly one {which}."
+        )
+        self.names = tuple(names)
+
+
+@dataclass(frozen=True)
+class ExaminedSource:
+    """What could be read of a source. ``errors``: of the identifiers and of each column, in this
+    order; ``columns``: those without an error.
+    """
+
+    ids: NDArray[np.bytes_] | None
+    columns: Mapping[str, NDArray[Any]]
+    report: ReadReport
+    errors: tuple[BadInput, ...]
+
+
+def examine(
+    path: Path, *, key: str, columns: Sequence[str], source_format: SourceFormat | None = None
+) -> ExaminedSource:
+    """Read a table as far as possible, and collect the errors of its cells.
+
+    Raises the errors of ``read`` that concern the file as a whole.
+    """
     source_format = source_format or SourceFormat()
     if key in columns or len(set(columns)) != len(columns):
         raise BadInput(
             "column_doubled", f"A column of {path.name} is named twice, or is the identifier."
         )
+    errors: list[BadInput] = []
     try:
         table, encoding = _load(path, [key, *columns], source_format)
         if not len(table):
             raise BadInput("ids_empty", f"The source {path.name} has no rows.")
-        ids, changed = _ids(table.column(key), path)
-        read_columns = {
-            name: _column(table.column(name), name, path, source_format) for name in columns
-        }
+        ids, changed = _ids(table.column(key), path, errors)
+        read_columns = {}
+        for name in columns:
+            try:
+                read_columns[name] = _column(table.column(name), name, path, source_format)
+            except BadInput as error:
+                errors.append(error)
     except FileNotFoundError as error:
         raise BadInput(
             "source_missing",
@@ -83,14 +123,15 @@ def read(
         ) from error
     report = ReadReport(
         encoding=encoding,
-        rows=len(ids),
+        rows=len(table),
         ids_changed=changed,
         missing={
             name: table.column(name).null_count for name in columns if table.column(name).null_count
         },
         numbers_recognised={name: count for name, (_, count) in read_columns.items() if count},
     )
-    return Table(ids, {name: values for name, (values, _) in read_columns.items()}, report)
+    values = {name: column for name, (column, _) in read_columns.items()}
+    return ExaminedSource(ids, values, report, tuple(errors))
 
 
 def _cause(error: Exception) -> str:
@@ -150,11 +191,9 @@ def _encoding(path: Path, declared: str) -> str:
 
 
 def _require(names: Sequence[str], wanted: Sequence[str], source: str) -> None:
-    for name in wanted:
-        if list(names).count(name) != 1:
-            raise BadInput(
-                "column_unknown", f"The source {source} does not have exactly one column {name}."
-            )
+    unknown = [name for name in wanted if list(names).count(name) != 1]
+    if unknown:
+        raise ColumnsUnknown(source, unknown)
 
 
 def _where(path: Path, row: int) -> str:
@@ -164,33 +203,44 @@ def _where(path: Path, row: int) -> str:
     return f"Row {row + 1}" if path.suffix == ".parquet" else f"Line {row + 2}"
 
 
-def _ids(column: pa.ChunkedArray, path: Path) -> tuple[NDArray[np.bytes_], int]:
-    """Return normalised identifiers, and how many were changed."""
+def _ids(
+    column: pa.ChunkedArray, path: Path, errors: list[BadInput]
+) -> tuple[NDArray[np.bytes_] | None, int]:
+    """Return normalised identifiers, and how many were changed. Appends what is wrong with them."""
     written = column.cast(pa.string()).combine_chunks()
     texts = _common_form(written)
     lengths = pc.fill_null(pc.binary_length(texts), 0)
     wrong = pc.or_(pc.equal(lengths, 0), pc.greater(lengths, _ID_BYTES))
-    if pc.any(wrong).as_py():
+    changed = pc.sum(pc.not_equal(texts, written)).as_py() or 0
+    bad = pc.sum(wrong).as_py() or 0
+    if bad:
         where = _where(path, pc.index(wrong, True).as_py())
-        raise BadInput(
-            "ids_malformed",
-            f"{where} of {path.name} has an identifier that is "
-            f"missing or longer than {_ID_BYTES} bytes.",
+        errors.append(
+            BadInput(
+                "ids_malformed",
+                f"{where} of {path.name} has an identifier that is missing or longer than "
+                f"{_ID_BYTES} bytes; in all {bad:,} of {len(texts):,} rows.",
+            )
         )
-    if pc.count_distinct(texts).as_py() != len(texts):
+    usable = texts.filter(pc.invert(wrong))
+    repeated = len(usable) - pc.count_distinct(usable).as_py()
+    if repeated:
         alike = (
             ""
-            if pc.count_distinct(written).as_py() != len(texts)
+            if pc.count_distinct(written.filter(pc.invert(wrong))).as_py() != len(usable)
             else ", after normalising blanks, width and case"
         )
-        raise BadInput(
-            "ids_duplicate",
-            f"An identifier of {path.name} occurs in two rows{alike}.",
-            hint="Keep one row for each identifier.",
+        errors.append(
+            BadInput(
+                "ids_duplicate",
+                f"An identifier of {path.name} occurs in two rows{alike}; {repeated:,} of "
+                f"{len(texts):,} rows repeat one.",
+                hint="Keep one row for each identifier.",
+            )
         )
-    return _fixed_width(texts, pc.max(lengths).as_py()), pc.sum(
-        pc.not_equal(texts, written)
-    ).as_py() or 0
+    if errors:
+        return None, changed
+    return _fixed_width(texts, pc.max(lengths).as_py()), changed
 
 
 def _common_form(texts: pa.StringArray) -> pa.StringArray:
@@ -264,21 +314,27 @@ def _numbers(cells: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.
     one is not.
     """
     values, recognised = np.full(len(cells), np.nan), 0
+    malformed: list[tuple[int, str]] = []
     for row, cell in enumerate(cells.to_pylist()):
         if cell is None:
             continue
         number = parse_number(cell)
         if number is None:
-            seen = f"{digit_pattern(cell)!r} (9 is any digit, a any letter)"
-            raise BadInput(
-                "number_malformed",
-                f"{_where(path, row)} of {path.name} has {seen} in the "
-                f"column {name}, where most cells are numbers.",
-                hint="Write plain numbers without units; else declare the cell in missing, or the "
-                "column in texts, of the source.",
-                column=name,
-                line=row + 2,
-            )
+            malformed.append((row, cell))
+            continue
         values[row] = number
         recognised += not cell.isascii() or "," in cell or cell != cell.strip()
+    if malformed:
+        row, cell = malformed[0]
+        seen = f"{digit_pattern(cell)!r} (9 is any digit, a any letter)"
+        count = f"{len(malformed):,} of {len(cells) - cells.null_count:,} cells"
+        raise BadInput(
+            "number_malformed",
+            f"{_where(path, row)} of {path.name} has {seen} in the column {name}, where most "
+            f"cells are numbers; {count} {'is' if len(malformed) == 1 else 'are'} not.",
+            hint="Write plain numbers without units; else declare the cell in missing, or the "
+            "column in texts, of the source.",
+            column=name,
+            line=row + 2,
+        )
     return values, recognised

@@ -13,6 +13,7 @@ from federated.channel import Message
 from federated.errors import PeerFault
 from federated.session import Session
 from federated.vertical.binning import (
+    NO_BIN,
     BinLayout,
     Bins,
     Codes,
@@ -67,6 +68,21 @@ class BinnedColumns:
                     for code, layout in self._in_bucket_order
                 ),
             ]
+        )
+
+    def own_evidence(
+        self, bad: NDArray[np.bool_], plan: ScorecardPlan
+    ) -> tuple[WeightsOfEvidence, ...]:
+        """Return the weights of evidence of each column, for the party that knows which training
+        rows are bad.
+        """
+        return tuple(
+            WeightsOfEvidence.of(
+                layout,
+                np.bincount(codes[(codes != NO_BIN) & bad], minlength=len(layout.rows)).tolist(),
+                min_cases=plan.min_cases,
+            )
+            for codes, layout in self._in_bucket_order
         )
 
     def evidence(self, column_evidence: tuple[WeightsOfEvidence, ...]) -> NDArray[np.float64]:

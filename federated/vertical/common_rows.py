@@ -225,6 +225,7 @@ async def train_on_common_rows(
     ``whitened`` (rows, held columns): the share it holds.
     """
     frame, communicator = state.frame, state.communicator
+    state.plan.require_penalty(common.sizes[0])
     held = await masked_select(
         communicator,
         state.randomness,
@@ -244,7 +245,13 @@ async def train_on_common_rows(
     )
     shape = replace(frame.columns, rows=frame.train)
     trainer = Trainer(
-        communicator, shape, state.seed, state.roles.dealer, columns.first(frame.train), bits
+        communicator,
+        shape,
+        state.seed,
+        state.roles.dealer,
+        columns.first(frame.train),
+        bits,
+        state.plan.l2,
     )
     return columns, await trainer.run(
         state.plan.iterations, None if bad is None else bad[: frame.train]

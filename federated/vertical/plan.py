@@ -1,14 +1,14 @@
 """The plan of a scorecard's training, read from the job: what all parties agree on.
 
     {"label": "Status", "bad": "bad", "good": "good", "test_share": 0.2, "test_column": null,
-     "bins": 10, "min_rows": 30, "min_cases": 10, "iterations": 20, "base_points": 600,
-     "base_odds": 50, "points_to_double": 40, "alignment": {}}
+     "bins": 10, "min_rows": 30, "min_cases": 10, "iterations": 20, "l2": 0, "base_points": 600,
+     "base_odds": 50, "points_to_double": 40, "alignment": {}, "reasons": null}
 
 ``label`` is a column of the label party; each value must be ``bad`` or ``good``. ``test_column``,
 if given, is another of its columns, 1 for test rows and 0 for training rows (split by date, for
 example); otherwise a share of ``test_share`` rows is drawn. ``alignment`` holds the parameters of
-the intersections. A party's own columns are those the specification names for it, without label
-and test column.
+the intersections, ``reasons`` what may be said about low scores (``vertical.reasons``). A party's
+own columns are those the specification names for it, without label and test column.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from federated.randomness import Randomness
 from federated.vertical.fixed_point import VALUE_BITS, ring_bits_needed
 from federated.vertical.points import Scale
 from federated.vertical.preprocessing import BlockShape
+from federated.vertical.reasons import ReasonTerms
 
 MAX_PARTIES = 8
 """Parties that bring data."""
 MAX_COLUMNS = 256
 """Columns of all parties together."""
+MAX_PENALTY_PER_ROW = 0.1
+"""The largest ``l2`` for each training row: the step size is that of the loss alone."""
 MIN_ROWS_PER_COLUMN = 10
 """Training rows that each column needs (Peduzzi and others, *J. Clin. Epidemiol.* 49, 1996,
 recommend ten cases).
@@ -44,6 +47,7 @@ _NUMBERS = {
     "min_rows": (10, 10**6, int),
     "min_cases": (5, 10**6, int),
     "iterations": (1, 20, int),
+    "l2": (0, 10**5, float),
     "base_points": (0, 10**6, int),
     "test_share": (0.01, 0.9, float),
     "base_odds": (1e-3, 1e6, float),
@@ -64,10 +68,12 @@ class ScorecardPlan:
     min_rows: int = 30
     min_cases: int = 10
     iterations: int = 20
+    l2: float = 0
     base_points: int = 600
     base_odds: float = 50
     points_to_double: float = 40
     alignment: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> ScorecardPlan:
@@ -113,7 +119,19 @@ class ScorecardPlan:
                 "A test column reveals which rows are common; with "
                 "reveal nobody the test rows are drawn.",
             )
+        if plan.hidden_intersection and plan.reasons is not None:
+            raise BadInput(
+                "spec_parameters", "With reveal nobody no row has a score, so none has reasons."
+            )
         return plan
+
+    def require_penalty(self, rows: int) -> None:
+        """Raise ``spec_parameters`` if the penalty is too large for the steps of so few rows."""
+        if self.l2 > MAX_PENALTY_PER_ROW * rows:
+            raise BadInput(
+                "spec_parameters",
+                f"l2 is above {MAX_PENALTY_PER_ROW:g} for each of {rows} training rows.",
+            )
 
     @property
     def hidden_intersection(self) -> bool:
@@ -250,6 +268,7 @@ class PartyRoles:
 def read_plan(job: Job) -> tuple[ScorecardPlan, PartyRoles]:
     """Read and check the plan and the roles of a job."""
     plan = ScorecardPlan.read(job.parameters)
+    ReasonTerms.read(plan.reasons, job)
     return plan, PartyRoles.of(job, plan)
 
 

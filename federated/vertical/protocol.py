@@ -18,11 +18,14 @@ Parameters are those of ``ScorecardPlan``. With ``reveal`` ``nobody`` the module
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.card import Baseline
 from federated.errors import PeerFault
 from federated.evaluation import ScoredRows
 from federated.intersection import align
@@ -31,12 +34,13 @@ from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import hidden_intersection
 from federated.vertical.binned_columns import BinnedColumns, read_layouts, receive_evidence
-from federated.vertical.binning import NO_BIN, WeightsOfEvidence
+from federated.vertical.binning import WeightsOfEvidence
 from federated.vertical.communicator import Communicator
 from federated.vertical.counting import count_bad_rows, deal_counts, share_bin_counts
 from federated.vertical.fixed_point import shift_bits
 from federated.vertical.masked_sums import PairwiseMask, send_masked_points, sum_points
 from federated.vertical.messages import receive_array, send_array
+from federated.vertical.plain_scorecard import own_baselines, scored_rows
 from federated.vertical.plan import (
     MAX_COLUMNS,
     PartyRoles,
@@ -46,6 +50,7 @@ from federated.vertical.plan import (
 )
 from federated.vertical.points import ScorecardPart
 from federated.vertical.preprocessing import BlockShape
+from federated.vertical.reasons import Reason, ReasonTerms, by_column, listed
 from federated.vertical.results import (
     evaluated_result,
     file_salt,
@@ -91,9 +96,11 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     common = await align(
         session, table.ids, leader=session.party, followers=roles.features, terms=plan.terms
     )
+    everybody, all_bad = table, bad
     table, bad = table.take(common.rows), bad[common.rows]
     test = plan.tested(table, session.randomness.child("split"))
     shape = roles.shape(int((~test).sum()))
+    plan.require_penalty(shape.rows)
     for rows, name in ((~test, "train"), (test, "test")):
         require_both_classes(int(rows.sum()), int(bad[rows].sum()), name)
     for name in roles.features:
@@ -104,14 +111,7 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
         BinnedColumns.of, {name: values[~test] for name, values in own.items()}, plan
     )
     evidence_by_party = await _send_evidence(session, roles, plan, seed, bad[~test])
-    own_evidence = tuple(
-        WeightsOfEvidence.of(
-            layout,
-            np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(),
-            min_cases=plan.min_cases,
-        )
-        for codes, layout in zip(binned.codes, binned.layouts, strict=True)
-    )
+    own_evidence = binned.own_evidence(bad[~test], plan)
     evidence = binned.evidence(own_evidence) if own_evidence else np.empty((shape.rows, 0))
     whitening = Whitening.of(evidence)
     whitened = np.column_stack([whitening.transform(evidence), np.ones(shape.rows)])
@@ -125,7 +125,14 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     part = ScorecardPart(model, file_salt(session), columns, base, plan.scale, roles.features)
     scores = await sum_points(session, roles.features, part.points_of(own, len(table)))
     require_uncertain(scores[~test], plan)
-    scored = LabelPartyRows(table.ids, scores, bad, test)
+    terms = ReasonTerms.read(plan.reasons, job)
+    reasons = None
+    if terms is not None:
+        named = [column.bins.column for column in columns]
+        reasons = await terms.ask(
+            session, roles.features, named, lambda names: terms.lost(part, own, names), scores
+        )
+    scored = LabelPartyRows(table.ids, scores, bad, test, reasons)
     train, tested = scored.scored(False, plan), scored.scored(True, plan)
     outcome = await asyncio.to_thread(
         evaluated_result,
@@ -137,8 +144,38 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
         train,
         tested,
         facts=join_facts(common.had_by) if plan.terms.join == "left" else None,
+        baselines=await asyncio.to_thread(
+            _alone, session.party, roles, plan, everybody, all_bad, common.rows, test
+        ),
+        reasons=scored.tested_reasons(),
     )
     return replace(outcome, files={**outcome.files, "scores.csv": scored.csv()})
+
+
+def _alone(
+    party: str,
+    roles: PartyRoles,
+    plan: ScorecardPlan,
+    table: Table,
+    bad: NDArray[np.bool_],
+    common: NDArray[np.int64],
+    test: NDArray[np.bool_],
+) -> list[Baseline]:
+    """Return the baselines of the label party's own columns. ``test``: of the common rows."""
+    common_train, common_test = np.zeros((2, len(table)), np.bool_)
+    common_train[common[~test]] = common_test[common[test]] = True
+    all_train = ~common_test
+    if plan.test_column is not None:
+        all_train &= table.columns[plan.test_column] == 0.0
+    return own_baselines(
+        party,
+        {name: table.columns[name] for name in roles.columns[party]},
+        bad,
+        plan,
+        common_train=common_train,
+        common_test=common_test,
+        all_train=all_train,
+    )
 
 
 async def _send_evidence(
@@ -196,25 +233,29 @@ class LabelPartyRows:
     scores: NDArray[np.int64]
     bad: NDArray[np.bool_]
     test: NDArray[np.bool_]
+    reasons: Sequence[tuple[Reason, ...]] | None = None
 
     def scored(self, test: bool, plan: ScorecardPlan) -> ScoredRows:
         """Return the test rows, or the training rows."""
         rows = self.test == test
-        return ScoredRows(
-            plan.scale.probability(self.scores[rows]),
-            self.scores[rows].astype(np.float64),
-            self.bad[rows],
-        )
+        return scored_rows(self.scores[rows], self.bad[rows], plan)
 
     def csv(self) -> bytes:
-        """Return ``scores.csv``: identifier, part, score, outcome."""
+        """Return ``scores.csv``: identifier, part, score, outcome, and reasons if there are any."""
+        reasons = {} if self.reasons is None else {"reasons": listed(self.reasons)}
         parts, outcomes = np.where(self.test, "test", "train"), self.bad.astype(np.int8)
         return csv_bytes(
             id=[identifier.decode() for identifier in self.ids.tolist()],
             part=parts.tolist(),
             score=self.scores.tolist(),
             bad=outcomes.tolist(),
+            **reasons,
         )
+
+    def tested_reasons(self) -> list[dict[str, Any]]:
+        """Return how often each column is a reason for a low score among the test rows."""
+        reasons = self.reasons or ()
+        return by_column([row for row, test in zip(reasons, self.test, strict=False) if test])
 
 
 # --- A department ---------------------------------------------------------------------------------
@@ -241,6 +282,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
         )
     train = test == 0
     shape = roles.shape(int(train.sum()))
+    plan.require_penalty(shape.rows)
 
     own = {name: table.columns[name] for name in roles.columns[session.party]}
     binned = await asyncio.to_thread(
@@ -262,6 +304,11 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     )
     pairwise_mask = await PairwiseMask.agree(session, roles.features)
     await send_masked_points(session, roles.label, pairwise_mask, part.points_of(own, len(table)))
+    terms = ReasonTerms.read(plan.reasons, job)
+    if terms is not None:
+        await terms.answer(
+            session, roles.label, lambda names: terms.lost(part, own, names), len(table)
+        )
     return JobResult(
         {
             "rows": len(table),
@@ -321,7 +368,13 @@ async def _trained(
     communicator = Communicator(session, roles.data_parties)
     columns = await MaskedColumns.owned(communicator, shape, seed, whitened)
     trainer = Trainer(
-        communicator, shape, seed, roles.dealer, columns, shift_bits(shape.rows, len(shape.columns))
+        communicator,
+        shape,
+        seed,
+        roles.dealer,
+        columns,
+        shift_bits(shape.rows, len(shape.columns)),
+        plan.l2,
     )
     return await reveal_own_weights(communicator, shape, await trainer.run(plan.iterations, bad))
 

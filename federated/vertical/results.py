@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.card import Card
+from federated.card import Baseline, Card
 from federated.errors import BadInput
 from federated.evaluation import ScoredRows, evaluate, summary_metrics
 from federated.job import Job, JobResult, Table
@@ -22,6 +23,8 @@ from federated.vertical.whitening import Whitening
 
 MAX_LOG_ODDS_DEVIATION = 3.5
 """The largest standard deviation of the training rows' log-odds. Good scorecards stay below 2."""
+WORSE_GAP = 0.002
+"""How much lower than a baseline's an AUC may be before the card warns."""
 LIMITS = (
     (
         "The model ranks and estimates. People decide about a person or a "
@@ -125,9 +128,11 @@ def evaluated_result(
     test: ScoredRows,
     *,
     facts: Mapping[str, str] | None = None,
+    baselines: Sequence[Baseline] = (),
+    reasons: Sequence[Mapping[str, Any]] = (),
 ) -> JobResult:
     """Return the label party's result: metrics, its part of the scorecard, and a card with these
-    further facts.
+    further facts, baselines and reasons.
     """
     evaluation = evaluate(train, test)
     dropped = _dropped(roles, evidence_by_party)
@@ -168,13 +173,27 @@ def evaluated_result(
         **(facts or {}),
     }
     columns = [{"column": name, "value": value} for value, name in strongest]
-    card = Card(f"Scorecard {job.name}", card_facts, evaluation, "points", columns, LIMITS)
+    limits = [*LIMITS, *worse_than_alone(evaluation["test"]["auc"], baselines)]
+    title = f"Scorecard {job.name}"
+    card = Card(title, card_facts, evaluation, "points", columns, baselines, reasons, limits)
     metrics = summary_metrics(evaluation) | {
         "information_values": values,
         "dropped": dropped,
         "model": part.model,
+        "baselines": {baseline.name: baseline.test["auc"] for baseline in baselines},
     }
     return JobResult(metrics, {**model_files(part), **card.files()})
+
+
+def worse_than_alone(auc: float, baselines: Sequence[Baseline]) -> list[str]:
+    """Return a limit if a baseline ranks the test rows better by more than ``WORSE_GAP``."""
+    best = max(baselines, key=lambda baseline: float(baseline.test["auc"]), default=None)
+    if best is None or best.test["auc"] - auc <= WORSE_GAP:
+        return []
+    return [
+        f"It ranks the test rows worse than {best.name} (AUC {auc:.4f}, and "
+        f"{best.test['auc']:.4f}): do not use it before the reason is known."
+    ]
 
 
 def join_facts(had_by: Mapping[str, NDArray[np.bool_]]) -> dict[str, str]:

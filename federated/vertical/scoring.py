@@ -23,6 +23,7 @@ class LabelPoints:
             raise Conflict("model_differs", "The pinned model is not that of a label party.")
         self.model, self.features, self._scale = part.model, part.features, part.scale
         self._own = part.points_of(table.columns, len(table))
+        self.part, self.table = part, table
 
     async def scores(
         self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]
@@ -40,6 +41,7 @@ class FeaturePoints:
 
     def __init__(self, part: ScorecardPart, table: Table) -> None:
         self.model, self._own = part.model, part.points_of(table.columns, len(table))
+        self.part, self.table = part, table
 
     async def prepare(self, session: Session, departments: Sequence[str]) -> None:
         """Agree on pairwise masks."""

@@ -45,6 +45,9 @@ from federated.vertical.preprocessing import (
 )
 from federated.vertical.sigmoid import STEP_BITS, TERMS, evaluate_sigmoid
 
+PENALTY_FRACTION = ERROR_FRACTION - 1
+"""Fraction bits of the penalty's factor."""
+
 
 @dataclass(frozen=True)
 class MaskedColumns:
@@ -109,7 +112,11 @@ class MaskedColumns:
 
 
 class Trainer:
-    """One party's side of a training. ``bits``: the step size, see ``fixed_point.shift_bits``."""
+    """One party's side of a training. ``bits``: the step size, see ``fixed_point.shift_bits``.
+
+    ``l2``: the loss of all rows has l2/2 times the squares of the weights added, but for that of
+    the last column, of ones.
+    """
 
     def __init__(
         self,
@@ -119,7 +126,11 @@ class Trainer:
         dealer: str,
         columns: MaskedColumns,
         bits: int,
+        l2: float = 0,
     ) -> None:
+        # A lookahead has 15 fraction bits, a gradient 40.
+        self._penalty = np.full(shape.total, round(l2 * 2**PENALTY_FRACTION), np.uint64)
+        self._penalty[-1] = 0
         self._communicator, self._shape, self._seed, self._dealer = (
             communicator,
             shape,
@@ -144,7 +155,7 @@ class Trainer:
                 # ahead has a fraction bit more: 2w + (w - before) is exact where w + (w - before)/2
                 # is not.
                 hidden = masked_share(
-                    (lookahead << np.uint64(bits - 1)) - gradient,
+                    (lookahead << np.uint64(bits - 1)) - gradient - self._penalty * lookahead,
                     step.shift,
                     adds_public=communicator.is_label,
                 )

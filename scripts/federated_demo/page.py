@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from chain.core.zone import local_time
+from scripts.federated_demo.tables import MORTGAGES, SOURCE
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-_COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#7b4fa0", "#b7791f")
+_COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#0f8b8d", "#8d6e63", "#7b4fa0", "#b7791f")
+SETS = {SOURCE: "loans 贷款: modeldata/credit_data", MORTGAGES: "mortgages 按揭: AER/HMDA"}
 _SIDE, _LEFT = 300, 40
 
 
@@ -42,11 +44,16 @@ def _page(report: dict[str, Any]) -> str:
             "colour": colour,
             "curve": _curve(model["evaluation"]["roc"]),
         }
-        for model, colour in zip(report["models"], _COLOURS, strict=True)
+        for source in SETS
+        for model, colour in zip(
+            (model for model in report["models"] if model["source"] == source),
+            _COLOURS,
+            strict=False,
+        )
     ]
     made_at = local_time(time.time())
     return environment.get_template("federated.html").render(
-        r=report, cards=cards, models=models, made_at=made_at, side=_SIDE, left=_LEFT
+        r=report, cards=cards, models=models, sets=SETS, made_at=made_at, side=_SIDE, left=_LEFT
     )
 
 

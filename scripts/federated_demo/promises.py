@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+PLAIN_GAP = 0.01
+"""How far the joint scorecard's AUC may be below that of a plain model of pooled data."""
 POOLED_GAP = 0.005
 """How far the joint scorecard's AUC may be from that of the same training on pooled data."""
 
@@ -41,6 +43,27 @@ def broken(report: dict[str, Any]) -> list[str]:
         (
             abs(report["auc_joint"] - report["auc_pooled"]) <= POOLED_GAP,
             "The joint scorecard is not as good as one trained on pooled data.",
+        ),
+        (
+            report["auc_joint"] >= max(report["auc_one_hot"], report["auc_xgboost"]) - PLAIN_GAP,
+            "A plain model of pooled data ranks the loans better than the joint scorecard.",
+        ),
+        (
+            report["auc_joint_mortgages"]
+            >= max(report["auc_one_hot_mortgages"], report["auc_xgboost_mortgages"]) - PLAIN_GAP,
+            "A plain model of pooled data ranks the mortgages better than the joint scorecard.",
+        ),
+        (
+            report["auc_joint_mortgages"] > report["auc_bank_mortgages"],
+            "The joint scorecard of the mortgages is no better than the bank's own.",
+        ),
+        (
+            report["mortgage_rows"] == report["mortgages_of_bank"],
+            "Not every applicant for a mortgage was used.",
+        ),
+        (
+            report["mortgages_dropped"] == {"bank": ["district"]},
+            "A column with one value was not left out, or another one was.",
         ),
         (
             report["hidden_rows"] == report["common_rows"],

@@ -9,12 +9,15 @@ import json
 import shutil
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from federated import sources
+from federated.card import Baseline, Card
 from federated.errors import QiaolianError
 from federated.evaluation import RankingCurve
 from federated.job import Job
@@ -29,6 +32,10 @@ from scripts.federated_demo.tables import (
     COLUMNS,
     DEPARTMENTS,
     LABEL,
+    MORTGAGE_COLUMNS,
+    MORTGAGE_LABEL,
+    MORTGAGE_OUTCOMES,
+    MORTGAGES,
     OUTCOMES,
     SOURCE,
     TEST,
@@ -74,6 +81,16 @@ register, as is who has stated no assets.
 PERMITTED = "SELECT Home, count(*) AS firms, avg(Assets) AS assets FROM records GROUP BY Home"
 FORBIDDEN = "SELECT Home, max(Assets) AS most FROM records GROUP BY Home"
 
+REASONS = {
+    "below": 500,
+    "columns": {"tax": ["Records"], "social-security": ["Seniority", "Job"]},
+    "most": 3,
+}
+"""Up to three reasons for scores below 500, and the columns that two departments may name."""
+COMPARED = ("bank", "joint", "pooled", "one_hot", "xgboost")
+"""The models of a data set that are compared, in the order of the report."""
+
+Columns = Mapping[str, tuple[str, ...]]
 Receipts = dict[str, dict[str, Any]]
 
 
@@ -187,19 +204,7 @@ class FederatedDemo:
             np.array([row["bad"] == "1" for row in scored]),
             np.array([row["part"] == "test" for row in scored]),
         )
-        plan = ScorecardPlan.read(self._scorecard_job().parameters)
-        columns = self._columns(parties, [row["id"] for row in scored])
-        own = {name: values for name, values in columns.items() if name in COLUMNS[BANK]}
-        self._compare("bank alone 银行自有", baselines.plain(own, bad, test, plan))
-        self._store_card("joint scorecard 联合", receipts)
-        self._compare("pooled, in the open 集中", baselines.plain(columns, bad, test, plan))
-        alone, joint, pooled = (model["evaluation"]["test"] for model in self._models)
-        self._report |= {
-            "auc_joint": joint["auc"],
-            "auc_bank": alone["auc"],
-            "auc_pooled": pooled["auc"],
-        }
-        self._report |= {"ks_joint": joint["ks"], "ks_bank": alone["ks"], "ks_pooled": pooled["ks"]}
+        self._beside_baselines(parties, self._scorecard_job(), COLUMNS)
         # The reported AUC is recomputed from the bank's file of scores.
         probability = np.array([-float(row["score"]) for row in scored])
         self._report["auc_recomputed"] = round(
@@ -209,17 +214,94 @@ class FederatedDemo:
             f"{metrics['rows']:,} firms are common to all four; "
             f"{metrics['test_rows']:,} of them form the test set"
         )
-        for model in self._models:
-            self._screen.line(
-                f"{model['name']}: AUC {model['evaluation']['test']['auc']:.4f}, KS "
-                f"{model['evaluation']['test']['ks']:.4f}"
-            )
+        self._print_models(SOURCE)
         self._screen.line(
             f"the parties sent each other {_sent(receipts) / 2**20:.1f} MB in "
             f"{_seconds(receipts):.1f} s; each keeps the points of its own columns",
             "models/scorecard/card.html",
         )
         self._hidden_intersection(parties)
+        self._mortgages(parties)
+
+    def _beside_baselines(self, parties: Parties, job: Job, held: Columns) -> None:
+        """Compare a joint scorecard with plain models of the bank's and of the pooled columns, on
+        the same test rows; the comparison goes onto the demo's copy of the model card.
+        """
+        receipts, source = self._runs[job.name], job.parties[BANK].source
+        assert source is not None
+        scored = _rows(_output(receipts, BANK) / "scores.csv")
+        bad = np.array([row["bad"] == "1" for row in scored])
+        test = np.array([row["part"] == "test" for row in scored])
+        plan = ScorecardPlan.read(job.parameters)
+        pooled = self._columns(parties, source, [row["id"] for row in scored], held)
+        own = {name: values for name, values in pooled.items() if name in held[BANK]}
+        self._compare("bank alone 银行自有", baselines.plain(own, bad, test, plan), source=source)
+        self._store_card("joint scorecard 联合", receipts, source=source)
+        in_the_open = {
+            "pooled, same bins 集中": baselines.plain(pooled, bad, test, plan),
+            "pooled, one-hot, scikit-learn": baselines.one_hot(pooled, bad, test),
+            "pooled, trees, xgboost": baselines.trees(pooled, bad, test),
+        }
+        for name, evaluation in in_the_open.items():
+            self._compare(name, evaluation, source=source)
+        folder = self._out / "models" / job.name
+        card = Card.from_json(json.loads((folder / "card.json").read_text(encoding="utf-8")))
+        further = [
+            Baseline(f"{name} (nobody may train it)", int((~test).sum()), evaluation["test"])
+            for name, evaluation in in_the_open.items()
+        ]
+        for file, data in replace(card, baselines=[*card.baselines, *further]).files().items():
+            (folder / file).write_bytes(data)
+        figures = [model["evaluation"]["test"] for model in self._models_of(source)]
+        suffix = "" if source == SOURCE else f"_{source}"
+        for name, figure in zip(COMPARED, figures, strict=True):
+            self._report |= {
+                f"auc_{name}{suffix}": figure["auc"],
+                f"ks_{name}{suffix}": figure["ks"],
+            }
+
+    def _mortgages(self, parties: Parties) -> None:
+        """A second data set: every applicant of the bank is used, and a column is left out."""
+        parts = {
+            party: {
+                "role": "label" if party == BANK else "features",
+                "source": MORTGAGES,
+                "columns": [*columns, *([TEST] if party == BANK else [])],
+            }
+            for party, columns in MORTGAGE_COLUMNS.items()
+        }
+        given = {
+            "label": MORTGAGE_LABEL,
+            **MORTGAGE_OUTCOMES,
+            "test_column": TEST,
+            "alignment": {"join": "left"},
+        }
+        job = Job.from_json(
+            _spec(MORTGAGES, "scorecard", {**parts, DEALER: {"role": "dealer"}}, given)
+        )
+        metrics = self._run(parties, job)[BANK]["metrics"]
+        self._beside_baselines(parties, job, MORTGAGE_COLUMNS)
+        self._report |= {
+            "mortgage_rows": metrics["rows"],
+            "mortgages_of_bank": self._held[BANK][MORTGAGES].num_rows,
+            "mortgages_dropped": metrics["dropped"],
+        }
+        facts = json.loads((self._out / "models" / MORTGAGES / "card.json").read_bytes())["facts"]
+        self._screen.line(
+            f"a second data set: {metrics['rows']:,} applications for a mortgage, all of the "
+            f"bank's; {facts['rows'].partition('; ')[2]}"
+        )
+        self._print_models(MORTGAGES)
+        left_out = facts.get("left out", "no column")
+        self._screen.line(f"left out: {left_out}", "models/mortgages/card.html")
+
+    def _print_models(self, source: str) -> None:
+        for model in self._models_of(source):
+            figures = model["evaluation"]["test"]
+            self._screen.line(f"{model['name']}: AUC {figures['auc']:.4f}, KS {figures['ks']:.4f}")
+
+    def _models_of(self, source: str) -> list[dict[str, Any]]:
+        return [model for model in self._models if model["source"] == source]
 
     def _hidden_intersection(self, parties: Parties) -> None:
         """The same, but nobody learns which firms are common. It draws its own test rows: a column
@@ -303,8 +385,18 @@ class FederatedDemo:
                 f"{code}: score {float(score):.6g}, probability of bad "
                 f"{float(probability):.3f}, as in the training"
             )
+            self._print_reasons(after)
         self._report["scores_equal"] = all(equal)
         self._report["bank_rows"] = self._held[BANK][SOURCE].num_rows
+
+    def _print_reasons(self, scored: list[dict[str, str]]) -> None:
+        low = [row for row in scored if row.get("reasons")]
+        if low:
+            row = min(low, key=lambda row: int(row["score"]))
+            self._screen.line(
+                f"{len(low):,} firms below {REASONS['below']} points get reasons; {row['id']} "
+                f"with {row['score']} points: {row['reasons']}"
+            )
 
     def _scoring_job(self, training: str) -> Job:
         pinned = {party: self._runs[training][party]["files"]["model.json"] for party in self._held}
@@ -323,7 +415,8 @@ class FederatedDemo:
                     "models": pinned,
                     "batch": BATCH,
                     "alignment": {"join": "left"},
-                },
+                }
+                | ({"reasons": REASONS} if training == "scorecard" else {}),
             )
         )
 
@@ -451,7 +544,7 @@ class FederatedDemo:
             _spec(name, protocol, parts, given | ({"test_column": TEST} if tested else {}))
         )
 
-    def _store_card(self, name: str, receipts: Receipts) -> None:
+    def _store_card(self, name: str, receipts: Receipts, *, source: str = SOURCE) -> None:
         """Copy the bank's model card to the output folder and add its figures to the report."""
         job = Path(receipts[BANK]["folder"]).parent.name
         folder = self._out / "models" / job
@@ -459,7 +552,13 @@ class FederatedDemo:
         for file in ("card.json", "card.html"):
             shutil.copy(_output(receipts, BANK) / file, folder / file)
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        self._compare(name, card["evaluation"], seconds=_seconds(receipts), sent=_sent(receipts))
+        self._compare(
+            name,
+            card["evaluation"],
+            seconds=_seconds(receipts),
+            sent=_sent(receipts),
+            source=source,
+        )
 
     def _tested(self, job: str) -> set[str]:
         """The firms that a training set aside for the test."""
@@ -476,22 +575,31 @@ class FederatedDemo:
         *,
         seconds: float | None = None,
         sent: int | None = None,
+        source: str = SOURCE,
     ) -> None:
         self._models.append(
-            {"name": name, "evaluation": evaluation, "seconds": seconds, "sent": sent}
+            {
+                "name": name,
+                "source": source,
+                "evaluation": evaluation,
+                "seconds": seconds,
+                "sent": sent,
+            }
         )
 
     def _own(self, party: str) -> list[str]:
         return [name for name in COLUMNS[party] if name != LABEL]
 
-    def _columns(self, parties: Parties, codes: list[str]) -> dict[str, Any]:
+    def _columns(
+        self, parties: Parties, source: str, codes: list[str], held: Columns
+    ) -> dict[str, Any]:
         """All parties' columns of these firms, in this order: what no party could put together."""
         joined: dict[str, Any] = {}
-        for party in self._held:
-            table = sources.read(parties.source(party, SOURCE), key=KEY, columns=self._own(party))
+        for party, columns in held.items():
+            own = [name for name in columns if name not in (LABEL, MORTGAGE_LABEL)]
+            table = sources.read(parties.source(party, source), key=KEY, columns=own)
             index = {code.decode(): row for row, code in enumerate(table.ids.tolist())}
-            rows = np.array([index[code] for code in codes])
-            joined |= {name: values[rows] for name, values in table.columns.items()}
+            joined |= table.take(np.array([index.get(code, -1) for code in codes])).columns
         return joined
 
 

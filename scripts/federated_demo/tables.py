@@ -1,5 +1,5 @@
-"""The loan records split by columns among the parties: each has its own row order, and each
-department lacks some rows.
+"""Loan and mortgage records split by columns among the parties. Each has its own row order, and
+each department lacks some rows.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from scripts.demo_steps.records import COLUMNS as COLUMNS
-from scripts.demo_steps.records import SUBJECT, loans
+from scripts.demo_steps.records import MORTGAGE_COLUMNS as MORTGAGE_COLUMNS
+from scripts.demo_steps.records import SUBJECT, loans, mortgages
 from scripts.federated_demo.parties import KEY
 
 SOURCE = "records"
+MORTGAGES = "mortgages"
 DEPARTMENTS = ("social-security", "real-estate", "tax")
 BANK = "bank"
 LABEL = "Status"
 OUTCOMES = {"bad": "bad", "good": "good"}
+MORTGAGE_LABEL = "deny"
+MORTGAGE_OUTCOMES = {"bad": "yes", "good": "no"}
 TEST = "Test"
 """The bank's column that keeps one firm in five from all trainings, so that every model is judged
 by the same firms.
@@ -30,8 +34,14 @@ _MISSING_OF = 50
 
 def tables() -> dict[str, dict[str, pa.Table]]:
     """``{party: {source: table}}`` of the bank and the three departments."""
-    rows = loans()
-    return {party: {SOURCE: _table(party, columns, rows)} for party, columns in COLUMNS.items()}
+    sources = {SOURCE: (loans(), COLUMNS), MORTGAGES: (mortgages(), MORTGAGE_COLUMNS)}
+    return {
+        party: {
+            source: _table(party, columns[party], rows)
+            for source, (rows, columns) in sources.items()
+        }
+        for party in COLUMNS
+    }
 
 
 def common(held: Mapping[str, Mapping[str, pa.Table]]) -> list[str]:

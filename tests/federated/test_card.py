@@ -6,13 +6,16 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pypdf import PdfReader
 
-from federated.card import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Card
+from federated.card import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Baseline, Card
 from federated.evaluation import ScoredRows, evaluate
+from nodes.cli.main import main
 
 
 def scored(seed: int, rows: int) -> ScoredRows:
@@ -35,6 +38,8 @@ def card() -> Card:
         metrics,
         "points",
         [{"column": "Income", "value": 0.31}],
+        [Baseline("bank alone", 700, metrics["train"])],
+        [{"column": "tax: Records", "rows": 1_042, "first": 37}],
         ["Not a decision."],
     )
 
@@ -78,9 +83,15 @@ def test_the_page_says_the_figures_of_the_data(card: Card) -> None:
             assert f"{card.evaluation[name][figure]:.4f}" in text
     for text_part in ("Scorecard loans", "信易贷", "Income", "0.3100", "Not a decision."):
         assert text_part in text
+    for text_part in ("bank alone", "700", "tax: Records", "1,042", "37"):
+        assert text_part in text
     metrics = json.loads(card.files()["card.json"])
     assert metrics["evaluation"] == card.evaluation
     assert metrics["facts"] == card.facts
+
+
+def test_a_card_is_read_back(card: Card) -> None:
+    assert Card.from_json(json.loads(card.files()["card.json"])) == card
 
 
 def test_the_same_card_gives_the_same_bytes(card: Card) -> None:
@@ -117,7 +128,38 @@ def test_names_are_text_and_never_markup(card: Card) -> None:
         title="<script>alert(1)</script>",
         facts={"<b>": "<img src=x>"},
         columns=[{"column": "</table><iframe>", "value": 0.1}],
+        baselines=[replace(card.baselines[0], name="<script>")],
+        reasons=[{"column": "<img src=x>", "rows": 1, "first": 1}],
     )
     reader = Reader()
     reader.feed(page(wild))
     assert reader.loads == []
+
+
+def test_the_pdf_says_the_figures_of_the_card(
+    card: Card, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "card.json", tmp_path / "card.pdf"
+    source.write_bytes(card.files()["card.json"])
+    command = ["federated", "card", str(source), "--organisation", "蓬江银行", "--out", str(out)]
+    assert main(command) == 0
+    text = " ".join(page.extract_text() for page in PdfReader(out).pages)
+    figures = (f"{card.evaluation['test']['auc']:.4f}", f"{card.evaluation['stability']:.4f}")
+    for text_part in ("Scorecard loans", "信易贷", "bank alone", "tax: Records", *figures):
+        assert text_part in text
+    assert main(command) == 2
+    assert "folder_in_use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[", b"[]", b'{"title": 1}', b"\xff"])
+def test_a_file_that_is_no_card_is_refused(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "card.json", tmp_path / "card.pdf"
+    command = ["federated", "card", str(source), "--out", str(out)]
+    assert main(command) == 2
+    assert "card_missing" in capsys.readouterr().err
+    source.write_bytes(content)
+    assert main(command) == 2
+    assert "card_malformed" in capsys.readouterr().err
+    assert not out.exists()

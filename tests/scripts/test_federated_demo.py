@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from federated.vertical.plain_scorecard import fit_weights
 from scripts.federated_demo import baselines, run
 from scripts.federated_demo.parties import Parties
 from scripts.federated_demo.promises import broken
@@ -32,6 +33,15 @@ HELD: dict[str, Any] = {
     "auc_joint": 0.83,
     "auc_bank": 0.71,
     "auc_pooled": 0.832,
+    "auc_one_hot": 0.83,
+    "auc_xgboost": 0.84,
+    "auc_bank_mortgages": 0.8,
+    "auc_joint_mortgages": 0.85,
+    "auc_one_hot_mortgages": 0.86,
+    "auc_xgboost_mortgages": 0.84,
+    "mortgage_rows": 2_380,
+    "mortgages_of_bank": 2_380,
+    "mortgages_dropped": {"bank": ["district"]},
     "auc_recomputed": 0.83,
     "boost_auc": 0.82,
     "hidden_rows": 90,
@@ -55,9 +65,16 @@ WORST: dict[str, Any] = {
     "auc_joint": 0.5,
     "auc_bank": 0.6,
     "auc_pooled": 0.7,
+    "auc_one_hot": 0.7,
+    "auc_xgboost": 0.7,
     "boost_auc": 0.5,
 }
 WORST |= {
+    "auc_bank_mortgages": 0.6,
+    "auc_joint_mortgages": 0.5,
+    "auc_one_hot_mortgages": 0.7,
+    "auc_xgboost_mortgages": 0.7,
+    "mortgage_rows": 1,
     "auc_recomputed": 0.4,
     "refused_as": "",
     "hidden_rows": 1,
@@ -83,6 +100,13 @@ def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
         {"auc_bank": 0.83, "boost_auc": 0.84},
         {"auc_pooled": 0.836},
         {"auc_recomputed": 0.84},
+        {"auc_one_hot": 0.841},
+        {"auc_xgboost": 0.841},
+        {"auc_one_hot_mortgages": 0.861},
+        {"auc_bank_mortgages": 0.85},
+        {"mortgage_rows": 2_340},
+        {"mortgages_dropped": {}},
+        {"mortgages_dropped": {"bank": ["district"], "tax": ["hirat"]}},
         {"boost_auc": 0.71},
         {"hidden_rows": 89},
         {"hidden_named": 1},
@@ -110,11 +134,11 @@ def test_each_department_lacks_other_firms_and_nobody_has_the_same_order() -> No
     assert len({tuple(order) for order in orders}) == len(orders)
 
 
-def test_the_plain_fit_is_the_optimum() -> None:
+def test_a_plain_fit_is_the_optimum() -> None:
     numbers = np.random.default_rng(5)
     columns = np.column_stack([numbers.normal(size=(400, 3)), np.ones(400)])
     bad = numbers.random(400) < 1 / (1 + np.exp(-columns @ np.array([1.0, -2.0, 0.0, 0.3])))
-    weights = baselines._fitted(columns, bad)
+    weights = fit_weights(columns, bad)
     slope = columns.T @ (bad - 1 / (1 + np.exp(-columns @ weights)))
     assert np.abs(slope).max() < 1e-6
 
@@ -137,7 +161,8 @@ def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
     assert [step["number"] for step in report["steps"]] == list(range(1, run.STEPS + 1))
     page = (out / "report.html").read_text()
     assert f"{report['auc_joint']:.4f}" in page
-    for card in ("scorecard", "hidden-intersection", "boosting"):
+    assert report["auc_joint_mortgages"] > report["auc_bank_mortgages"]
+    for card in ("scorecard", "mortgages", "hidden-intersection", "boosting"):
         assert f'href="models/{card}/card.html"' in page
         assert (out / "models" / card / "card.html").is_file()
     assert not [
@@ -155,7 +180,8 @@ def test_the_report_names_each_promise_that_was_broken(
     """An officer who never refuses, an overlap that is another one, scores and recordings changed
     on disk, models that are not what they are called, a policy that lets small groups out, a
     forbidden analysis that is none."""
-    approve, run_job, plain = Parties.approve, Parties.run, baselines.plain
+    approve, run_job = Parties.approve, Parties.run
+    plain, one_hot = baselines.plain, baselines.one_hot
 
     def change_scores(parties: Parties, job: Any, watch: Any = lambda _stage, _share: None) -> Any:
         receipts = run_job(parties, job, watch)
@@ -183,9 +209,12 @@ def test_the_report_names_each_promise_that_was_broken(
         given = (
             columns | {"answer": nearly.astype(np.float64)}
             if len(columns) < 6
-            else {"Time": columns["Time"]}
+            else {"Time": columns.get("Time", columns.get("hirat"))}
         )
         return plain(given, bad, test, plan)
+
+    def knowing(columns: Any, bad: Any, test: Any) -> Any:
+        return one_hot(columns | {"answer": bad.astype(np.float64)}, bad, test)
 
     monkeypatch.setattr(
         Parties,
@@ -195,6 +224,7 @@ def test_the_report_names_each_promise_that_was_broken(
     monkeypatch.setattr(Parties, "run", change_scores)
     monkeypatch.setattr(run, "common", lambda held: common(held)[1:])
     monkeypatch.setattr(baselines, "plain", swapped)
+    monkeypatch.setattr(baselines, "one_hot", knowing)
     monkeypatch.setattr(run, "POLICY", run.POLICY.replace("min_rows = 10", "min_rows = 5"))
     monkeypatch.setattr(run, "FORBIDDEN", run.PERMITTED)
     monkeypatch.setattr(run, "CHANGED_BIT", 0)
@@ -206,6 +236,6 @@ def test_the_report_names_each_promise_that_was_broken(
     everything = broken(
         {name: (0 if name == "bytes_read_with_yes" else None) for name in HELD} | WORST
     )
-    unbroken = ("The file monitor", "Not every firm")
+    unbroken = ("The file monitor", "Not every", "A column with one value")
     assert found == [line for line in everything if not line.startswith(unbroken)]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["broken"] == found

@@ -16,11 +16,15 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from federated.card import Baseline
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.job import Job, JobResult, Table
 from federated.vertical.binning import STEP
-from federated.vertical.plan import read_plan
+from federated.vertical.plain_scorecard import fit_scorecard
+from federated.vertical.plan import ScorecardPlan, read_plan
 from federated.vertical.points import ScorecardPart
+from federated.vertical.results import worse_than_alone
+from federated.vertical.whitening import Whitening
 from tests.federated.vertical.city import (
     DEPARTMENTS,
     Line,
@@ -111,6 +115,44 @@ def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
     return np.column_stack(columns)
 
 
+def test_a_penalty_gives_the_weights_of_ridge_regression_on_pooled_columns() -> None:
+    job = scorecard_of(2, test_column="late", iterations=20, l2=25)
+    outcomes = Run(job, TABLES).outcomes()
+    scored = scores(outcomes["bank"])
+    bad = np.array([row["bad"] == "1" for row in scored.values()])
+    train = np.array([row["part"] == "train" for row in scored.values()])
+    whitened, owners = [], []
+    for name in ("tax", "estate", "bank"):
+        one = {person: row for row, person in enumerate(TABLES[name].ids.tolist())}
+        rows = np.array([one[person] for person in scored])
+        evidence = np.column_stack(
+            [
+                np.append(column.woe, 0.0)[
+                    column.bins.codes(TABLES[name].columns[column.bins.column][rows])
+                ]
+                for column in part_of(outcomes, name).columns
+            ]
+        )
+        whitening = Whitening.of(evidence[train])
+        owners.append((name, whitening))
+        whitened.append(whitening.transform(evidence[train]))
+    ridge = LogisticRegression(C=1 / 25, tol=1e-8).fit(np.column_stack(whitened), bad[train])
+    free = LogisticRegression(C=1e6, tol=1e-8).fit(np.column_stack(whitened), bad[train])
+    start = 0
+    for name, whitening in owners:
+        end = start + len(whitening.means)
+        found = [column.weight for column in part_of(outcomes, name).columns]
+        expected = whitening.weights(ridge.coef_[0, start:end])
+        assert np.abs(np.array(found) - expected).max() < 0.05
+        start = end
+    assert np.abs(free.coef_).sum() > 1.15 * np.abs(ridge.coef_).sum()
+
+
+def test_a_penalty_beyond_the_rows_is_refused() -> None:
+    with refused("spec_parameters"):
+        Run(scorecard_of(1, l2=100), TABLES).outcomes()
+
+
 def test_more_parties_make_a_better_model() -> None:
     many = people(count=2000)
     alone, together = (
@@ -157,6 +199,47 @@ def test_the_card_is_of_the_rows_that_were_scored(trained: tuple[Job, Outcomes])
     auc = roc_auc_score([row["bad"] == "1" for row in test], [-int(row["score"]) for row in test])
     assert abs(card["evaluation"]["test"]["auc"] - auc) < 1e-6
     assert outcomes["bank"].metrics["auc"] == card["evaluation"]["test"]["auc"]
+
+
+def test_the_card_shows_what_the_bank_can_do_alone(trained: tuple[Job, Outcomes]) -> None:
+    job, outcomes = trained
+    scored = scores(outcomes["bank"])
+    same, everybody = json.loads(outcomes["bank"].files["card.json"])["baselines"]
+    tested = {person for person, row in scored.items() if row["part"] == "test"}
+    assert same["name"] == "bank alone, on the same rows"
+    assert same["training_rows"] == len(scored) - len(tested)
+    assert everybody["training_rows"] == len(TABLES["bank"]) - len(tested)
+    assert same["test"]["rows"] == everybody["test"]["rows"] == len(tested)
+    card = fit_scorecard(
+        *own_training(lambda person: person not in tested), ScorecardPlan.read(job.parameters)
+    )
+    columns, bad = own_training(lambda person: person in tested)
+    auc = roc_auc_score(bad, -card.points_of(columns, len(bad)))
+    assert abs(everybody["test"]["auc"] - auc) < 1e-6
+    assert outcomes["bank"].metrics["baselines"][everybody["name"]] == everybody["test"]["auc"]
+    assert everybody["test"]["auc"] < outcomes["bank"].metrics["auc"]
+
+
+def own_training(chosen: Callable[[bytes], bool]) -> tuple[dict[str, Any], Any]:
+    """The bank's own columns and bad rows of the people chosen."""
+    table = TABLES["bank"]
+    rows = np.array([chosen(person) for person in table.ids.tolist()])
+    own = {name: table.columns[name][rows] for name in ("income", "debt")}
+    return own, table.columns["status"][rows] == "bad"
+
+
+def test_rows_of_the_test_period_train_no_baseline() -> None:
+    job = scorecard_of(2, test_column="late")
+    *_, everybody = json.loads(Run(job, TABLES).outcomes()["bank"].files["card.json"])["baselines"]
+    assert everybody["training_rows"] == int((TABLES["bank"].columns["late"] == 0).sum())
+
+
+def test_a_card_that_ranks_worse_than_the_bank_alone_warns() -> None:
+    baselines = [Baseline(name, 90, {"auc": auc}) for name, auc in (("weak", 0.6), ("own", 0.8))]
+    assert worse_than_alone(0.7981, baselines) == []
+    (warning,) = worse_than_alone(0.7979, baselines)
+    assert "worse than own (AUC 0.7979, and 0.8000)" in warning
+    assert worse_than_alone(0.7, []) == []
 
 
 def test_the_bank_may_say_which_rows_are_for_the_test() -> None:
