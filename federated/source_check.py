@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,7 @@ def _scorecard(source: ExaminedSource, job: Job, party: str) -> Iterator[Finding
         known, findings = _label(source, plan)
         yield from findings
         bad = known
-    yield from _evidence(own, bad, plan, source.report.rows)
+    yield from _evidence(own, bad, plan, plan.special_values(party), source.report.rows)
 
 
 def _label(
@@ -242,6 +242,7 @@ def _evidence(
     own: Mapping[str, NDArray[Any]],
     bad: NDArray[np.bool_] | None,
     plan: ScorecardPlan,
+    special: Mapping[str, Sequence[float]],
     rows: int,
 ) -> Iterator[Finding]:
     for name, values in own.items():
@@ -256,9 +257,12 @@ def _evidence(
                     "frequent ones get a bin of their own.",
                 )
         try:
-            binned = BinnedColumns.of({name: values}, plan)
+            binned = BinnedColumns.of({name: values}, plan, special)
         except ColumnConstant as error:
             yield _warning("column_constant", f"{error.sentence} It would be left out.")
+            continue
+        except BadInput as error:
+            yield _fault(error)
             continue
         if bad is None:
             continue

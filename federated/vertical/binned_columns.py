@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from federated.vertical.binning import (
 )
 from federated.vertical.plan import ScorecardPlan
 
+_NOTHING: Mapping[str, Sequence[float]] = {}
+
 
 @dataclass(frozen=True)
 class BinnedColumns:
@@ -39,8 +41,13 @@ class BinnedColumns:
     dropped: Mapping[str, str]
 
     @classmethod
-    def of(cls, columns: Mapping[str, NDArray[Any]], plan: ScorecardPlan) -> BinnedColumns:
-        """Bin the columns. A column with one value only is dropped.
+    def of(
+        cls,
+        columns: Mapping[str, NDArray[Any]],
+        plan: ScorecardPlan,
+        special: Mapping[str, Sequence[float]] = _NOTHING,
+    ) -> BinnedColumns:
+        """Bin the columns. A column with one value only is dropped. ``special``: by column.
 
         Raises ``column_constant`` if every column is, ``column_malformed`` for an infinite number.
         """
@@ -48,7 +55,14 @@ class BinnedColumns:
         dropped: dict[str, str] = {}
         for name, values in columns.items():
             try:
-                bins.append(bin_column(name, values, max_bins=plan.bins, min_rows=plan.min_rows))
+                column_bins = bin_column(
+                    name,
+                    values,
+                    max_bins=plan.bins,
+                    min_rows=plan.min_rows,
+                    special=special.get(name, ()),
+                )
+                bins.append(column_bins)
             except ColumnConstant as error:
                 dropped[name] = error.sentence
                 if len(dropped) == len(columns):
@@ -125,7 +139,7 @@ def _sound(layout: BinLayout, rows: int, plan: ScorecardPlan) -> bool:
         return False
     if layout.dropped:
         return layout.ordered == 0
-    fits = layout.ordered <= len(layout.rows) and 2 <= len(layout.rows) <= plan.bins + 2
+    fits = layout.ordered <= len(layout.rows) and 2 <= len(layout.rows) <= plan.max_bins
     return fits and sum(layout.rows) <= rows and min(layout.rows) >= plan.min_rows
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -50,7 +50,8 @@ class Bins:
     """The bins of one column.
 
     ``edges``: upper bounds of all numeric bins but the last. ``values``: texts that have a bin of
-    their own.
+    their own. ``special``: numbers that are codes and have a bin of their own, after the intervals;
+    ``rare``: codes that count as missing.
     """
 
     column: str
@@ -59,6 +60,8 @@ class Bins:
     values: tuple[str, ...] = ()
     other: bool = False
     missing: bool = False
+    special: tuple[float, ...] = ()
+    rare: tuple[float, ...] = ()
 
     @classmethod
     def none(cls, column: str) -> Bins:
@@ -71,6 +74,7 @@ class Bins:
         if self.numeric:
             bounds = [-np.inf, *self.edges, np.inf]
             names = [f"({low:g}, {high:g}]" for low, high in pairwise(bounds)]
+            names += [f"= {value:g}" for value in self.special]
         else:
             names = [*self.values, *([OTHER] if self.other else [])]
         return [*names, *([MISSING] if self.missing else [])]
@@ -80,10 +84,12 @@ class Bins:
         values, if there is one.
         """
         if self.numeric:
-            empty = np.isnan(column.astype(np.float64))
+            empty = np.isnan(column.astype(np.float64)) | np.isin(column, self.rare)
             codes = np.searchsorted(
                 np.array(self.edges), column.astype(np.float64), side="left"
             ).astype(np.int64)
+            for place, value in enumerate(self.special, start=len(self.edges) + 1):
+                codes[column == value] = place
         else:
             empty = np.array([value is None for value in column], np.bool_)
             index = {value: code for code, value in enumerate(self.values)}
@@ -95,15 +101,32 @@ class Bins:
         return codes
 
 
-def bin_column(name: str, column: NDArray[Any], *, max_bins: int, min_rows: int) -> Bins:
+def bin_column(
+    name: str,
+    column: NDArray[Any],
+    *,
+    max_bins: int,
+    min_rows: int,
+    special: Sequence[float] = (),
+) -> Bins:
     """Bin one column over its training rows, into at most ``max_bins`` bins of at least
-    ``min_rows`` rows.
+    ``min_rows`` rows. ``special``: numbers that are codes, such as -999 for "never asked". A code
+    has a bin of its own, or that of the missing values if fewer rows have it.
 
     Raises ``column_constant`` if one bin is left, ``column_malformed`` for an infinite number.
     """
     numeric = column.dtype.kind == "f"
+    if special and not numeric:
+        raise BadInput(
+            "column_not_numeric", f"The column {name} has special values, but is not numeric."
+        )
+    frequent = tuple(value for value in special if (column == value).sum() >= min_rows)
+    rare = tuple(value for value in special if value not in frequent)
     empty = np.isnan(column) if numeric else np.array([value is None for value in column], np.bool_)
-    present, missing = column[~empty], int(empty.sum()) >= min_rows
+    if rare:
+        empty = empty | np.isin(column, rare)
+    missing = int(empty.sum()) >= min_rows
+    present = column[~(empty | np.isin(column, frequent))] if frequent else column[~empty]
     if numeric and np.isinf(present).any():
         raise BadInput("column_malformed", f"The column {name} has an infinite value.")
     bins = (
@@ -111,6 +134,7 @@ def bin_column(name: str, column: NDArray[Any], *, max_bins: int, min_rows: int)
         if numeric
         else _texts(name, present, max_bins, min_rows, missing)
     )
+    bins = replace(bins, special=frequent, rare=rare)
     if len(bins.names) < 2 or len(present) < min_rows:
         raise _constant(name, present, min_rows)
     return bins

@@ -81,7 +81,7 @@ class Frame:
             and not rows % TARGET_BITS
         )
         if not whole or not all(
-            type(width) is int and 0 <= width <= MAX_COLUMNS * (plan.bins + 2)
+            type(width) is int and 0 <= width <= MAX_COLUMNS * plan.max_bins
             for width in bins.values()
         ):
             raise PeerFault(

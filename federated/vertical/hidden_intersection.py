@@ -110,7 +110,9 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     require_finite(own)
     seed = await receive_seed(session, roles)
     opprf = await lead_opprf(session, table.ids, roles.features, plan.terms, "bins")
-    binned = await asyncio.to_thread(BinnedColumns.of, own, plan)
+    binned = await asyncio.to_thread(
+        BinnedColumns.of, own, plan, plan.special_values(session.party)
+    )
     layouts_by_party = {
         name: _read_layouts(
             await session.to(name).receive("circuit/bins"), len(roles.columns[name]), plan
@@ -186,7 +188,7 @@ def _read_layouts(message: Message, columns: int, plan: ScorecardPlan) -> tuple[
         message.array(name, "int64", [columns]).tolist() for name in ("bins", "ordered")
     )
     if not all(
-        (width == 0 or 2 <= width <= plan.bins + 2) and 0 <= count <= width
+        (width == 0 or 2 <= width <= plan.max_bins) and 0 <= count <= width
         for width, count in zip(widths, ordered, strict=True)
     ) or not any(widths):
         raise PeerFault(
@@ -332,7 +334,9 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     require_finite(table.columns)
     seed = await receive_seed(session, roles)
     own = {name: table.columns[name] for name in roles.columns[session.party]}
-    binned = await asyncio.to_thread(BinnedColumns.of, own, plan)
+    binned = await asyncio.to_thread(
+        BinnedColumns.of, own, plan, plan.special_values(session.party)
+    )
     opprf = await follow_opprf(session, table.ids, roles.label, plan.terms, "bins")
     widths, ordered = (
         np.array(values, np.int64)

@@ -7,7 +7,7 @@ repeats them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,17 @@ Columns = Mapping[str, NDArray[Any]]
 Rows = NDArray[np.bool_]
 
 
-def fit_scorecard(columns: Columns, bad: Rows, plan: ScorecardPlan) -> ScorecardPart:
-    """Fit a scorecard to these training rows. Raises ``column_constant`` if no column has two
-    bins, ``column_malformed``.
+def fit_scorecard(
+    columns: Columns,
+    bad: Rows,
+    plan: ScorecardPlan,
+    special: Mapping[str, Sequence[float]] | None = None,
+) -> ScorecardPart:
+    """Fit a scorecard to these training rows. ``special``: values by column.
+
+    Raises ``column_constant`` if no column has two bins, and ``column_malformed``.
     """
-    binned = BinnedColumns.of(columns, plan)
+    binned = BinnedColumns.of(columns, plan, special or {})
     column_evidence = binned.own_evidence(bad, plan)
     evidence = binned.evidence(column_evidence)
     whitening = Whitening.of(evidence)
@@ -92,7 +98,10 @@ def own_baselines(
     for kind, train in trainings.items():
         try:
             part = fit_scorecard(
-                {name: values[train] for name, values in columns.items()}, bad[train], plan
+                {name: values[train] for name, values in columns.items()},
+                bad[train],
+                plan,
+                plan.special_values(party),
             )
         except ColumnConstant:
             continue

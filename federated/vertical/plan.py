@@ -2,19 +2,20 @@
 
     {"label": "Status", "bad": "bad", "good": "good", "test_share": 0.2, "test_column": null,
      "bins": 10, "min_rows": 30, "min_cases": 10, "iterations": 20, "l2": 0, "base_points": 600,
-     "base_odds": 50, "points_to_double": 40, "alignment": {}, "reasons": null}
+     "base_odds": 50, "points_to_double": 40, "alignment": {}, "reasons": null, "special": {}}
 
 ``label`` is a column of the label party; each value must be ``bad`` or ``good``. ``test_column``,
 if given, is another of its columns, 1 for test rows and 0 for training rows (split by date, for
 example); otherwise a share of ``test_share`` rows is drawn. ``alignment`` holds the parameters of
-the intersections, ``reasons`` what may be said about low scores (``vertical.reasons``). A party's
-own columns are those the specification names for it, without label and test column.
+the intersections, ``reasons`` what may be said about low scores (``vertical.reasons``), and
+``special`` the numbers that are codes, such as ``{"tax": {"Expenses": [-999]}}``. A party's own
+columns are those the specification names for it, without label and test column.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,8 @@ from federated.vertical.reasons import ReasonTerms
 
 MAX_PARTIES = 8
 """Parties that bring data."""
+MAX_SPECIAL = 8
+"""Special values of a column."""
 MAX_COLUMNS = 256
 """Columns of all parties together."""
 MAX_PENALTY_PER_ROW = 0.1
@@ -74,6 +77,7 @@ class ScorecardPlan:
     points_to_double: float = 40
     alignment: Mapping[str, Any] = field(default_factory=dict)
     reasons: Mapping[str, Any] | None = None
+    special: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> ScorecardPlan:
@@ -124,6 +128,16 @@ class ScorecardPlan:
                 "spec_parameters", "With reveal nobody no row has a score, so none has reasons."
             )
         return plan
+
+    @property
+    def max_bins(self) -> int:
+        """The most bins of a column, with those of missing, other and special values."""
+        of_columns = (codes for columns in self.special.values() for codes in columns.values())
+        return self.bins + 2 + max(map(len, of_columns), default=0)
+
+    def special_values(self, party: str) -> Mapping[str, Sequence[float]]:
+        """Return the special values of a party's columns."""
+        return self.special.get(party, {})
 
     def require_penalty(self, rows: int) -> None:
         """Raise ``spec_parameters`` if the penalty is too large for the steps of so few rows."""
@@ -269,7 +283,34 @@ def read_plan(job: Job) -> tuple[ScorecardPlan, PartyRoles]:
     """Read and check the plan and the roles of a job."""
     plan = ScorecardPlan.read(job.parameters)
     ReasonTerms.read(plan.reasons, job)
+    _require_special(plan.special, job)
     return plan, PartyRoles.of(job, plan)
+
+
+def _require_special(given: Any, job: Job) -> None:
+    """Check the special values; ``spec_parameters``, ``spec_columns``."""
+    if not isinstance(given, Mapping) or not all(
+        isinstance(columns, Mapping) and name in job.owners() for name, columns in given.items()
+    ):
+        raise BadInput(
+            "spec_parameters", "special maps parties to columns, and columns to lists of numbers."
+        )
+    for name, columns in given.items():
+        unknown = sorted(set(columns) - set(job.parties[name].columns))
+        if unknown:
+            raise BadInput(
+                "spec_columns",
+                f"special names the column {unknown[0]:.40} of {name}, which the job does not.",
+            )
+        for codes in columns.values():
+            numbers = isinstance(codes, list) and all(
+                type(code) in (int, float) and math.isfinite(code) for code in codes
+            )
+            if not numbers or not 1 <= len(set(codes)) == len(codes) <= MAX_SPECIAL:
+                raise BadInput(
+                    "spec_parameters",
+                    f"special: a column has 1 to {MAX_SPECIAL} different numbers.",
+                )
 
 
 def alignment_terms(given: Any, *, also: str = "receiver") -> PsiTerms:

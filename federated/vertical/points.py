@@ -125,6 +125,8 @@ class ScorecardColumn:
             tuple(value["values"]),
             value["other"],
             value["missing"],
+            tuple(map(float, value.get("special", ()))),
+            tuple(map(float, value.get("rare", ()))),
         )
         table = value["bins"]
         points = [*(row["points"] for row in table), value["elsewhere"]]

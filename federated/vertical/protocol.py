@@ -108,7 +108,10 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
 
     own = {name: table.columns[name] for name in roles.columns[session.party]}
     binned = await asyncio.to_thread(
-        BinnedColumns.of, {name: values[~test] for name, values in own.items()}, plan
+        BinnedColumns.of,
+        {name: values[~test] for name, values in own.items()},
+        plan,
+        plan.special_values(session.party),
     )
     evidence_by_party = await _send_evidence(session, roles, plan, seed, bad[~test])
     own_evidence = binned.own_evidence(bad[~test], plan)
@@ -286,7 +289,10 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
 
     own = {name: table.columns[name] for name in roles.columns[session.party]}
     binned = await asyncio.to_thread(
-        BinnedColumns.of, {name: values[train] for name, values in own.items()}, plan
+        BinnedColumns.of,
+        {name: values[train] for name, values in own.items()},
+        plan,
+        plan.special_values(session.party),
     )
     layouts = [{"ordered": layout.ordered, "rows": list(layout.rows)} for layout in binned.layouts]
     await session.to(roles.label).send("scorecard/bins", columns=layouts)
@@ -336,8 +342,7 @@ async def dealer(session: Session, table: Table | None, job: Job) -> JobResult:
     bins = message.value("bins")
     whole = isinstance(bins, dict) and set(bins) == set(roles.features)
     if not whole or not all(
-        type(width) is int and 1 <= width <= MAX_COLUMNS * (plan.bins + 2)
-        for width in bins.values()
+        type(width) is int and 1 <= width <= MAX_COLUMNS * plan.max_bins for width in bins.values()
     ):
         raise PeerFault(
             "message_malformed",

@@ -85,6 +85,22 @@ def test_a_value_that_most_rows_have_gets_a_bin_of_its_own() -> None:
     assert {-1.0, 0.0} <= set(edges)
 
 
+def test_special_values_have_bins_of_their_own_and_rare_ones_count_as_missing() -> None:
+    column = np.concatenate([np.arange(100.0), np.full(30, -999.0), np.full(5, -998.0), [np.nan]])
+    bins = bin_column("x", column, max_bins=4, min_rows=6, special=[-999, -998])
+    assert (bins.special, bins.rare, bins.missing) == ((-999,), (-998,), True)
+    assert bins.names[-2:] == ["= -999", MISSING]
+    assert min(bins.edges) > 0
+    codes = bins.codes(column)
+    assert set(codes[100:130]) == {len(bins.names) - 2}
+    assert set(codes[130:]) == {len(bins.names) - 1}
+    layout = BinLayout.of(bins, codes)
+    assert layout.ordered == len(bins.edges) + 1
+    assert layout.rows[-2:] == (30, 6)
+    with pytest.raises(BadInput, check=lambda error: error.code == "column_not_numeric"):
+        bin_column("x", np.array(["a", "b"] * 9, object), max_bins=4, min_rows=3, special=[1])
+
+
 def test_both_tails_have_bins_of_their_own() -> None:
     column = np.arange(1, 10_001, dtype=np.float64)
     edges = bin_column("debt", column, max_bins=12, min_rows=30).edges

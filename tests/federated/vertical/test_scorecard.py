@@ -115,6 +115,43 @@ def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
     return np.column_stack(columns)
 
 
+def test_a_special_value_has_points_of_its_own() -> None:
+    tables = altered(
+        TABLES,
+        "tax",
+        "expenses",
+        lambda column: np.where(np.arange(600)[: len(column)] % 5, column, -1),
+    )
+    special = {"tax": {"expenses": [-1]}}
+    outcomes = Run(scorecard_of(2, special=special), tables).outcomes()
+    (column,) = [
+        column for column in part_of(outcomes, "tax").columns if column.bins.column == "expenses"
+    ]
+    assert column.bins.special == (-1,)
+    assert column.bins.names[-1] == "= -1"
+    (points,) = column.points_of(np.array([-1.0]))
+    assert points == column.points[-1]
+
+
+@pytest.mark.parametrize(
+    ("special", "code"),
+    [
+        ({"tax": {"home": [1]}}, "spec_columns"),
+        ({"nobody": {"records": [1]}}, "spec_parameters"),
+        ({"tax": {"expenses": []}}, "spec_parameters"),
+        ({"tax": {"expenses": [1, 1.0]}}, "spec_parameters"),
+        ({"tax": {"expenses": ["none"]}}, "spec_parameters"),
+        ({"tax": {"expenses": [True]}}, "spec_parameters"),
+        ({"tax": {"expenses": list(range(9))}}, "spec_parameters"),
+        ({"tax": ["expenses"]}, "spec_parameters"),
+        (["tax"], "spec_parameters"),
+    ],
+)
+def test_special_values_that_are_wrong_are_refused(special: Any, code: str) -> None:
+    with refused(code):
+        read_plan(scorecard_of(1, special=special))
+
+
 def test_a_penalty_gives_the_weights_of_ridge_regression_on_pooled_columns() -> None:
     job = scorecard_of(2, test_column="late", iterations=20, l2=25)
     outcomes = Run(job, TABLES).outcomes()
