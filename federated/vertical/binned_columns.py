@@ -61,6 +61,7 @@ class BinnedColumns:
                     max_bins=plan.bins,
                     min_rows=plan.min_rows,
                     special=special.get(name, ()),
+                    missing_bin=plan.missing == "bin",
                 )
                 bins.append(column_bins)
             except ColumnConstant as error:

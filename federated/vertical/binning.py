@@ -108,10 +108,12 @@ def bin_column(
     max_bins: int,
     min_rows: int,
     special: Sequence[float] = (),
+    missing_bin: bool = True,
 ) -> Bins:
     """Bin one column over its training rows, into at most ``max_bins`` bins of at least
     ``min_rows`` rows. ``special``: numbers that are codes, such as -999 for "never asked". A code
-    has a bin of its own, or that of the missing values if fewer rows have it.
+    has a bin of its own, or counts as missing if fewer rows have it. Without ``missing_bin``
+    missing values have no bin, and so weight 0.
 
     Raises ``column_constant`` if one bin is left, ``column_malformed`` for an infinite number.
     """
@@ -125,7 +127,7 @@ def bin_column(
     empty = np.isnan(column) if numeric else np.array([value is None for value in column], np.bool_)
     if rare:
         empty = empty | np.isin(column, rare)
-    missing = int(empty.sum()) >= min_rows
+    missing = missing_bin and int(empty.sum()) >= min_rows
     present = column[~(empty | np.isin(column, frequent))] if frequent else column[~empty]
     if numeric and np.isinf(present).any():
         raise BadInput("column_malformed", f"The column {name} has an infinite value.")

@@ -2,14 +2,16 @@
 
     {"label": "Status", "bad": "bad", "good": "good", "test_share": 0.2, "test_column": null,
      "bins": 10, "min_rows": 30, "min_cases": 10, "iterations": 20, "l2": 0, "base_points": 600,
-     "base_odds": 50, "points_to_double": 40, "alignment": {}, "reasons": null, "special": {}}
+     "base_odds": 50, "points_to_double": 40, "alignment": {}, "reasons": null, "special": {},
+     "missing": "bin"}
 
 ``label`` is a column of the label party; each value must be ``bad`` or ``good``. ``test_column``,
 if given, is another of its columns, 1 for test rows and 0 for training rows (split by date, for
 example); otherwise a share of ``test_share`` rows is drawn. ``alignment`` holds the parameters of
 the intersections, ``reasons`` what may be said about low scores (``vertical.reasons``), and
-``special`` the numbers that are codes, such as ``{"tax": {"Expenses": [-999]}}``. A party's own
-columns are those the specification names for it, without label and test column.
+``special`` the numbers that are codes, such as ``{"tax": {"Expenses": [-999]}}``. Missing values
+have a bin, or with ``neutral`` no bin and weight 0. A party's own columns are those the
+specification names for it, without label and test column.
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ class ScorecardPlan:
     alignment: Mapping[str, Any] = field(default_factory=dict)
     reasons: Mapping[str, Any] | None = None
     special: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    missing: str = "bin"
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> ScorecardPlan:
@@ -117,6 +120,8 @@ class ScorecardPlan:
                 "label and test_column name two columns; bad and "
                 "good are two texts or two numbers.",
             )
+        if plan.missing not in ("bin", "neutral"):
+            raise BadInput("spec_parameters", "missing is bin or neutral.")
         if plan.hidden_intersection and plan.test_column is not None:
             raise BadInput(
                 "spec_parameters",

@@ -101,6 +101,13 @@ def test_special_values_have_bins_of_their_own_and_rare_ones_count_as_missing() 
         bin_column("x", np.array(["a", "b"] * 9, object), max_bins=4, min_rows=3, special=[1])
 
 
+def test_neutral_missing_values_have_no_bin() -> None:
+    column = np.concatenate([np.arange(100.0), np.full(50, np.nan)])
+    bins = bin_column("x", column, max_bins=4, min_rows=6, missing_bin=False)
+    assert MISSING not in bins.names
+    assert set(bins.codes(column)[100:]) == {NO_BIN}
+
+
 def test_both_tails_have_bins_of_their_own() -> None:
     column = np.arange(1, 10_001, dtype=np.float64)
     edges = bin_column("debt", column, max_bins=12, min_rows=30).edges

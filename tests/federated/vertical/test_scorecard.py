@@ -185,6 +185,17 @@ def test_a_penalty_gives_the_weights_of_ridge_regression_on_pooled_columns() -> 
     assert np.abs(free.coef_).sum() > 1.15 * np.abs(ridge.coef_).sum()
 
 
+def test_neutral_missing_values_take_no_points() -> None:
+    outcomes = Run(scorecard_of(2, missing="neutral"), TABLES).outcomes()
+    (column,) = [
+        column for column in part_of(outcomes, "estate").columns if column.bins.column == "assets"
+    ]
+    assert not column.bins.missing
+    assert column.points_of(np.array([np.nan])).tolist() == [column.elsewhere]
+    with refused("spec_parameters"):
+        read_plan(scorecard_of(1, missing="mean"))
+
+
 def test_a_penalty_beyond_the_rows_is_refused() -> None:
     with refused("spec_parameters"):
         Run(scorecard_of(1, l2=100), TABLES).outcomes()
