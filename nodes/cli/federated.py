@@ -26,6 +26,7 @@ from federated.party import PartyConfig
 from federated.protocols import protocol_of
 from federated.source_check import check_source
 from federated.transport import make_identity
+from federated.vertical.reasons import ReasonTerms
 from nodes.cli import checkout
 
 if TYPE_CHECKING:
@@ -364,6 +365,10 @@ def _allowed(config: PartyConfig, agreed: Approvable, spec: Path) -> Iterator[st
     for name, other in agreed.parties.items():
         if name != config.name:
             yield f"with: {name}, as {other.role}"
+    terms = ReasonTerms.read(agreed.parameters.get("reasons"), agreed)
+    if terms is not None and part.role == "features":
+        listed = ", ".join(terms.columns.get(config.name, ())) or "no column"
+        yield f"may be named as reasons for scores below {terms.below}: {listed}"
 
 
 def _to_approve(config: PartyConfig, path: Path) -> Approvable:

@@ -67,6 +67,30 @@ def approve(spec: Path, party: Path) -> int:
     )
 
 
+def test_an_approval_shows_which_columns_may_be_named_as_reasons(
+    tmp_path: Path, tax: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parties = {
+        "bank": {"role": "label", "source": "loans", "columns": ["Debt"]},
+        "tax": {"role": "features", "source": "returns", "columns": ["Income", "Records"]},
+    }
+    digests = {name: "0x" + "ab" * 32 for name in parties}
+    for listed, shown in (({"tax": ["Income"]}, "Income"), ({}, "no column")):
+        reasons = {"below": 500, "columns": listed}
+        job = {
+            "job": "ask",
+            "protocol": "scoring",
+            "purpose": "credit-assessment",
+            "parties": parties,
+            "parameters": {"training": "credit", "models": digests, "reasons": reasons},
+        }
+        path = tmp_path / "reasons.json"
+        path.write_text(json.dumps(job))
+        assert approve(path, tax) == 0
+        line = f"may be named as reasons for scores below 500: {shown}\n"
+        assert line in capsys.readouterr().out
+
+
 def test_an_approval_shows_exactly_what_it_allows(
     tax: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
