@@ -65,6 +65,7 @@ from federated.vertical.products import (
     deal_secret_product,
 )
 from federated.vertical.results import (
+    against_evidence,
     evaluated_result,
     file_salt,
     label_separated,
@@ -397,6 +398,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
             "training_rows": common.sizes[0],
             "columns": len(part.columns),
             "dropped": dict(binned.dropped),
+            "against_evidence": against_evidence(part),
             "model": model,
         },
         model_files(part),

@@ -52,6 +52,7 @@ from federated.vertical.points import ScorecardPart
 from federated.vertical.preprocessing import BlockShape
 from federated.vertical.reasons import Reason, ReasonTerms, by_column, listed
 from federated.vertical.results import (
+    against_evidence,
     evaluated_result,
     file_salt,
     join_facts,
@@ -322,6 +323,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
             "training_rows": shape.rows,
             "columns": len(part.columns),
             "dropped": dict(binned.dropped),
+            "against_evidence": against_evidence(part),
             "model": model,
         },
         model_files(part),

@@ -162,6 +162,7 @@ def evaluated_result(
             for party in (roles.label, *roles.features)
         ),
         **_dropped_fact(dropped),
+        **_against_fact(roles.label, part),
         "trained by": (
             f"logistic regression on secret shares, {plan.iterations} "
             f"steps; seeds dealt by {roles.dealer}"
@@ -180,9 +181,17 @@ def evaluated_result(
         "information_values": values,
         "dropped": dropped,
         "model": part.model,
+        "against_evidence": against_evidence(part),
         "baselines": {baseline.name: baseline.test["auc"] for baseline in baselines},
     }
     return JobResult(metrics, {**model_files(part), **card.files()})
+
+
+def against_evidence(part: ScorecardPart) -> list[str]:
+    """Return a party's columns whose points run against their weight of evidence: riskier bins get
+    more points, because other columns say the same.
+    """
+    return [column.bins.column for column in part.columns if column.weight < 0]
 
 
 def worse_than_alone(auc: float, baselines: Sequence[Baseline]) -> list[str]:
@@ -207,6 +216,11 @@ def join_facts(had_by: Mapping[str, NDArray[np.bool_]]) -> dict[str, str]:
 def _dropped_fact(dropped: Mapping[str, list[str]]) -> dict[str, str]:
     listed = "; ".join(f"{party}: {', '.join(names)}" for party, names in dropped.items())
     return {"left out": f"{listed} (one value only, or rare values only)"} if listed else {}
+
+
+def _against_fact(party: str, part: ScorecardPart) -> dict[str, str]:
+    names = ", ".join(against_evidence(part))
+    return {"points against the evidence": f"{party}: {names}"} if names else {}
 
 
 def require_both_classes(rows: int, bad: int, name: str) -> None:

@@ -115,6 +115,20 @@ def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
     return np.column_stack(columns)
 
 
+def test_columns_whose_points_run_against_the_evidence_are_named() -> None:
+    bank = TABLES["bank"]
+    noise = np.random.default_rng(2).normal(0, 12, len(bank))
+    tables = altered(TABLES, "bank", "debt", lambda _: bank.columns["income"] * 2 + noise * 6)
+    outcomes = Run(scorecard_of(2, iterations=20), tables).outcomes()
+    for name in ("bank", "tax", "estate"):
+        columns = part_of(outcomes, name).columns
+        contrary = [column.bins.column for column in columns if column.weight < 0]
+        assert outcomes[name].metrics["against_evidence"] == contrary
+    facts = json.loads(outcomes["bank"].files["card.json"])["facts"]
+    named = outcomes["bank"].metrics["against_evidence"]
+    assert facts.get("points against the evidence", "bank: ") == "bank: " + ", ".join(named)
+
+
 def test_a_special_value_has_points_of_its_own() -> None:
     tables = altered(
         TABLES,
