@@ -34,14 +34,11 @@ def totals_before(
         times: Unix seconds.
     """
     pairs = [(agreement, lane) for agreement, count in lanes.items() for lane in range(count)]
-    found: dict[int, dict[bytes, SpentTotals]] = {}
+    found = {at: dict.fromkeys(lanes, SpentTotals()) for at in times}
     with context.database.read() as session:
-        for at in times:
-            sums = dict.fromkeys(lanes, SpentTotals())
-            for agreement, units, amount in store.totals_before(session, pairs, at):
-                before = sums[agreement]
-                sums[agreement] = SpentTotals(before.units + units, before.amount + amount)
-            found[at] = sums
+        for at, agreement, units, amount in store.totals_before(session, pairs, list(found)):
+            before = found[at][agreement]
+            found[at][agreement] = SpentTotals(before.units + units, before.amount + amount)
     return found
 
 

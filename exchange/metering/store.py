@@ -219,37 +219,59 @@ def _last_totals(agreement_ids: Sequence[bytes]) -> sa.Select[Any]:
 
 
 def totals_before(
-    session: Session, lanes: Sequence[tuple[bytes, int]], at: int
-) -> list[tuple[bytes, int, int]]:
-    """Agreement, units and fen of each used lane by the buyer's last call asked before a time; one
-    index look-up for each lane.
+    session: Session, lanes: Sequence[tuple[bytes, int]], times: Sequence[int]
+) -> list[tuple[int, bytes, int, int]]:
+    """Time, agreement, units and fen of each lane that was used before some times, by the buyer's
+    last call asked before them; one index look-up for each lane and time.
+    """
+    found: list[tuple[int, bytes, int, int]] = []
+    for start in range(0, len(lanes), MAX_LANES):
+        rows = session.execute(_totals_before(lanes[start : start + MAX_LANES], times))
+        found += [(row.at, row.agreement_id, row.units, row.amount) for row in rows]
+    return found
+
+
+def _totals_before(
+    lanes: Sequence[tuple[bytes, int]], times: Sequence[int]
+) -> sa.Select[tuple[Any, ...]]:
+    """The lanes come as a table of their own: SQLite finds no row of a list of several columns by
+    an index.
     """
     last = BUYER.alias("last")
-    here = (last.c.agreement_id == BUYER.c.agreement_id, last.c.lane == BUYER.c.lane)
+    wanted = (
+        sa.values(
+            sa.column("agreement_id", LargeBinary(32)), sa.column("lane", sa.Integer), name="wanted"
+        )
+        .data(list(lanes))
+        .cte("wanted")
+    )
+    moments = (
+        sa.values(sa.column("at", sa.BigInteger), name="moments")
+        .data([(at,) for at in times])
+        .cte("moments")
+    )
     newest = (
         sa.select(last.c.seq)
-        .where(*here, last.c.asked_at < at)
+        .where(
+            last.c.agreement_id == wanted.c.agreement_id,
+            last.c.lane == wanted.c.lane,
+            last.c.asked_at < moments.c.at,
+        )
         .order_by(last.c.asked_at.desc(), last.c.seq.desc())
         .limit(1)
-        .correlate(BUYER)
+        .correlate(wanted, moments)
         .scalar_subquery()
     )
-    found: list[tuple[bytes, int, int]] = []
-    for start in range(0, len(lanes), MAX_LANES):
-        first = [(agreement_id, lane, 1) for agreement_id, lane in lanes[start : start + MAX_LANES]]
-        place = sa.tuple_(BUYER.c.agreement_id, BUYER.c.lane, BUYER.c.seq)
-        used = sa.select(BUYER.c.agreement_id, BUYER.c.lane, newest.label("seq"))
-        ends = used.where(place.in_(first)).subquery()
-        query = sa.select(BUYER.c.agreement_id, BUYER.c.units, BUYER.c.amount).join(
-            ends,
-            sa.and_(
-                BUYER.c.agreement_id == ends.c.agreement_id,
-                BUYER.c.lane == ends.c.lane,
-                BUYER.c.seq == ends.c.seq,
-            ),
-        )
-        found += [(row.agreement_id, row.units, row.amount) for row in session.execute(query)]
-    return found
+    each = wanted.join(moments, sa.true())
+    ends = sa.select(wanted, moments.c.at, newest.label("seq")).select_from(each).subquery()
+    return sa.select(ends.c.at, BUYER.c.agreement_id, BUYER.c.units, BUYER.c.amount).join(
+        ends,
+        sa.and_(
+            BUYER.c.agreement_id == ends.c.agreement_id,
+            BUYER.c.lane == ends.c.lane,
+            BUYER.c.seq == ends.c.seq,
+        ),
+    )
 
 
 def lane_state_of(row: sa.Row[Any]) -> LaneState:

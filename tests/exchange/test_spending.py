@@ -8,7 +8,6 @@ import datetime
 from dataclasses import replace
 
 import pytest
-from sqlalchemy.orm import Session
 
 from chain.core.database import Base, Database
 from chain.statements.examples import example
@@ -69,18 +68,20 @@ def test_the_totals_before_a_time_are_those_of_each_lanes_last_call(database_url
         database.write(lambda session: session.add_all(rows))
         lanes = [(ONE, 0), (ONE, 1), (ONE, 2), (TWO, 0)]
 
-        def before(session: Session, at: int) -> dict[bytes, int]:
-            sums: dict[bytes, int] = {}
-            for agreement_id, _units, amount in store.totals_before(session, lanes, at):
-                sums[agreement_id] = sums.get(agreement_id, 0) + amount
-            return sums
-
+        times = [100, 101, 200, 201, 301]
+        sums: dict[int, dict[bytes, int]] = {at: {} for at in times}
         with database.read() as session:
-            assert before(session, 100) == {}
-            assert before(session, 101) == {ONE: 50}
-            assert before(session, 200) == {ONE: 120}
-            assert before(session, 201) == {ONE: 220}
-            assert before(session, 301) == {ONE: 220, TWO: 9}
+            for at, agreement_id, _units, amount in store.totals_before(session, lanes, times):
+                sums[at][agreement_id] = sums[at].get(agreement_id, 0) + amount
+            last = store.last_totals(session, [ONE, TWO, b"\x09" * 32])
+        assert sums == {
+            100: {},
+            101: {ONE: 50},
+            200: {ONE: 120},
+            201: {ONE: 220},
+            301: {ONE: 220, TWO: 9},
+        }
+        assert sorted(last) == [(ONE, 1, 70), (ONE, 3, 150), (TWO, 1, 9)]
     finally:
         database.close()
 
