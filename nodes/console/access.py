@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from chain.context import Context
-from chain.core.errors import Forbidden, Unauthorised
+from chain.core.errors import Forbidden, QiaolianError, Unauthorised
 from chain.statements.members import Role
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts import service as acts
@@ -38,18 +38,29 @@ class PersonGuard:
     nodes: Role = EVERY_NODE
 
     async def __call__(self, request: Request) -> Visit:
-        """The person.
+        """The visit of whoever asks for the page; raises as ``check``."""
+        return self.check(get_visit(request), get_context(request).roles)
+
+    def admits(self, visit: Visit | None, node: Role) -> bool:
+        """Whether ``check`` would pass: what decides about a link decides about its page."""
+        try:
+            self.check(visit, node)
+        except QiaolianError:
+            return False
+        return True
+
+    def check(self, visit: Visit | None, node: Role) -> Visit:
+        """The person, at a node of these roles.
 
         Raises:
             Unauthorised: ``login_needed``, ``second_factor_needed``; Forbidden:
                 ``person_role_missing``, ``page_of_another_role``.
         """
-        visit = get_visit(request)
         if visit is None:
             raise Unauthorised("login_needed", "Nobody is logged in.", hint="Log in.")
         if not visit.verified:
             raise Unauthorised("second_factor_needed", "The second factor is still to be shown.")
-        if self.nodes and not get_context(request).roles & self.nodes:
+        if self.nodes and not node & self.nodes:
             raise Forbidden(
                 "page_of_another_role", "This page belongs to organisations of another role."
             )
@@ -68,13 +79,12 @@ class SubjectGuard(PersonGuard):
 
     roles: tuple[PersonRole, ...] = ()
 
-    async def __call__(self, request: Request) -> Visit:
+    def check(self, visit: Visit | None, node: Role) -> Visit:
         """The subject's visit.
 
         Raises:
             Unauthorised: ``login_needed``; Forbidden: ``page_of_subjects``.
         """
-        visit = get_visit(request)
         if visit is None:
             raise Unauthorised("login_needed", "Nobody is logged in.", hint="Log in.")
         if visit.subject is None:
@@ -92,12 +102,11 @@ class VisitGuard(PersonGuard):
 
     roles: tuple[PersonRole, ...] = tuple(PersonRole)
 
-    async def __call__(self, request: Request) -> Visit:
+    def check(self, visit: Visit | None, node: Role) -> Visit:
         """The visit; raises as ``PersonGuard``."""
-        visit = get_visit(request)
         if visit is not None and visit.subject is not None:
             return visit
-        return await super().__call__(request)
+        return super().check(visit, node)
 
 
 def require(*roles: PersonRole, nodes: Role = EVERY_NODE) -> PersonGuard:

@@ -15,6 +15,7 @@ from nodes.console.domains import NAVIGATION, ROUTERS, SUBJECT_NAVIGATION
 from nodes.console.errors import error_page
 from nodes.console.forms import check_csrf
 from nodes.console.gate import ConsoleGate
+from nodes.console.permissions import Permissions
 from nodes.console.rendering import environment
 
 
@@ -33,6 +34,7 @@ def create_console(config: NodeConfig, settings: Console) -> FastAPI:
     app.state.config = config
     app.state.settings = settings
     app.state.templates = environment()
+    app.state.permissions = Permissions(ROUTERS)
     app.state.navigation = NAVIGATION
     app.state.subject_navigation = SUBJECT_NAVIGATION
     for router in ROUTERS:

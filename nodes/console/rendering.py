@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -71,6 +72,7 @@ def _common(request: Request, visit: Visit | None, language: str) -> dict[str, A
         "language": language,
         "languages": i18n.LANGUAGES,
         "menu": menu,
+        "may": partial(request.app.state.permissions.may, visit, context.roles),
         "height": context.projected_height,
         "blocks_behind": context.blocks_behind,
         "now": context.now(),

@@ -14,7 +14,6 @@ from chain.core.errors import Conflict
 from chain.statements.assets import AssetRecord
 from chain.statements.examples import example
 from exchange.catalogue import store as index
-from nodes.console.access import PersonGuard
 from nodes.console.accounts import service as accounts
 from nodes.console.accounts.erasure import forget_person
 from nodes.console.accounts.model import PersonRole
@@ -24,6 +23,7 @@ from nodes.console.acts.store import ConsoleAct, ConsolePersonKey
 from nodes.console.domains import ROUTERS
 from nodes.console.exports import csv_text, safe_cell
 from nodes.console.formatting import moment
+from nodes.console.permissions import guards_of
 from nodes.console.submissions import service as submissions
 from registry.assets import catalogue
 from registry.assets.store import CatalogueAsset
@@ -80,14 +80,6 @@ def add_asset(console: TestConsole, number: int) -> str:
 def recorded(console: TestConsole) -> list[tuple[str, str, str]]:
     rows = acts.listing(console.context, ActFilter(), PageRequest(200)).rows
     return [(row.kind, row.object, row.outcome) for row in rows]
-
-
-def guards_of(route: APIRoute) -> list[PersonGuard]:
-    return [
-        dependency.call
-        for dependency in route.dependant.dependencies
-        if isinstance(dependency.call, PersonGuard)
-    ]
 
 
 def test_every_page_has_a_guard() -> None:

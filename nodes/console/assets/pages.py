@@ -138,7 +138,7 @@ async def asset(
     await run_in_threadpool(record, request, visit, Act(ActKind.VIEW, "asset", asset_id))
     language = request.state.language
     own, live = entry.record.holder == context.member, entry.cancelled_at is None
-    course = await _course(context, request, identifier, visit) if live and not own else None
+    course = await _course(context, request, identifier) if live and not own else None
     held = await run_in_threadpool(own_view, context, identifier, language) if own else None
     return await run_in_threadpool(
         render,
@@ -153,15 +153,12 @@ async def asset(
     )
 
 
-async def _course(
-    context: Context, request: Request, asset_id: bytes, visit: Visit
-) -> CourseView | None:
+async def _course(context: Context, request: Request, asset_id: bytes) -> CourseView | None:
     """Where a bank stands with the asset; other organisations only ask for grants."""
-    clerk = visit.holds(PersonRole.CLERK)
     if not context.roles & (Role.BANK | Role.DEPARTMENT):
         return None
     found = await service.course(context, asset_id)
-    return course_view("0x" + asset_id.hex(), found, request.state.language, clerk=clerk)
+    return course_view("0x" + asset_id.hex(), found, request.state.language)
 
 
 @router.get("/assets/{asset_id}/changes")

@@ -282,14 +282,14 @@ class CourseView:
     link: str
 
 
-def course_view(asset_id: str, found: Course, language: str, *, clerk: bool) -> CourseView:
-    """The course as the page shows it; only a clerk acts."""
+def course_view(asset_id: str, found: Course, language: str) -> CourseView:
+    """The course as the page shows it."""
     links = _links(asset_id, found)
     steps = [
         StepView(label, step in found.done, step is found.current, links.get(step, ""))
         for step, label in STEPS.items()
     ]
-    action, link = _action(found, links) if clerk else ("", "")
+    action, link = _action(found, links)
     return CourseView(
         steps=steps,
         turn=TURNS[found.turn],

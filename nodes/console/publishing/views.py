@@ -35,6 +35,15 @@ FAULTS: Mapping[FaultKind, str] = {
     FaultKind.HIDDEN_CHARACTERS: N_("The code has blanks, full-width or invisible characters"),
     FaultKind.NOT_A_NUMBER: N_("Most cells of the column are numbers; this one is not"),
     FaultKind.COLUMN_TYPE: N_("The column holds lists or nested records"),
+    FaultKind.SEVERAL_SHEETS: N_("Several sheets have cells; leave one, or hide the others"),
+    FaultKind.MERGED_CELLS: N_("Cells are merged; take the merging back"),
+    FaultKind.FORMULA_RESULT: N_(
+        "The formula's result is not stored; open and save the file in Excel"
+    ),
+    FaultKind.CELL_ERROR: N_("The cell shows an error instead of a value"),
+    FaultKind.ROUNDED: N_("Excel has rounded this number; enter it as text"),
+    FaultKind.TOO_WIDE: N_("The sheet has too many columns or rows, or a cell without a place"),
+    FaultKind.UNPACKED_SIZE: N_("The workbook is too large once it is unpacked; save it as CSV"),
 }
 TYPES: Mapping[str, str] = {
     TEXT: N_("text"),
@@ -92,6 +101,7 @@ class FaultView:
     column: str
     cell: str
     detail: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,7 @@ class FileView:
     name: str
     size: int
     rows: int
+    sheet: str
     key: str
     encoding: str
     delimiter: str
@@ -152,6 +163,7 @@ def file_view(file: UploadedFile) -> FileView:
         name=file.file_name,
         size=file.size,
         rows=report.rows,
+        sheet=report.sheet,
         key=report.settings.key,
         encoding=report.settings.encoding,
         delimiter=report.settings.delimiter,
@@ -165,7 +177,13 @@ def file_view(file: UploadedFile) -> FileView:
 
 def _fault(fault: FileFault) -> FaultView:
     return FaultView(
-        FAULTS[fault.kind], fault.blocking, fault.line, fault.column, fault.cell, fault.detail
+        label=FAULTS[fault.kind],
+        blocking=fault.blocking,
+        line=fault.line,
+        column=fault.column,
+        cell=fault.cell,
+        detail=fault.detail,
+        place=fault.place,
     )
 
 

@@ -144,7 +144,7 @@ async def check_looks(
 
 
 @router.get("/my/looks/{agreement_id}/{lane}/{seq}/bundle.json")
-def look_bundle(
+async def look_bundle(
     request: Request,
     agreement_id: str,
     lane: NonNegativeInt,
@@ -152,8 +152,9 @@ def look_bundle(
     visit: Subject,
 ) -> Response:
     position = Position(hex_bytes(agreement_id), lane, seq)
-    data = look_export.bundle(get_context(request), position, subject=code_of(visit))
-    record(request, visit, Act(ActKind.EXPORT, "own-look", agreement_id))
+    data = await look_export.fetch(get_context(request), position, subject=code_of(visit))
+    act = Act(ActKind.EXPORT, "own-look", agreement_id)
+    await run_in_threadpool(record, request, visit, act)
     name = f"look-{agreement_id[2:10]}-{lane}-{seq}.json"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(data, media_type="application/json", headers=headers)

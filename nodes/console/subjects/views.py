@@ -67,6 +67,8 @@ class LookView:
     agreement_id: str
     lane: int
     seq: int
+    proved: bool
+    """Whether there is a receipt to prove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ def look_view(context: Context, look: Look, language: str) -> LookView:
         agreement_id="0x" + look.position.agreement_id.hex(),
         lane=look.position.lane,
         seq=look.position.seq,
+        proved=bool(look.receipt),
     )
 
 

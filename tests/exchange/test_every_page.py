@@ -1,0 +1,251 @@
+"""Every page of every role, over real services: no page shows a link or form that its reader may not
+use, and no link leads to an error.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+from playwright.sync_api import Browser, Page
+from pypdf import PdfReader
+
+from exchange.call_files import service as call_files
+from exchange.call_files.model import CallFileRequest
+from exchange.disputes import service as disputes
+from exchange.metering.model import CallStatus
+from exchange.reconciliation import runs
+from exchange.reports import service as reports
+from nodes.console.accounts.model import PersonRole
+from nodes.webhooks import service as webhooks
+from registry.demands import service as demands
+from tests.exchange.conftest import Market
+from tests.exchange.test_bundles_over_time import Remembering
+from tests.exchange.test_reports import SUBJECT, Subject
+from tests.support.browser import PATIENCE, axe_findings, chromium, console_messages
+from tests.support.console import ConsolePerson, served
+from tests.support.console_walk import Walk
+from tests.support.node_console import console_of
+from tests.support.stale_view import stale
+
+T = TypeVar("T")
+NODES = ("department", "bank", "supervisor", "operator", "settlement_bank")
+DESK, PHONE = {"width": 1_280, "height": 800}, {"width": 360, "height": 740}
+LANGUAGES = ("en", "zh-CN")
+KEYBOARD = {
+    "en": {
+        "trace": "Trace a record",
+        "id": "Id, member's code or log position",
+        "proof": "Show the proof",
+        "run": "Compare all agreements now",
+    },
+    "zh-CN": {
+        "trace": "记录溯源",
+        "id": "标识、成员代码或日志位置",
+        "proof": "查看证明",
+        "run": "立即核对全部协议",
+    },
+}
+HOSTILE = "=1+1江门（测试）𠮷<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def busy(market: Market) -> Market:
+    """A market in which each page has something to show."""
+    firm = Subject(market)
+    market.offer()
+    statistics = market.open(market.grant(), cap=10_000)
+    for number in (1, 2, 3, 200):
+        market.call(statistics, number)
+    market.claim(statistics)
+    market.call(statistics, 4)
+    claimed = disputes.claim(market.department.context, statistics, 0)
+    market.department.done(claimed.operation)
+    credit = market.open(market.grant(purpose="credit-assessment"), cap=10_000)
+    consent = firm.consents()
+    query = {"subject": SUBJECT, "purpose": "credit-assessment", "consent": consent}
+    assert market.call(credit, **query).status == CallStatus.SERVED
+    market.run(
+        reports.make(
+            market.bank.context,
+            subject=SUBJECT,
+            consent=bytes.fromhex(consent[2:]),
+            purpose="credit-assessment",
+            parts=[reports.ReportPart(credit, ("age",))],
+            key="report",
+        )
+    )
+    firm.disputes()
+    table = f"subject\n{SUBJECT}\nnobody\n".encode()
+    call_files.add(
+        market.bank.context, CallFileRequest(f"{HOSTILE}.csv", statistics, ("age",), table)
+    )
+    demands.post(market.bank.context, title=HOSTILE, text=HOSTILE, columns=(), purpose="")
+    market.run(demands.fetch_all(market.department.context))
+    runs.start(market.supervisor.context)
+    market.run(runs.RunWorker(market.supervisor.context).round())
+    for node in market.nodes.values():
+        webhooks.create(
+            node.context, url="https://hooks.example.gov.cn/a", kinds=["grant.approved"]
+        )
+    market.anchor()
+    return market
+
+
+def require_text(path: str, page: str) -> None:
+    """What strangers wrote is text on a page."""
+    assert "<script>alert" not in page, path
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_no_page_shows_a_link_or_form_that_its_reader_may_not_use(busy: Market, name: str) -> None:
+    console = console_of(getattr(busy, name))
+    for role in PersonRole:
+        walk = Walk(console, console.person(role)).from_page("/", require_text)
+        print(name, role, len(walk.seen), walk.waiting, *walk.faults, sep="\n")
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_whose_view_of_the_chain_stands_still_shows_every_page_or_says_why(
+    busy: Market, name: str
+) -> None:
+    node = getattr(busy, name)
+    console = console_of(node)
+    with stale(node.context.view):
+        walk = Walk(console, console.person(*PersonRole)).from_page("/")
+    print(name, walk.faults, walk.waiting)
+    assert walk.faults == []
+
+
+def test_a_report_is_a_page_and_a_pdf_with_its_receipts(busy: Market) -> None:
+    clerk = console_of(busy.bank).person(PersonRole.CLERK)
+    (path,) = set(re.findall(r'href="(/reports/0x[0-9a-f]{64})"', clerk.page("/reports")))
+    shown = clerk.page(path)
+    assert SUBJECT in shown
+    assert "30-39" in shown
+    answer = clerk.get(f"{path}/report.pdf")
+    assert answer.headers["content-type"] == "application/pdf"
+    text = "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(answer.content)).pages)
+    assert SUBJECT in text
+    assert "30-39" in text
+    assert clerk.login in text
+
+
+def test_a_withdrawn_consent_says_what_a_call_would_be_refused_for(busy: Market) -> None:
+    firm = Remembering(busy)
+    consent = firm.consents()
+    clerk = console_of(busy.bank).person(PersonRole.CLERK)
+    row = clerk.page(f"/consents?subject={SUBJECT}").split(consent[:8])[0].rpartition("<tr>")[2]
+    assert "allowed by this consent" in row
+    firm.withdraws(consent)
+    row = clerk.page(f"/consents?subject={SUBJECT}").split(consent[:8])[0].rpartition("<tr>")[2]
+    assert "consent_withdrawn" in row
+    exported = clerk.get(f"/consents.csv?subject={SUBJECT}").text
+    assert (
+        next(line for line in exported.splitlines() if consent in line).count("consent_withdrawn")
+        == 1
+    )
+    form = clerk.page(f"/reports/new?subject={SUBJECT}")
+    assert "consent_withdrawn" in form
+
+
+# --- In a browser ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@contextmanager
+def seen_by(browser: Browser, person: ConsolePerson, url: str) -> Iterator[Page]:
+    """A page of a browser in which the person is logged in."""
+    context = browser.new_context(locale="en", viewport=DESK)
+    context.set_default_timeout(2 * PATIENCE)
+    cookies = [{"name": n, "value": v, "url": url} for n, v in person.http.cookies.items()]
+    context.add_cookies(cookies)  # type: ignore[arg-type]
+    yield context.new_page()
+    context.close()
+
+
+def apart(work: Callable[[], T]) -> T:
+    """Run what has an event loop of its own: Playwright's runs in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
+@pytest.mark.system
+def test_every_page_is_accessible_prints_and_fits_a_telephone(
+    browser: Browser, busy: Market
+) -> None:
+    known: set[str] = set()
+    for name in NODES:
+        console = console_of(getattr(busy, name))
+        person = apart(lambda console=console: console.person(*PersonRole))
+        pages = apart(lambda c=console, p=person: Walk(c, p).from_page("/").pages)
+        with served(console) as url, seen_by(browser, person, url) as page:
+            errors = console_messages(page)
+            for number, route in enumerate(sorted(pages.keys() - known)):
+                page.set_extra_http_headers({"accept-language": LANGUAGES[number % 2]})
+                page.goto(url + pages[route])
+                assert axe_findings(page) == [], route
+                page.emulate_media(media="print")
+                assert not page.locator("nav.menu").is_visible(), route
+                page.emulate_media(media="screen")
+                page.set_viewport_size(PHONE)
+                assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], (
+                    route
+                )
+                page.set_viewport_size(DESK)
+            assert errors == [], name
+        known |= pages.keys()
+    assert len(known) > 60
+
+
+def tab_to(page: Page, label: str) -> None:
+    """Press the tabulator until the control of this name has the focus."""
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            "(e => (e.labels?.[0] ?? e).innerText.trim())(document.activeElement)"
+        )
+        if focused == label:
+            return
+    pytest.fail(f"{label} cannot be reached by keyboard")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+def test_a_supervisor_traces_a_record_and_starts_a_run_by_keyboard(
+    browser: Browser, busy: Market, language: str
+) -> None:
+    words = KEYBOARD[language]
+    console = console_of(busy.supervisor)
+    auditor = apart(lambda: console.person(PersonRole.AUDITOR))
+    with served(console) as url, seen_by(browser, auditor, url) as page:
+        page.set_extra_http_headers({"accept-language": language})
+        page.goto(url)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        tab_to(page, words["trace"])
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/trace")
+        tab_to(page, words["id"])
+        page.keyboard.type("0x" + busy.asset_id.hex())
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/trace?q=*")
+        tab_to(page, words["proof"])
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/proofs/**")
+        page.goto(f"{url}/reconciliation")
+        tab_to(page, words["run"])
+        page.keyboard.press("Enter")
+        page.wait_for_load_state()
+        assert page.locator("h1").is_visible()
+        assert axe_findings(page) == []
