@@ -12,17 +12,12 @@ from chain.core.errors import Unavailable
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60
 WIDTH = 1_280
-_ROOT = Path(__file__).parents[2]
-_FALLBACK = ".tools/chromium/chromium"
-"""Where set-up puts the registry's build on a machine without apt."""
 
 
 def chromium() -> Path | None:
     """The browser, or None where there is none."""
     found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
-    if found is not None:
-        return Path(found)
-    return _ROOT / _FALLBACK if (_ROOT / _FALLBACK).is_file() else None
+    return None if found is None else Path(found)
 
 
 def take(url: str, picture: Path, *, height: int, language: str = "en") -> None:

@@ -201,7 +201,10 @@ install_with_apt() {
 install_from_registry() {
   case $2 in
     pip:*) install_pins "$TOOLS/${2#pip:}" "${2#pip:}" "installing $1 into $TOOLS/${2#pip:}" ;;
-    npm:*) logged "$1" "installing $1 into ${2#npm:}/node_modules" npm --prefix "${2#npm:}" ci --no-audit --no-fund --ignore-scripts ;;
+    npm:*)
+      install_node_packages "${2#npm:}" "$1 from the npm registry"
+      logged "unpack-$1" "unpacking $1 into $TOOLS/$1" "$VENV/bin/python" -m "tests.support.$1"
+      ;;
     *) return 1 ;;
   esac
 }

@@ -55,7 +55,12 @@ class RealPart:
 
 
 REAL_PARTS = {
-    "chromium": RealPart(program="chromium", debian=("chromium", "fonts-noto-cjk")),
+    "chromium": RealPart(
+        program="chromium",
+        debian=("chromium", "fonts-noto-cjk"),
+        registry="npm:tests/console/chromium",
+        folders=(".tools/chromium",),
+    ),
     "nginx": RealPart(
         program="nginx",
         debian=("nginx", "libnginx-mod-stream"),
