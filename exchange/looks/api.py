@@ -11,6 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
+from chain.core.errors import Forbidden
+from exchange.agreements import service as agreements
 from exchange.looks import export, service
 from exchange.looks.model import AccountCheck
 from exchange.metering.look_model import Look, Position
@@ -177,7 +179,7 @@ async def check(
     summary="The proof of one look, to be verified offline",
     responses=BUNDLE,
 )
-def bundle(
+async def bundle(
     agreement_id: str,
     lane: NonNegativeInt,
     seq: NonNegativeInt,
@@ -185,6 +187,24 @@ def bundle(
     _caller: Principal = Depends(_counter),
 ) -> Response:
     position = Position(hex_bytes(agreement_id), lane, seq)
+    return Response(await export.fetch(context, position), media_type="application/json")
+
+
+@router.get(
+    "/v1/peer/looks/{agreement_id}/{lane}/{seq}/bundle",
+    summary="The proof of one look, for the buyer whose call it was",
+    responses=BUNDLE,
+)
+def peer_bundle(
+    agreement_id: str,
+    lane: NonNegativeInt,
+    seq: NonNegativeInt,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
+    position = Position(hex_bytes(agreement_id), lane, seq)
+    if caller.member != agreements.load(context, position.agreement_id).agreement.buyer:
+        raise Forbidden("not_party", "The proof of a look is for its buyer and its subject.")
     return Response(export.bundle(context, position), media_type="application/json")
 
 

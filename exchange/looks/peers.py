@@ -6,6 +6,7 @@ from typing import Any
 
 from chain.context import Context
 from chain.core import schema
+from chain.core.canonical import dumps
 from chain.core.errors import Unavailable
 from exchange.metering.look_model import Position
 
@@ -23,6 +24,12 @@ async def positions_of(context: Context, buyer: str, subject: str) -> set[Positi
     if not isinstance(listed, list) or len(listed) > MAX_POSITIONS:
         raise _bad_answer()
     return {_position(value) for value in listed}
+
+
+async def fetch_bundle(context: Context, provider: str, position: Position) -> bytes:
+    """The bundle of this buyer's call, from its provider's node."""
+    path = f"/v1/peer/looks/0x{position.agreement_id.hex()}/{position.lane}/{position.seq}/bundle"
+    return dumps(await context.peers.get(provider, path))
 
 
 def _position(value: Any) -> Position:

@@ -54,6 +54,12 @@ def look_at(session: Session, agreement_id: bytes, lane: int, seq: int) -> Gatew
     return session.get(GatewayCallRow, (agreement_id, lane, seq))
 
 
+def bought_at(session: Session, agreement_id: bytes, lane: int, seq: int) -> BuyerCallRow | None:
+    """One call of this buyer, without its answer."""
+    options = [load_only(*_BOUGHT, raiseload=True)]
+    return session.get(BuyerCallRow, (agreement_id, lane, seq), options=options)
+
+
 def positions(
     session: Session, table: sa.Table, subject: str, agreement_ids: Collection[bytes]
 ) -> list[tuple[bytes, int, int]]:

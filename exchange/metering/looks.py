@@ -37,6 +37,15 @@ def opening_of(context: Context, position: Position) -> tuple[str, Opening]:
         return row.subject, Opening(value["query"], schema.salt(value["salt"]))
 
 
+def bought_at(context: Context, position: Position) -> Look:
+    """One call of this buyer; ``look_unknown`` without a receipt."""
+    with context.database.read() as session:
+        row = look_store.bought_at(session, position.agreement_id, position.lane, position.seq)
+        if row is None or row.receipt_hash is None:
+            raise NotFound("look_unknown", "This node has no such call, or not its receipt.")
+        return _bought(row)
+
+
 def served_positions(
     context: Context, subject: str, agreement_ids: Collection[bytes]
 ) -> set[Position]:

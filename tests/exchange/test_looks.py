@@ -121,6 +121,26 @@ def test_the_proof_of_anothers_look_is_not_given(
         export.bundle(market.department.context, missing)
 
 
+def test_the_buyers_node_gives_the_same_proof_for_its_own_looks_alone(
+    market: Market, agreement_id: bytes, number: int
+) -> None:
+    position = look(market, agreement_id, number)
+    market.anchor()
+    bank = market.bank.context
+    data = market.run(export.fetch(bank, position, subject=code(number)))
+    assert data == export.bundle(market.department.context, position)
+    assert verify(data, market.trust).profile == "look"
+    for wrong in (position, Position(agreement_id, position.lane, position.seq + 50)):
+        with pytest.raises(NotFound) as refused:
+            market.run(export.fetch(bank, wrong, subject=code(1)))
+        assert refused.value.code == "look_unknown"
+    path = f"/v1/peer/looks/0x{agreement_id.hex()}/{position.lane}/{position.seq}/bundle"
+    stranger = market.settlement_bank.context.peers
+    with pytest.raises(QiaolianError) as kept:
+        market.run(stranger.get(market.department.member, path))
+    assert kept.value.code == "not_party"
+
+
 def test_a_complete_account_has_no_finding(
     market: Market, agreement_id: bytes, number: int
 ) -> None:
