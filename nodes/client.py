@@ -110,7 +110,15 @@ class NodeClient:
         if body is not None:
             raw = json.dumps(body, ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
-        answer = self.raw(method, path, raw, headers)
+        return self._decoded(self.raw(method, path, raw, headers))
+
+    def upload(self, path: str, content: bytes) -> Any:
+        """POST a file; the decoded JSON answer. Raises as ``request``."""
+        headers = {**self.headers(), "content-type": "application/octet-stream"}
+        return self._decoded(self.raw("POST", path, content, headers))
+
+    def _decoded(self, answer: HttpAnswer) -> Any:
+        """The content of an answer; raises what the node refused."""
         if answer.refused:
             raise self.refusal(answer)
         if answer.status == 204:

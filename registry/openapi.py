@@ -56,6 +56,20 @@ def lines_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "id,age\nA1,31\n",
+            }
+        },
+    }
+}
+"""The ``openapi_extra`` of an endpoint whose body is a file."""
+
+
 def _shown(value: Any) -> Any:
     if isinstance(value, type) and issubclass(value, Struct):
         return example(value).to_json()

@@ -23,6 +23,8 @@ class FileKind(StrEnum):
 
     CSV = "csv"
     PARQUET = "parquet"
+    EXCEL = "excel"
+    """An uploaded workbook, whose one sheet is read as CSV."""
 
 
 class FaultKind(StrEnum):
@@ -31,7 +33,7 @@ class FaultKind(StrEnum):
     NOT_AS_NAMED = "not_as_named"
     """The content is of another kind than the name's ending says."""
     FOREIGN = "foreign"
-    """The file is neither CSV nor Parquet."""
+    """The file is neither CSV nor Parquet nor an Excel workbook."""
     UNREADABLE = "unreadable"
     EMPTY = "empty"
     ENCODING = "encoding"
@@ -52,6 +54,19 @@ class FaultKind(StrEnum):
     """The only cells of a column of numbers that are none."""
     COLUMN_TYPE = "column_type"
     """A column holds lists or nested records."""
+    SEVERAL_SHEETS = "several_sheets"
+    """More than one visible sheet of the workbook has cells."""
+    MERGED_CELLS = "merged_cells"
+    FORMULA_RESULT = "formula_result"
+    """The workbook does not hold the formula's last result."""
+    CELL_ERROR = "cell_error"
+    """The cell shows an error such as ``#N/A``."""
+    ROUNDED = "rounded"
+    """A number of more digits than Excel stores, such as an identifier that was not text."""
+    TOO_WIDE = "too_wide"
+    """The sheet has more columns or rows than a source may have."""
+    UNPACKED_SIZE = "unpacked_size"
+    """The workbook is too large once it is unpacked."""
 
 
 WARNINGS = frozenset({FaultKind.NOT_A_NUMBER, FaultKind.IDENTIFIER, FaultKind.ONE_COLUMN})
@@ -69,6 +84,8 @@ class FileFault:
     """The start of the cell's text."""
     detail: str = ""
     """What is expected instead, or where the same key was before."""
+    place: str = ""
+    """The cell's name in a workbook, such as ``B7``."""
 
     @property
     def blocking(self) -> bool:
@@ -83,15 +100,17 @@ class FileFault:
             "column": self.column,
             "cell": self.cell,
             "detail": self.detail,
+            "place": self.place,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` writes."""
-        return cls(FaultKind(value["kind"]), **{name: value[name] for name in _FAULT_FIELDS})
+        given = {name: value[name] for name in _FAULT_FIELDS if name in value}
+        return cls(FaultKind(value["kind"]), **given)
 
 
-_FAULT_FIELDS = ("line", "column", "cell", "detail")
+_FAULT_FIELDS = ("line", "column", "cell", "detail", "place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,8 @@ class FileReport:
     """The first ``MAX_FAULTS``, by line."""
     fault_count: int
     blocking_count: int
+    sheet: str = ""
+    """The sheet of a workbook that was read."""
 
     @property
     def publishable(self) -> bool:
@@ -136,6 +157,7 @@ class FileReport:
             "faults": [fault.to_json() for fault in self.faults],
             "faultCount": self.fault_count,
             "blockingCount": self.blocking_count,
+            "sheet": self.sheet,
         }
 
     @classmethod
@@ -149,6 +171,7 @@ class FileReport:
             faults=tuple(map(FileFault.from_json, value["faults"])),
             fault_count=value["faultCount"],
             blocking_count=value["blockingCount"],
+            sheet=value.get("sheet", ""),
         )
 
 
@@ -170,6 +193,9 @@ class UploadedFile:
 
 class SourceFiles(Protocol):
     """The node's uploaded files."""
+
+    def require_size(self, size: int) -> None:
+        """Refuse a file of more bytes than are stored; ``upload_too_large``."""
 
     def store(
         self, file_name: str, content: BinaryIO, settings: FileSettings, *, source: str = ""

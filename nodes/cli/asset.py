@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from chain.core.errors import BadInput
 from nodes.cli.command_group import (
@@ -67,6 +69,7 @@ INCIDENTS: Columns = {
 FAULTS: Columns = {
     "line": lambda row: row["line"] or "",
     "column": "column",
+    "place": "place",
     "cell": "cell",
     "fault": "kind",
     "detail": "detail",
@@ -169,6 +172,23 @@ def _check(session: CommandSession, arguments: argparse.Namespace) -> int:
     return 0 if found["publishable"] else 2
 
 
+def _upload(session: CommandSession, arguments: argparse.Namespace) -> int:
+    """Upload a file and show its faults; exit code 2 where it cannot be published."""
+    file: Path = arguments.file
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BadInput("file_unreadable", f"{file} cannot be read: {error.strerror}.") from error
+    path = f"/v1/uploads?{urlencode({'name': file.name, 'key': arguments.key})}"
+    found = session.client.upload(path, content)
+    session.table(found["faults"], FAULTS, whole=found)
+    session.say(
+        f"{found['rows']:,} rows, key column {found['key']}; {found['faultCount']:,} faults. "
+        f"Source: {found['source']}"
+    )
+    return 0 if found["publishable"] else 2
+
+
 def _preview(session: CommandSession, arguments: argparse.Namespace) -> None:
     """Show the first rows as the source has them, then as they would be delivered."""
     body = {"source": arguments.source, **_content(arguments)}
@@ -265,6 +285,15 @@ GROUP = CommandGroup(
             "every fault of a source's file, with line, column and cell",
             _check,
             (arg("source", help="the source's name in node.toml"),),
+        ),
+        Command(
+            "upload",
+            "upload a CSV, Excel or Parquet file as a source to publish from",
+            _upload,
+            (
+                arg("file", type=Path, help="the file; its ending says what it is"),
+                arg("--key", default="", help="the subject's column (default: the first one)"),
+            ),
         ),
         Command(
             "preview",

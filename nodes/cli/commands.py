@@ -235,7 +235,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     "data and its use": {
         "asset": CommandEntry(
             "the catalogue and own publications: list, search, find, course, show, sources, check, "
-            "preview, publish, republish, incidents, usage, usage-detail, usage-buyers, "
+            "upload, preview, publish, republish, incidents, usage, usage-detail, usage-buyers, "
             "usage-rows, own, cancel, hold, release",
             _asset,
         ),

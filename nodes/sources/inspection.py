@@ -13,12 +13,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chain.core.errors import BadInput, QiaolianError
 from nodes.sources.csv_file import CsvSource
 from nodes.sources.values import TypeGuess, from_python
+from nodes.sources.workbook import column_letters, convert
 from registry.encodings import AUTO, ENCODINGS, detected
 from registry.source_files import (
     MAX_FAULTS,
@@ -37,15 +38,52 @@ MAX_COLUMNS = 256
 _BOM = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
 _FOREIGN = {
-    b"PK\x03\x04": "Excel",
+    b"PK\x03\x04": "zip",
     b"\xd0\xcf\x11\xe0": "Excel",
     b"%PDF": "PDF",
     b"\x1f\x8b": "gzip",
     b"SQLite format 3": "SQLite",
 }
-"""How files begin that are neither CSV nor Parquet."""
+"""How files begin that are neither CSV nor Parquet nor a workbook."""
 _PARQUET = b"PAR1"
+_CLAIMS = {".parquet": FileKind.PARQUET, ".xlsx": FileKind.EXCEL}
+"""What a file's ending says that it is; CSV otherwise."""
 _REPLACED = "\ufffd"
+
+
+def inspect_workbook(
+    workbook: Path, records: Path, file_name: str, settings: FileSettings
+) -> FileReport:
+    """Write a workbook's records to the CSV file ``records`` and inspect them; faults name the
+    sheet's cells.
+    """
+    found = _Findings()
+    if not file_name.lower().endswith(".xlsx"):
+        found.add(FileFault(FaultKind.NOT_AS_NAMED, detail=FileKind.EXCEL.value))
+    sheet = convert(workbook, records, found.add)
+    if found.blocking and records.stat().st_size == 0:
+        return replace(found.report(FileKind.EXCEL, settings, 0, ()), sheet=sheet.name)
+    read = _CsvInspection(records, FileSettings(settings.key, "utf-8", ","), found).run()
+    letters = [column_letters(number) for number, _ in enumerate(read.columns, 1)]
+    names = [column.name for column in read.columns]
+    by_letter, by_name = (
+        dict(zip(letters, names, strict=True)),
+        dict(zip(names, letters, strict=True)),
+    )
+
+    def named(fault: FileFault) -> FileFault:
+        """The fault with its row, column and cell in the sheet."""
+        if fault.place:
+            return replace(fault, column=by_letter.get(fault.place.rstrip("0123456789"), ""))
+        row = None if fault.line is None else sheet.row_of(fault.line)
+        letter = by_name.get(fault.column, "")
+        repeated = fault.kind is FaultKind.KEY_REPEATED
+        detail = str(sheet.row_of(int(fault.detail))) if repeated else fault.detail
+        place = f"{letter}{row}" if letter and row else ""
+        return replace(fault, line=row, place=place, detail=detail)
+
+    faults = sorted(map(named, read.faults), key=lambda fault: fault.line or 0)
+    return replace(read, kind=FileKind.EXCEL, sheet=sheet.name, faults=tuple(faults))
 
 
 def inspect_file(path: Path, file_name: str, settings: FileSettings) -> FileReport:
@@ -58,7 +96,7 @@ def inspect_file(path: Path, file_name: str, settings: FileSettings) -> FileRepo
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     found = _Findings()
-    claimed = FileKind.PARQUET if file_name.lower().endswith(".parquet") else FileKind.CSV
+    claimed = _CLAIMS.get(Path(file_name).suffix.lower(), FileKind.CSV)
     actual = FileKind.PARQUET if head.startswith(_PARQUET) else FileKind.CSV
     foreign = next((name for begin, name in _FOREIGN.items() if head.startswith(begin)), "")
     if not foreign and actual is FileKind.CSV and b"\0" in head:
@@ -85,6 +123,11 @@ class _Findings:
         self._counts[fault.blocking] += 1
         if len(self._faults) < MAX_FAULTS:
             self._faults.append(fault)
+
+    @property
+    def blocking(self) -> bool:
+        """Whether a fault keeps the file from being published."""
+        return self._counts[True] > 0
 
     def report(
         self,

@@ -23,13 +23,14 @@ from urllib.parse import quote, unquote
 from chain.core.errors import BadInput, NotFound, Unavailable
 from nodes.bodies import BodyTooLarge
 from nodes.config import SourceEntry
-from nodes.sources.inspection import inspect_file
+from nodes.sources.inspection import inspect_file, inspect_workbook
+from nodes.sources.workbook import is_workbook
 from registry.source_files import FileKind, FileReport, FileSettings, UploadedFile
 
 PREFIX = "upload-"
 """How the names of sources begin that read uploaded files; none of a configuration may."""
 _NAME = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
-_CONTENT, _ABOUT = "content", "about.json"
+_CONTENT, _WORKBOOK, _ABOUT = "content", "workbook", "about.json"
 _CHUNK = 1 << 20
 MAX_NAME_CHARACTERS = 120
 
@@ -67,7 +68,7 @@ class UploadedFiles:
                     size=size,
                     digest=digest,
                     uploaded_at=int(self.clock()),
-                    report=inspect_file(partial / _CONTENT, file_name, settings),
+                    report=_inspected(partial, file_name, settings),
                 )
                 _write_private(partial / _ABOUT, _about(file))
                 self.changed(name)
@@ -79,13 +80,23 @@ class UploadedFiles:
                 shutil.rmtree(partial, ignore_errors=True)
         return file
 
+    def require_size(self, size: int) -> None:
+        """See ``SourceFiles``."""
+        if size > self.max_bytes:
+            raise BodyTooLarge(
+                "upload_too_large",
+                f"The file is over {self.max_bytes} bytes.",
+                hint="Ask your administrator to configure it as a source of the node.",
+                limit=self.max_bytes,
+            )
+
     def configure(self, source: str, settings: FileSettings) -> UploadedFile:
         """See ``SourceFiles``."""
         file = self._require(source)
         folder = self.directory / source
         with self._lock:
             try:
-                report = inspect_file(folder / _CONTENT, file.file_name, settings)
+                report = _inspected(folder, file.file_name, settings)
                 changed = replace(file, report=report)
                 partial = folder / f"{_ABOUT}.partial"
                 _write_private(partial, _about(changed))
@@ -164,6 +175,7 @@ class UploadedFiles:
         if file is None:
             return None
         settings, kind = file.report.settings, file.report.kind
+        kind = FileKind.CSV if kind is FileKind.EXCEL else kind
         return SourceEntry(
             url=f"{kind}://{quote(str(self.directory / source / _CONTENT))}",
             key=settings.key or "key",
@@ -187,18 +199,23 @@ class UploadedFiles:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             while chunk := content.read(_CHUNK):
                 size += len(chunk)
-                if size > self.max_bytes:
-                    raise BodyTooLarge(
-                        "upload_too_large",
-                        f"The file is over {self.max_bytes} bytes.",
-                        hint="Ask your administrator to configure it as a source of the node.",
-                        limit=self.max_bytes,
-                    )
+                self.require_size(size)
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         return size, digest.hexdigest()
+
+
+def _inspected(folder: Path, file_name: str, settings: FileSettings) -> FileReport:
+    """Inspect the content of a folder. A workbook is kept beside the records that it holds."""
+    content, workbook = folder / _CONTENT, folder / _WORKBOOK
+    if not workbook.exists() and is_workbook(content):
+        content.rename(workbook)
+    if not workbook.exists():
+        return inspect_file(content, file_name, settings)
+    _write_private(content, b"")
+    return inspect_workbook(workbook, content, file_name, settings)
 
 
 def plain_file_name(name: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+import tempfile
+from typing import IO, Annotated, Any, Self
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -18,9 +19,10 @@ from registry.access import (
 )
 from registry.assets import changes, incidents, model, publication, serving
 from registry.assets import preview as previews
+from registry.openapi import FILE_BODY, STREAMED_BODY
 from registry.pages import ListAnswer, PageRequest
 from registry.schemas import Statement
-from registry.source_files import FileReport
+from registry.source_files import FileReport, FileSettings, SourceFiles
 
 router = APIRouter(tags=["assets"])
 
@@ -153,6 +155,7 @@ class FaultRow(BaseModel):
     column: str
     cell: str = Field(description="The start of the cell's text")
     detail: str
+    place: str = Field(description="The cell's name in a workbook, such as `B7`; else empty")
 
 
 class InspectionAnswer(BaseModel):
@@ -163,6 +166,7 @@ class InspectionAnswer(BaseModel):
     encoding: str
     delimiter: str
     rows: int
+    sheet: str = Field(description="The sheet of a workbook that was read; else empty")
     faults: list[FaultRow] = Field(description="The first 100")
     faultCount: int
     publishable: bool
@@ -176,12 +180,20 @@ class InspectionAnswer(BaseModel):
             encoding=report.settings.encoding,
             delimiter=report.settings.delimiter,
             rows=report.rows,
+            sheet=report.sheet,
             faults=[
                 FaultRow(blocking=fault.blocking, **fault.to_json()) for fault in report.faults
             ],
             faultCount=report.fault_count,
             publishable=report.publishable,
         )
+
+
+class UploadAnswer(InspectionAnswer):
+    """An uploaded file, which is a source by its name, and what its inspection found."""
+
+    source: str = Field(description="What a publication names as its source")
+    sha256: str = Field(description="Of the file, in hex")
 
 
 class ChangesBody(BaseModel):
@@ -390,6 +402,42 @@ def sources(
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> SourceList:
     return SourceList(sources=serving.source_names(context))
+
+
+@router.post(
+    "/v1/uploads",
+    summary="Upload a CSV, Excel or Parquet file as a new source and inspect it",
+    response_model=UploadAnswer,
+    openapi_extra={**FILE_BODY, **STREAMED_BODY},
+)
+async def upload(
+    request: Request,
+    name: Annotated[
+        str, Query(min_length=1, max_length=255, description="Its ending says what the file is")
+    ],
+    key: Annotated[
+        str, Query(max_length=256, description="The subject's column; the first one if empty")
+    ] = "",
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> UploadAnswer:
+    """A file that nothing uses is deleted after seven days."""
+    files = serving.source_files(context)
+    with tempfile.TemporaryFile() as content:
+        await _receive(request, content, files)
+        stored = await run_in_threadpool(files.store, name, content, FileSettings(key))
+    found = InspectionAnswer.of(stored.report)
+    return UploadAnswer(**found.model_dump(), source=stored.source, sha256=stored.digest)
+
+
+async def _receive(request: Request, content: IO[bytes], files: SourceFiles) -> None:
+    """Take in the body of a request, up to the size that is stored; ``upload_too_large``."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        files.require_size(size)
+        await run_in_threadpool(content.write, chunk)
+    await run_in_threadpool(content.seek, 0)
 
 
 @router.post(

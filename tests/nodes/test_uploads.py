@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import stat
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +18,7 @@ import pytest
 from chain.core.errors import QiaolianError
 from nodes.config import parse
 from nodes.sources import Sources
+from nodes.sources import workbook as workbooks
 from nodes.sources.uploads import UploadedFiles, plain_file_name
 from registry.source_files import (
     MAX_FAULTS,
@@ -47,7 +51,7 @@ def sources(tmp_path: Path) -> Sources:
                     "records": {"url": "csv://records.csv", "key": "id"},
                     "table": {"url": "sqlite:///a.db", "key": "id", "table": "t"},
                 },
-                "limits": {"upload_bytes": 4_000},
+                "limits": {"upload_bytes": 20_000},
             },
             home=tmp_path,
         )
@@ -189,7 +193,7 @@ def test_files_are_private_and_their_names_harmless(sources: Sources, tmp_path: 
 
 def test_a_file_over_the_limit_leaves_nothing_behind(sources: Sources, tmp_path: Path) -> None:
     before = stored(sources.uploads, b"id,a\n1,x\n")
-    large = io.BytesIO(b"id,a\n" + b"1,x\n" * 2_000)
+    large = io.BytesIO(b"id,a\n" + b"1,x\n" * 10_000)
     assert code_of(lambda: sources.uploads.store("b.csv", large, FileSettings())) == (
         "upload_too_large"
     )
@@ -247,3 +251,132 @@ def test_only_old_files_that_nothing_uses_are_unused(sources: Sources) -> None:
     assert unused([old], used=[], now=now) == [old]
     assert unused([old], used=[file.source], now=now) == []
     assert unused([replace(old, uploaded_at=5)], used=[], now=now) == []
+
+
+# --- Workbooks ------------------------------------------------------------------------------------
+
+
+def workbook(*rows: list[Any], change: Callable[[Any], object] = lambda _book: None) -> bytes:
+    """An Excel file of one sheet with these rows, and with what ``change`` does to it."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "人员"
+    for row in rows:
+        book.active.append(row)
+    change(book)
+    content = io.BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+def places(report: FileReport) -> list[tuple[FaultKind, int | None, str, str]]:
+    return [(fault.kind, fault.line, fault.column, fault.place) for fault in report.faults]
+
+
+def test_a_workbook_is_read_by_the_reader_of_csv_files(sources: Sources) -> None:
+    content = workbook(
+        ["编号", "年龄", "比率", "日期", "在职", "备注"],
+        ["007", 31, 0.1, datetime.date(2026, 1, 2), True, "两\n行"],
+        [],
+        ["B2", 42, 1e-7, datetime.datetime(2026, 1, 2, 3, 4), False, "=北"],
+    )
+    file = stored(sources.uploads, content, "人员.xlsx")
+    report = file.report
+    assert (report.kind, report.sheet, report.rows, report.faults) == ("excel", "人员", 2, ())
+    assert [column.type for column in report.columns] == [
+        "text", "integer", "decimal", "text", "boolean", "text",
+    ]  # fmt: skip
+    found = sources[file.source].lookup("007")
+    assert found is not None
+    assert list(found.values()) == ["007", 31, "0.1", "2026-01-02", True, "两\n行"]
+    read_again = sources.uploads.configure(file.source, FileSettings("备注"))
+    assert (read_again.report.kind, read_again.report.settings.key) == ("excel", "备注")
+
+
+def test_faults_of_a_workbook_name_its_cells(sources: Sources) -> None:
+    def change(book: Any) -> None:
+        book.active["B3"] = "=1+1"
+        book.active["C5"] = "#N/A"
+        book.active.merge_cells("A9:B9")
+
+    rows = [["id", "n", "note"], ["A1", 1, "two\nlines"], ["B2", 2, ""], ["A1", 3, ""]]
+    content = workbook(*rows, [440701199001010010, 4, "x"], ["C3", "many", ""], change=change)
+    report = stored(sources.uploads, content, "a.xlsx").report
+    assert places(report) == [
+        (FaultKind.MERGED_CELLS, None, "", "A9:B9"),
+        (FaultKind.FORMULA_RESULT, 3, "n", "B3"),
+        (FaultKind.KEY_REPEATED, 4, "id", "A4"),
+        (FaultKind.ROUNDED, 5, "id", "A5"),
+        (FaultKind.CELL_ERROR, 5, "note", "C5"),
+        (FaultKind.NOT_A_NUMBER, 6, "n", "B6"),
+    ]
+    assert [fault.detail for fault in report.faults if fault.kind is FaultKind.KEY_REPEATED] == [
+        "2"
+    ]
+    assert not report.publishable
+
+
+def test_a_second_sheet_with_cells_is_refused_unless_it_is_hidden(sources: Sources) -> None:
+    def add(book: Any, state: str) -> None:
+        book.create_sheet("旧").append(["x"])
+        book["旧"].sheet_state = state
+
+    rows = [["id", "a"], ["1", "x"]]
+    report = stored(
+        sources.uploads, workbook(*rows, change=lambda book: add(book, "visible")), "a.xlsx"
+    ).report
+    assert [(fault.kind, fault.detail) for fault in report.faults] == [
+        (FaultKind.SEVERAL_SHEETS, "人员、旧")
+    ]
+    hidden = workbook(*rows, change=lambda book: add(book, "hidden"))
+    assert stored(sources.uploads, hidden, "a.xlsx").report.publishable
+
+
+def repacked(content: bytes, name: str, part: bytes) -> bytes:
+    """A workbook with one of its parts in another form."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", 8) as new:
+        for item in old.namelist():
+            new.writestr(item, part if item == name else old.read(item))
+    return out.getvalue()
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+CELLS = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+ENTITY = '<!DOCTYPE a [<!ENTITY b "bbbbbbbb">]>' + CELLS + "&b;</sheetData></worksheet>"
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ("<not xml", FaultKind.UNREADABLE),
+        (ENTITY, FaultKind.UNREADABLE),
+        (CELLS + "</sheetData></worksheet>", FaultKind.EMPTY),
+        (CELLS + '<row r="1"><c r="XFD1"><v>1</v></c></row></sheetData></worksheet>', "too_wide"),
+        (CELLS + '<row r="1"><c r="A9999999"><v>1</v></c></row></sheetData></worksheet>', "too_wide"),
+        (CELLS + '<row r="1"><c r="?"><v>1</v></c></row></sheetData></worksheet>', "too_wide"),
+    ],
+)  # fmt: skip
+def test_a_hostile_workbook_is_refused(sources: Sources, part: str, kind: str) -> None:
+    content = repacked(workbook(["id", "a"], ["1", "x"]), SHEET, part.encode())
+    report = stored(sources.uploads, content, "a.xlsx").report
+    assert kind in {fault.kind for fault in report.faults}
+    assert not report.publishable
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbooks, "MAX_UNPACKED_BYTES", 1_000_000)
+    rows = b'<row r="1"><c r="A1"><v>1</v></c></row>' * 30_000
+    bomb = repacked(workbook(["id", "a"]), SHEET, CELLS.encode() + rows)
+    assert len(bomb) < 20_000
+    file = sources.uploads.store("a.xlsx", io.BytesIO(bomb[:]), FileSettings())
+    assert [fault.kind for fault in file.report.faults] == [FaultKind.UNPACKED_SIZE]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.csv", None), ("a.xlsx", b"id,a\n1,x\n")])
+def test_a_workbook_and_its_name_agree(sources: Sources, name: str, content: bytes | None) -> None:
+    report = stored(sources.uploads, content or workbook(["id", "a"], ["1", "x"]), name).report
+    assert FaultKind.NOT_AS_NAMED in {fault.kind for fault in report.faults}
+    assert not report.publishable
