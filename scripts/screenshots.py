@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from PIL import Image
+
 from chain.core.errors import BadInput, QiaolianError
 from scripts.demo_steps import screenshots
 
@@ -34,8 +36,9 @@ class Picture:
 
 PICTURES = (
     Picture("console.png", "Tax bureau", "chief_data_officer", "/grants", 720),
-    Picture("bank.png", "Bank", "clerk", "/agreements", 720),
-    Picture("supervisor.png", "Supervisor", "auditor", "/", 900),
+    Picture("earnings.png", "Tax bureau", "auditor", "/earnings", 900),
+    Picture("bank.png", "Bank", "clerk", "/spending", 900),
+    Picture("supervisor.png", "Supervisor", "auditor", "/network", 900),
     Picture("people.png", "Tax bureau", "auditor", "/acts", 720),
 )
 
@@ -52,12 +55,20 @@ def main() -> int:
         for picture in PICTURES:
             if not given.names or picture.name in given.names:
                 url = links.take(picture.organisation, picture.role, picture.path)
-                screenshots.take(url, given.out / picture.name, height=picture.height)
-                print(given.out / picture.name)
+                file = given.out / picture.name
+                screenshots.take(url, file, height=picture.height)
+                _reduce(file)
+                print(file)
     except QiaolianError as error:
         print(f"error[{error.code}]: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)
         return 2
     return 0
+
+
+def _reduce(file: Path) -> None:
+    """Store a picture with 64 colours, as the repository keeps it."""
+    with Image.open(file) as taken:
+        taken.convert("RGB").quantize(64).save(file, optimize=True)
 
 
 class _Links:
