@@ -198,13 +198,13 @@ class Demo:
         }
 
     def _supervisor_page(self, living: World) -> str:
-        """Take a picture of the supervisor's first page; its file's name, or nothing where there is
-        no browser.
+        """Take a picture of the network as the supervisor sees it; its file's name, or nothing
+        where there is no browser.
         """
         picture = self._out / SUPERVISOR_PICTURE
         try:
             url = consoles.visit(living.organisations["supervisor"], "auditor")
-            screenshots.take(url, picture, height=900)
+            screenshots.take(f"{url}?next=/network", picture, height=900)
         except QiaolianError as error:
             self._screen.line(f"no picture of the supervisor's page: {error.sentence}")
             return ""

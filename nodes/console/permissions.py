@@ -39,7 +39,8 @@ class Permissions:
 
     def route(self, target: str, method: str = "GET") -> APIRoute | None:
         """The route that answers a link or form, or None where nothing is there."""
-        path = urlsplit(target).path
+        parts = urlsplit(target)
+        path = "" if parts.netloc else parts.path
         candidates = self._routes.get((method, _first_part(path)), ())
         return next((route for route in candidates if route.path_regex.match(path)), None)
 

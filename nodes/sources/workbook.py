@@ -74,11 +74,13 @@ def convert(workbook: Path, target: Path, report: Report) -> ConvertedSheet:
     """
     target.write_bytes(b"")
     try:
-        with zipfile.ZipFile(workbook) as archive:
-            if not _is_bounded(archive):
+        with workbook.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                bounded = _is_bounded(archive)
+            if not bounded:
                 report(FileFault(FaultKind.UNPACKED_SIZE, detail=f"{MAX_UNPACKED_BYTES >> 20} MB"))
                 return ConvertedSheet()
-        return _convert(workbook, target, report)
+            return _convert(file, target, report)
     except Exception:  # a damaged workbook can raise anything
         report(FileFault(FaultKind.UNREADABLE))
         return ConvertedSheet()
@@ -96,7 +98,7 @@ def _is_bounded(archive: zipfile.ZipFile) -> bool:
     )
 
 
-def _convert(workbook: Path, target: Path, report: Report) -> ConvertedSheet:
+def _convert(workbook: IO[bytes], target: Path, report: Report) -> ConvertedSheet:
     from openpyxl import load_workbook
 
     book = load_workbook(workbook, read_only=True, data_only=True, keep_links=False)

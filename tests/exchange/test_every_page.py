@@ -4,17 +4,22 @@ use, and no link leads to an error.
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
+from urllib.parse import unquote
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
+from chain.statements.grants import Operation
+from chain.statements.signing_files import SignatureFile, SignRequest
 from exchange.call_files import service as call_files
 from exchange.call_files.model import CallFileRequest
 from exchange.disputes import service as disputes
@@ -24,11 +29,13 @@ from exchange.reports import service as reports
 from nodes.console.accounts.model import PersonRole
 from nodes.webhooks import service as webhooks
 from registry.demands import service as demands
+from registry.grants import service as grants
+from registry.grants.model import GrantRequest
 from tests.exchange.conftest import Market
 from tests.exchange.test_bundles_over_time import Remembering
 from tests.exchange.test_reports import SUBJECT, Subject
 from tests.support.browser import PATIENCE, axe_findings, chromium, console_messages
-from tests.support.console import ConsolePerson, served
+from tests.support.console import BASE, ConsolePerson, served
 from tests.support.console_walk import Walk
 from tests.support.node_console import console_of
 from tests.support.stale_view import stale
@@ -152,6 +159,62 @@ def test_a_withdrawn_consent_says_what_a_call_would_be_refused_for(busy: Market)
     )
     form = clerk.page(f"/reports/new?subject={SUBJECT}")
     assert "consent_withdrawn" in form
+
+
+def asked_for(market: Market) -> str:
+    """A grant that waits for the department's decision; its id."""
+    now = market.bank.context.now()
+    wanted = GrantRequest(
+        asset_id=market.asset_id,
+        asset_version=1,
+        owner=market.department.member,
+        operations=int(Operation.USE),
+        scene="credit",
+        purpose="statistics",
+        columns=("age",),
+        not_before=now - 100,
+        not_after=now + 100_000,
+        max_uses=7,
+    )
+    made = market.run(grants.request(market.bank.context, wanted))
+    market.bank.done(made.operation)
+    market.settle()
+    return "0x" + made.grant_id.hex()
+
+
+def field_of(page: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found, name
+    return html.unescape(found[1])
+
+
+def test_two_officers_who_decide_at_once_make_one_decision(busy: Market) -> None:
+    grant = asked_for(busy)
+    console, key = console_of(busy.department), busy.department.organisation.officer
+    path = f"/grants/{grant}/decision"
+
+    def ready(query: str) -> Callable[[], httpx.Response]:
+        """An officer before a page; what sends its form with the signature."""
+        officer = console.person(PersonRole.CHIEF_DATA_OFFICER)
+        page = officer.page(f"{path}?{query}")
+        request = SignRequest.from_bytes(field_of(page, "request").encode())
+        digest = request.statement.digest(request.domain)
+        signed = SignatureFile(digest, key.sign_digest(digest)).to_bytes()
+        fields = {name: field_of(page, name) for name in ("csrf", "form_key", "statement")}
+        files = {"signature_file": ("s.json", signed, "application/json")}
+        return lambda: officer.http.post(path, data=fields, files=files, headers={"origin": BASE})
+
+    sends = [ready("approved=true"), ready("reason=misuse")]
+    with ThreadPoolExecutor(2) as both:
+        answers = list(both.map(lambda send: send(), sends))
+    assert {answer.status_code for answer in answers} <= {303, 409}, [a.text for a in answers]
+    for location in {a.headers["location"] for a in answers if a.status_code == 303}:
+        busy.department.outcome(unquote(location.removeprefix("/operations/").partition("?")[0]))
+    busy.settle()
+    shown = console.person(PersonRole.CLERK).page(f"/grants/{grant}")
+    assert ("Approved ·" in shown) + ("Refused ·" in shown) == 1
+    again = sends[0]()
+    assert again.status_code in (303, 409)
 
 
 # --- In a browser ---------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ def test_a_workbook_is_read_by_the_reader_of_csv_files(sources: Sources) -> None
         ["编号", "年龄", "比率", "日期", "在职", "备注"],
         ["007", 31, 0.1, datetime.date(2026, 1, 2), True, "两\n行"],
         [],
-        ["B2", 42, 1e-7, datetime.datetime(2026, 1, 2, 3, 4), False, "=北"],
+        ["B2", 42, 1e-7, datetime.datetime(2026, 1, 2, 3, 4), False, "+北"],
     )
     file = stored(sources.uploads, content, "人员.xlsx")
     report = file.report
