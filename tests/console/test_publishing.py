@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from chain.core.errors import QiaolianError
 from chain.statements.members import Role
@@ -19,11 +21,13 @@ from nodes.console.publishing import service
 from nodes.console.publishing.model import DraftState
 from nodes.console.publishing.store import ConsoleDraft
 from nodes.sources import Sources
-from registry.assets import publication, serving
+from registry.assets import publication, publication_api, serving
 from registry.pages import PageRequest
 from registry.source_files import UNUSED_SECONDS
 from registry.sources import ConfiguredSources
+from tests.nodes.test_uploads import workbook
 from tests.support.console import BASE, ConsolePerson, TestConsole, running_console
+from tests.support.node import application
 from tests.support.waiting import wait_for
 
 FAULTY = "id,age,area\nA1,31,华侨城\nA1,42,north\n,53,south\n"
@@ -375,3 +379,49 @@ def test_the_next_version_is_what_was_shown(department: TestConsole) -> None:
 
 def _fingerprint(page: str) -> str:
     return page.split('name="fingerprint" value="')[1].split('"')[0]
+
+
+# --- A system's upload ----------------------------------------------------------------------------
+
+
+def api_of(console: TestConsole) -> TestClient:
+    """The node's endpoints for publications."""
+    router = publication_api.router
+    return TestClient(application(console.context, [router], lambda *_caller: frozenset()))
+
+
+def test_a_system_uploads_a_workbook_and_publishes_from_it(department: TestConsole) -> None:
+    api, caller = api_of(department), {"x-local": "system"}
+    content = workbook(["编号", "年龄"], ["A1", 31], ["B2", 42])
+    asked = {"name": "人员.xlsx", "key": "编号"}
+    made = api.post("/v1/uploads", params=asked, content=content, headers=caller)
+    assert made.status_code == 200, made.text
+    found = made.json()
+    assert (found["kind"], found["sheet"], found["rows"], found["publishable"]) == (
+        "excel",
+        "人员",
+        2,
+        True,
+    )
+    assert found["sha256"] == hashlib.sha256(content).hexdigest()
+    wanted = {"source": found["source"], "masking": {"编号": "drop", "年龄": "range:10"}}
+    shown = api.post("/v1/assets/preview", json=wanted, headers=caller).json()
+    assert [row["delivered"]["年龄"] for row in shown["rows"]] == ["30-39", "40-49"]
+    faulty = api.post("/v1/uploads", params={"name": "a.csv"}, content=FAULTY, headers=caller)
+    assert [row["kind"] for row in faulty.json()["faults"]] == ["key_repeated", "key_empty"]
+
+
+def test_an_upload_over_the_limit_or_of_a_stranger_is_refused(tmp_path: Path) -> None:
+    with running_console(tmp_path) as console:
+        limits = console.config.limits.model_copy(update={"upload_bytes": 1_000})
+        console.config = console.config.model_copy(update={"limits": limits})
+        api, asked = api_of(with_sources(console)), {"name": "a.csv"}
+        for caller, content, status in (
+            ({"x-local": "clerk"}, b"x" * 1_001, 413),
+            ({"x-local": "auditor"}, b"id,a\n1,x\n", 403),
+            ({}, b"id,a\n1,x\n", 401),
+        ):
+            answer = api.post("/v1/uploads", params=asked, content=content, headers=caller)
+            assert answer.status_code == status, answer.text
+        assert api.post("/v1/uploads", headers={"x-local": "clerk"}).status_code == 422
+        assert list(serving.source_files(console.context).names()) == []

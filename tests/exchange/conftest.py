@@ -44,6 +44,7 @@ from registry.assets import publication, publication_api
 from registry.assets.model import Description, Publication
 from registry.credit import api as credit_api
 from registry.credit import consent_api
+from registry.demands import api as demands_api
 from registry.evidence import anchors, checkpoints
 from registry.evidence import api as evidence_api
 from registry.evidence import log as evidence_log
@@ -298,6 +299,7 @@ APIS = (
     grants_api,
     consent_api,
     credit_api,
+    demands_api,
     evidence_api,
 )
 

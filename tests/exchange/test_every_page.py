@@ -65,8 +65,10 @@ HOSTILE = "=1+1江门（测试）𠮷<script>alert(1)</script>"
 def busy(market: Market) -> Market:
     """A market in which each page has something to show."""
     firm = Subject(market)
-    market.offer()
-    statistics = market.open(market.grant(), cap=10_000)
+    market.deposit(market.department.member, 10_000, "for bonds")
+    market.offer(bond=100, stake=20, close_window_blocks=30, close_window_seconds=600)
+    market.settle()
+    statistics = market.open(market.grant(), cap=10_000, arbiter=market.supervisor.member)
     for number in (1, 2, 3, 200):
         market.call(statistics, number)
     market.claim(statistics)
@@ -92,7 +94,7 @@ def busy(market: Market) -> Market:
     call_files.add(
         market.bank.context, CallFileRequest(f"{HOSTILE}.csv", statistics, ("age",), table)
     )
-    demands.post(market.bank.context, title=HOSTILE, text=HOSTILE, columns=(), purpose="")
+    demands.post(market.bank.context, title=HOSTILE, text=HOSTILE, columns=(), purpose="statistics")
     market.run(demands.fetch_all(market.department.context))
     runs.start(market.supervisor.context)
     market.run(runs.RunWorker(market.supervisor.context).round())
