@@ -40,9 +40,9 @@ class _Links(HTMLParser):
         if tag == "a":
             self.links.append(named.get("href", ""))
         elif tag == "form" and named.get("method") == "post":
-            self.forms.append(named["action"])
+            self.forms.append(named.get("action", ""))
         elif tag == "form":
-            self._search = named["action"], {}
+            self._search = named.get("action", ""), {}
         elif tag == "input" and self._search is not None and named.get("type") != "checkbox":
             self._search[1][named.get("name", "")] = named.get("value", "")
         if "hx-get" in named:
@@ -91,7 +91,7 @@ class Walk:
                 target = urljoin(path, link)
                 if target.startswith("/"):
                     found.append((target, path))
-            for action in page.forms:
+            for action in (urljoin(path, form) for form in page.forms):
                 if not self.permissions.may(visit, node, action, "POST"):
                     self.faults.append(f"{path} shows a form for {action}")
         return self

@@ -1236,6 +1236,9 @@ class FaultRow(BaseModel):
     column: str
     cell: Annotated[str, Field(description="The start of the cell's text")]
     detail: str
+    place: Annotated[
+        str, Field(description="The cell's name in a workbook, such as `B7`; else empty")
+    ]
 
 
 class FinalSettlementAnswer(BaseModel):
@@ -1513,6 +1516,7 @@ class InspectionAnswer(BaseModel):
     encoding: str
     delimiter: str
     rows: int
+    sheet: Annotated[str, Field(description="The sheet of a workbook that was read; else empty")]
     faults: Annotated[list[FaultRow], Field(description="The first 100")]
     fault_count: Annotated[int, Field(alias="faultCount")]
     publishable: bool
@@ -3233,6 +3237,27 @@ class UnknownSubjectRow(BaseModel):
     refusals: int
     last_at: Annotated[int, Field(alias="lastAt")]
     refused_until: Annotated[int | None, Field(alias="refusedUntil")]
+
+
+class UploadAnswer(BaseModel):
+    """
+    An uploaded file, which is a source by its name, and what its inspection found.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    kind: str
+    key: str
+    encoding: str
+    delimiter: str
+    rows: int
+    sheet: Annotated[str, Field(description="The sheet of a workbook that was read; else empty")]
+    faults: Annotated[list[FaultRow], Field(description="The first 100")]
+    fault_count: Annotated[int, Field(alias="faultCount")]
+    publishable: bool
+    source: Annotated[str, Field(description="What a publication names as its source")]
+    sha256: Annotated[str, Field(description="Of the file, in hex")]
 
 
 class UsageCounts(BaseModel):
