@@ -63,10 +63,10 @@ def test_a_browser_of_the_registry_is_unpacked_whole_and_finds_its_libraries(
     packed_browser(packed)
     for _ in range(2):
         program = chromium.unpack(packed, target)
-    said = subprocess.run(
+    printed = subprocess.run(
         [program, "--headless"], capture_output=True, text=True, check=True
     ).stdout
-    assert said.split() == [f"{target}/lib:{target}", "--headless"]
+    assert printed.split() == [f"{target}/lib:{target}", "--headless"]
     assert {path.name for path in target.parent.iterdir()} == {"chromium"}
     (packed / "al2023.tar.br").write_bytes(b"cut off")
     with pytest.raises(brotli.error):
