@@ -34,7 +34,7 @@ class Permissions:
         self._routes: defaultdict[tuple[str, str], list[APIRoute]] = defaultdict(list)
         for route in (route for router in routers for route in router.routes):
             if isinstance(route, APIRoute):
-                for method in route.methods:
+                for method in route.methods or ():
                     self._routes[method, _first_part(route.path)].append(route)
 
     def route(self, target: str, method: str = "GET") -> APIRoute | None:
