@@ -37,6 +37,7 @@ from chain.ethereum.deploy import Governor, deploy
 from chain.ethereum.eip712 import Domain, Statement
 from chain.ethereum.headers import from_rpc
 from chain.ethereum.ledger import Ledger
+from chain.ethereum.rpc import RpcRefused
 from chain.ethereum.storage_proofs import StorageProof
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
@@ -1565,3 +1566,12 @@ def test_other_bytes_than_a_trust_file_are_refused(data: bytes) -> None:
     with pytest.raises(WrongTrust) as caught:
         trust.read(data)
     assert caught.value.code == "trust_malformed"
+
+
+# --- Sending --------------------------------------------------------------------------------------
+
+
+def test_more_bytes_than_a_node_reads_at_once_are_sent_in_parts(world: World) -> None:
+    answers = world.ledger.send([bytes([number]) * 60_000 for number in range(10)])
+    assert len(answers) == 10
+    assert all(isinstance(answer, RpcRefused) for answer in answers)

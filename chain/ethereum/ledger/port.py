@@ -4,7 +4,7 @@ the chain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,12 @@ from chain.ethereum.rpc import Call, ChainAnswer, Rpc, RpcRefused
 
 MAX_BLOCKS_PER_QUERY = 2000
 """Events are asked for in ranges of at most this many blocks."""
+
+
+MAX_SENT_BYTES = 256 * 1024
+"""Hexadecimal digits of transactions in one exchange. A Kaia node reads half a megabyte, and
+answers a longer request with something that is not JSON-RPC.
+"""
 
 
 @dataclass(frozen=True)
@@ -177,12 +183,14 @@ class Ledger:
         return _int(self.rpc.call("eth_getTransactionCount", address, "latest"))
 
     def send(self, raw_transactions: Sequence[bytes]) -> list[bytes | RpcRefused]:
-        """Send signed transactions to a node in one exchange: each one's hash, or the node's
-        refusal.
+        """Send signed transactions to a node, in as few exchanges as it reads whole: each one's
+        hash, or the node's refusal. If an exchange fails, those before it have been sent.
         """
-        answers = self.rpc.batch(
-            [("eth_sendRawTransaction", ("0x" + raw.hex(),)) for raw in raw_transactions]
-        )
+        answers: list[Any] = []
+        for part in _exchanges(raw_transactions):
+            answers += self.rpc.batch(
+                [("eth_sendRawTransaction", ("0x" + raw.hex(),)) for raw in part]
+            )
         return [answer if isinstance(answer, RpcRefused) else _bytes(answer) for answer in answers]
 
     def decode_logs(self, block: BlockLogs) -> list[Event]:
@@ -365,3 +373,15 @@ def _bad_answer() -> ChainAnswer:
     return ChainAnswer(
         "chain_bad_answer", "The chain node's answer does not have the form that JSON-RPC fixes."
     )
+
+
+def _exchanges(raw_transactions: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The transactions in order, in parts of at most ``MAX_SENT_BYTES``; a larger one alone."""
+    start, size = 0, 0
+    for index, raw in enumerate(raw_transactions):
+        if size and size + 2 * len(raw) > MAX_SENT_BYTES:
+            yield raw_transactions[start:index]
+            start, size = index, 0
+        size += 2 * len(raw)
+    if size:
+        yield raw_transactions[start:]
