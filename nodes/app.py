@@ -274,7 +274,7 @@ def _health(node: AssembledNode, metrics: Metrics, watched: health.MonitoredPart
     )
     for name, text, reading in HEALTH_GAUGES:
         metrics.gauge(name, text, functools.partial(reading, found))
-    for name, text, value in found.claim_gauges():
+    for name, text, value in (*found.claim_gauges(), *found.money_gauges()):
         metrics.gauge(name, text, value)
     return found
 

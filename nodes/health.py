@@ -23,6 +23,8 @@ from chain.ethereum.proved_records import key_record
 from chain.ethereum.records import KeyRecord
 from chain.outbox import Backlog, backlog
 from chain.statements.members import KeyPurpose
+from exchange.conservation.model import ConservationReport
+from exchange.conservation.service import ConservationMonitor
 from exchange.disputes import service as disputes
 from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
@@ -113,6 +115,7 @@ class Health:
             "peer clocks": self._peer_clocks,
             "peers": self._peers,
             "disputes": self._disputes,
+            "money": self._money,
             "cosignatures": self._cosignatures,
         }
         self._threads = ThreadPoolExecutor(len(self._checks), "health")
@@ -292,6 +295,35 @@ class Health:
             f"{len(waiting)} disputes await a decision of this organisation.",
             "Silence decides them: see `qiaolian dispute list --live`.",
         )
+
+    def _money(self) -> None:
+        monitor = self._context.services.find(ConservationMonitor)
+        if monitor is not None:
+            monitor.require()
+
+    def money_gauges(self) -> list[tuple[str, str, Callable[[], float | None]]]:
+        """Name, help and value of each gauge of the check of the chain's money; values are None
+        where the node does not watch the network.
+        """
+        return [
+            (
+                "qiaolian_money_discrepancies",
+                "Sums of the chain's money that do not hold; see GET /v1/conservation.",
+                self._of_money(lambda report: len(report.discrepancies)),
+            ),
+            (
+                "qiaolian_money_checked_seconds",
+                "Unix seconds of the latest check of the chain's money; 0 before the first.",
+                self._of_money(lambda report: report.checked_at),
+            ),
+        ]
+
+    def _of_money(self, value: Callable[[ConservationReport], float]) -> Callable[[], float | None]:
+        def ask() -> float | None:
+            monitor = self._context.services.find(ConservationMonitor)
+            return None if monitor is None else value(monitor.report)
+
+        return ask
 
     def unknown_subject_refusals(self) -> float | None:
         """Refusals of unknown subjects within the period, over all grants."""

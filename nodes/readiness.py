@@ -51,6 +51,7 @@ CHECKS: Mapping[str, Check] = {
         ),
     ),
     "disputes": Check(False, ("dispute_awaits",)),
+    "money": Check(False, ("money_differs",)),
     "cosignatures": Check(False, ("cosignature_late",)),
     "source NAME": Check(False, ("source_unreachable", "source_missing", "source_driver_missing")),
     "worker NAME": Check(False, ("worker_stuck", "witness_incomplete", "certificate_not_written")),

@@ -77,6 +77,15 @@ def open_agreements(context: Context) -> int:
         return store.open_agreements(session)
 
 
+def open_agreements_after(
+    context: Context, after: bytes, *, limit: int
+) -> Sequence[AgreementFacts]:
+    """Open agreements of the network in the order of their ids, from the one after ``after``."""
+    require_watcher(context)
+    with context.database.read() as session:
+        return store.open_agreements_after(session, after, limit=limit)
+
+
 def find_agreement(context: Context, agreement_id: bytes) -> AgreementFacts | None:
     """An agreement of the network, or None."""
     with context.database.read() as session:

@@ -252,6 +252,13 @@ def open_agreements(session: Session) -> int:
     return session.scalars(query).one()
 
 
+def open_agreements_after(session: Session, after: bytes, *, limit: int) -> list[AgreementFacts]:
+    """Open agreements in the order of their ids, from the one after ``after``."""
+    row = SupervisedAgreementRow
+    query = sa.select(row).where(row.closed_at.is_(None), row.agreement_id > after)
+    return [_facts(one) for one in session.scalars(query.order_by(row.agreement_id).limit(limit))]
+
+
 def _facts(row: SupervisedAgreementRow) -> AgreementFacts:
     return AgreementFacts(
         agreement_id=row.agreement_id,

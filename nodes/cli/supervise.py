@@ -128,6 +128,12 @@ GROUP = CommandGroup(
             role="auditor",
         ),
         Command(
+            "money",
+            "whether the chain's money adds up: every account and the open agreements",
+            read("/v1/conservation"),
+            role="auditor",
+        ),
+        Command(
             "hours",
             "calls and money of the last 24 hours",
             read("/v1/network/hours", within="hours", columns=HOURS),

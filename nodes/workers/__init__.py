@@ -19,10 +19,13 @@ from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.call_files.runner import CallFileRunner
 from exchange.catalogue.worker import CatalogueReader
 from exchange.closing.worker import ClosingWorker
+from exchange.conservation.service import ConservationMonitor
+from exchange.conservation.worker import ConservationWorker
 from exchange.disputes.worker import DisputeWorker
 from exchange.reconciliation.runs import RunWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
+from exchange.supervision.service import WATCHERS
 from nodes.assembly import AssembledNode
 from nodes.restore_guard import RestoreGuardWorker
 from nodes.workers.changes import DatabaseChanges
@@ -47,6 +50,7 @@ CALL_FILE_IDLE_SECONDS = 5.0
 """A provider that did not answer is asked again."""
 UPLOADS_SECONDS = 3_600.0
 RECONCILIATION_SECONDS = 1.0
+CONSERVATION_SECONDS = 30.0
 CLAIM_IDLE_SECONDS = 5.0
 """Agreements become due by time alone, and an outbox that stopped changes nothing."""
 
@@ -108,6 +112,9 @@ def node_workers(node: AssembledNode) -> list[Worker]:
         members = [member for member, peer in node.config.peers.items() if peer.log is not None]
         witness = WitnessWorker(context, members)
         workers.append(Worker("witness", settings.witness_seconds, witness.round, version=changes))
+    if settings.projector and context.roles & WATCHERS:
+        money = ConservationWorker(ConservationMonitor(context))
+        workers.append(Worker("money", CONSERVATION_SECONDS, money.round))
     if node.config.role & Role.SUPERVISOR:
         runs = RunWorker(context)
         workers.append(
