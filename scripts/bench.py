@@ -29,6 +29,12 @@ def _calls(progress: Progress) -> Iterable[Figure]:
     return calls.run(progress)
 
 
+def _settlement(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import settlement
+
+    return settlement.run(progress)
+
+
 def _verification(progress: Progress) -> Iterable[Figure]:
     from scripts.benches import verification
 
@@ -68,6 +74,7 @@ def _idle(progress: Progress) -> Iterable[Figure]:
 PARTS = {
     "outbox": _outbox,
     "calls": _calls,
+    "settlement": _settlement,
     "verification": _verification,
     "federated": _federated,
     "projection": _projection,

@@ -57,7 +57,7 @@ def run(say: Say) -> list[Figure]:
             ledger = Ledger(network.rpc_urls, deployment)
             runs = []
             for number in range(RUNS):
-                raw = CALLS / _raw(ledger, signers[0], number)
+                raw = CALLS / raw_batches(ledger, signers[0], number)
                 ours = CALLS / _outbox(
                     KaiaIbft(network.addresses),
                     ledger,
@@ -82,7 +82,8 @@ def run(say: Say) -> list[Figure]:
     ]
 
 
-def _raw(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
+def raw_batches(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
+    """Seconds until ``CALLS`` anchors of a log, sent as JSON-RPC batches, are in a block."""
     signed, nonce = [], ledger.nonce(signer.address)
     for number in range(CALLS):
         address, data = ledger.encode("EvidenceLog", "anchor", log, number + 1, _root(number))
@@ -103,7 +104,7 @@ def _raw(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
         ):
             if not isinstance(answer, bytes):
                 raise answer
-    _wait(lambda: ledger.receipt(signed[-1].transaction_hash) is not None)
+    wait(lambda: ledger.receipt(signed[-1].transaction_hash) is not None)
     return time.monotonic() - started
 
 
@@ -128,7 +129,7 @@ def _outbox(rule: KaiaIbft, ledger: Ledger, signer: Secp256k1Signer, path: Path,
     started = time.monotonic()
     worker.start()
     try:
-        _wait(lambda: _empty(database, signer.address))
+        wait(lambda: _empty(database, signer.address))
         return time.monotonic() - started
     finally:
         stop.set()
@@ -142,7 +143,8 @@ def _empty(database: Database, sender: str) -> bool:
     return left.queued + left.in_flight == 0
 
 
-def _wait(check: Callable[[], bool]) -> None:
+def wait(check: Callable[[], bool]) -> None:
+    """Wait until it holds."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not check():
         if time.monotonic() > deadline:
