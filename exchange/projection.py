@@ -16,6 +16,7 @@ from exchange.catalogue import service as catalogue
 from exchange.clearing import projection as clearing
 from exchange.clearing.service import KEEPERS
 from exchange.closing import totals
+from exchange.disputes import fines
 from exchange.disputes import service as disputes
 from exchange.settlement import service as settlement
 from exchange.supervision import projection as supervision
@@ -37,3 +38,5 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
         elif event.contract == "TradeDisputes":
             disputes.apply(session, event)
             clearing.apply(session, event, context)
+            if event.name == "Fined":
+                fines.apply(session, event)

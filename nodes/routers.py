@@ -24,6 +24,7 @@ def routers() -> Sequence[APIRouter]:
     from exchange.catalogue import api as catalogue
     from exchange.clearing import api as clearing
     from exchange.closing import api as closing
+    from exchange.conservation import api as conservation
     from exchange.disputes import api as disputes
     from exchange.looks import api as looks
     from exchange.metering import api as metering
@@ -58,6 +59,7 @@ def routers() -> Sequence[APIRouter]:
         agreements.router,
         settlement.router,
         closing.router,
+        conservation.router,
         usage.router,
         demands.router,
         disputes.router,

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from chain.context import Context
-from exchange.disputes import export, peers, service
+from exchange.disputes import export, fines, peers, service
 from exchange.disputes.model import DisputeCase
 from exchange.disputes.schemas import (
     AnswerCheckAnswer,
@@ -18,6 +18,9 @@ from exchange.disputes.schemas import (
     DisputeCallAnswer,
     EquivocationBody,
     EquivocationList,
+    FineBody,
+    FineList,
+    FineProposal,
     FreezeAnswer,
     FreezeBody,
     LaneBody,
@@ -232,6 +235,33 @@ def unfreeze(
     agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
 ) -> FreezeAnswer:
     return FreezeAnswer.of(service.unfreeze(context, hex_bytes(agreement_id)))
+
+
+@router.post(
+    "/v1/agreements/{agreement_id}/fine-proposals",
+    status_code=201,
+    summary="Propose a fine out of the provider's bond, for two governors to approve",
+    response_model=FineProposal,
+)
+async def propose_fine(
+    agreement_id: str,
+    body: FineBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator")),
+) -> FineProposal:
+    made = await fines.propose(
+        context, hex_bytes(agreement_id), body.request(), share_with=body.shareWith
+    )
+    return FineProposal.of(made)
+
+
+@router.get("/v1/fines", summary="Fines of providers, the latest first", response_model=FineList)
+def fines_taken(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> FineList:
+    return FineList.of(fines.listing(context, page))
 
 
 @router.get(

@@ -128,6 +128,30 @@ class RulingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class FineRequest:
+    """What two governors are asked to take out of a provider's bond."""
+
+    amount: int
+    """Fen."""
+    to: str
+    """The member that gets it."""
+    reason: str
+    """The decision's number or code; it counts once for an agreement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fine:
+    """A fine that the chain carried out."""
+
+    agreement_id: bytes
+    reason: str
+    provider: str
+    taken: int
+    """Fen; less than the fine if less was held."""
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerCheck:
     """The answer that a provider served again, opened and compared with its receipt."""
 

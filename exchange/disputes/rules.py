@@ -12,11 +12,17 @@ from chain.core import schema
 from chain.core.canonical import dumps, loads
 from chain.core.crypto import keccak256
 from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
-from chain.ethereum.records import AgreementRecord, GrantRecord, LaneRecord, TradeDisputeRecord
+from chain.ethereum.records import (
+    AgreementRecord,
+    GrantRecord,
+    LaneRecord,
+    MemberRecord,
+    TradeDisputeRecord,
+)
 from chain.statements.commitment import commit_bytes
 from chain.statements.disputes import ContestReason, LogPosition, RulingOutcome
 from chain.statements.trade import Agreement, UsageOutcome, UsageReceipt, UsageRequest
-from exchange.disputes.model import Deadline, Dispute, DisputeRole, DisputeStep
+from exchange.disputes.model import Deadline, Dispute, DisputeRole, DisputeStep, FineRequest
 from exchange.metering.gateway_rules import units_of
 from exchange.metering.model import RESPONSE_DOMAIN, StoredCall
 
@@ -235,6 +241,40 @@ def require_evidence(evidence: tuple[LogPosition, ...]) -> None:
         raise BadInput("evidence_missing", "The ruling cites no entry of a party's log.")
     if len(evidence) > MAX_EVIDENCE:
         raise BadInput("too_much_evidence", f"A ruling cites at most {MAX_EVIDENCE} entries.")
+
+
+def require_finable(
+    agreement: Agreement, state: AgreementRecord, receiver: MemberRecord, request: FineRequest
+) -> None:
+    """A fine can be taken: the bond holds as much, and an active member other than the provider
+    gets it.
+
+    Raises:
+        Conflict: ``agreement_not_open``, ``fine_over_bond``; BadInput: ``fine_to_provider``;
+            Forbidden: ``not_active``.
+    """
+    if not state.opened_at:
+        raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
+    if not 1 <= request.amount <= state.bond_held:
+        raise Conflict(
+            "fine_over_bond",
+            f"A fine is from 1 fen to what the bond holds: {state.bond_held} fen.",
+            hint="The bond is released when the agreement closes.",
+        )
+    if request.to == agreement.provider:
+        raise BadInput("fine_to_provider", "A provider's fine cannot go to the provider.")
+    if not receiver.live:
+        raise Forbidden("not_active", "The member that gets the fine is not active.")
+
+
+def require_undecided(decided: bool, reason: str) -> None:
+    """A decision counts once for an agreement: ``fine_decided``."""
+    if decided:
+        raise Conflict(
+            "fine_decided",
+            f"The agreement's provider was fined by the decision {reason} already.",
+            hint="Give the number of another decision.",
+        )
 
 
 def require_equivocation(agreement_id: bytes, one: UsageReceipt, other: UsageReceipt) -> None:

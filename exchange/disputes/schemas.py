@@ -17,12 +17,16 @@ from exchange.disputes.model import (
     Dispute,
     DisputeCall,
     DisputeView,
+    Fine,
+    FineRequest,
     RulingRequest,
 )
 from exchange.disputes.store import EquivocationRow as StoredEquivocation
 from registry.access import NonNegativeInt
+from registry.members.model import SharedProposal
 from registry.openapi import SIGNATURE
 from registry.pages import ListAnswer, Page
+from registry.reasons import reason_code
 from registry.schemas import Statement
 
 
@@ -131,6 +135,74 @@ class EquivocationBody(BaseModel):
     agreementId: str
     first: SignedReceiptBody
     second: SignedReceiptBody
+
+
+class FineBody(BaseModel):
+    """A fine for two governors to approve; fen."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"amount": 5000, "to": "11440700MB2C62170M", "reason": "2026-17"}
+        },
+    )
+    amount: NonNegativeInt = Field(description="From 1 fen to what the bond holds")
+    to: str = Field(description="The active member that gets it; not the provider")
+    reason: str = Field(description="The decision's number; it counts once for an agreement")
+    shareWith: list[str] = Field(
+        [], description="Members that are handed it; else every governor whose node this one knows"
+    )
+
+    def request(self) -> FineRequest:
+        """What is decided: ``reason_missing``, ``reason_malformed``."""
+        return FineRequest(self.amount, self.to, reason_code(self.reason))
+
+
+class FineProposal(BaseModel):
+    """The proposal that governors approve, and the members whose nodes it did not reach."""
+
+    proposalId: str
+    notReached: list[str]
+
+    @classmethod
+    def of(cls, shared: SharedProposal) -> Self:
+        """As the API shows it."""
+        return cls(
+            proposalId="0x" + shared.proposal.proposal_id.hex(),
+            notReached=list(shared.not_reached),
+        )
+
+
+class FineRow(BaseModel):
+    """A fine that was taken out of a provider's bond; fen as text."""
+
+    agreementId: str
+    provider: str
+    reason: str
+    taken: str
+    height: int
+
+    @classmethod
+    def of(cls, fine: Fine) -> Self:
+        """As the API shows it."""
+        return cls(
+            agreementId="0x" + fine.agreement_id.hex(),
+            provider=fine.provider,
+            reason=fine.reason,
+            taken=str(fine.taken),
+            height=fine.height,
+        )
+
+
+class FineList(ListAnswer):
+    """A page of fines."""
+
+    fines: list[FineRow]
+
+    @classmethod
+    def of(cls, page: Page[Fine]) -> Self:
+        """As the API shows it."""
+        return cls(fines=list(map(FineRow.of, page.rows)), next=page.next)
 
 
 class DisputeCallAnswer(BaseModel):

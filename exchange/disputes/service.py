@@ -90,11 +90,15 @@ def show(context: Context, receipt_id: bytes) -> DisputeView:
     return DisputeView(dispute, deadline, bond_held, _wrong_by_records(context, dispute, grant))
 
 
+def live(context: Context) -> list[Dispute]:
+    """Everybody's disputes that have not ended."""
+    with context.database.read() as session:
+        return [_dispute(context, row) for row in store.live(session)]
+
+
 def live_of_own(context: Context) -> list[Dispute]:
     """The disputes that have not ended and concern this organisation."""
-    with context.database.read() as session:
-        found = [_dispute(context, row) for row in store.live(session)]
-    return [dispute for dispute in found if dispute.role != DisputeRole.OBSERVER]
+    return [dispute for dispute in live(context) if dispute.role != DisputeRole.OBSERVER]
 
 
 def awaiting_persons(context: Context) -> list[Dispute]:

@@ -1,4 +1,4 @@
-"""The tables of disputes and of proved equivocations, as the chain's events have them."""
+"""The tables of disputes, of proved equivocations and of fines, as the chain's events have them."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ class EquivocationRow(Base):
     height: Mapped[int] = mapped_column(sa.BigInteger)
 
 
+class FineRow(Base):
+    """A fine that was taken out of a provider's bond."""
+
+    __tablename__ = "exchange_fine"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    reason: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    provider: Mapped[str] = mapped_column(sa.String(18))
+    taken: Mapped[int] = mapped_column(Fen)
+    height: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
 def find(session: Session, receipt_id: bytes) -> DisputeRow | None:
     """A dispute by its receipt."""
     return session.get(DisputeRow, receipt_id)
@@ -93,6 +104,17 @@ def equivocations(session: Session, page: PageRequest) -> Page[EquivocationRow]:
     return page_of(session, sa.select(EquivocationRow), order, page)
 
 
-def put(session: Session, row: DisputeRow | EquivocationRow) -> None:
+def find_fine(session: Session, agreement_id: bytes, reason: str) -> FineRow | None:
+    """A fine by its decision."""
+    return session.get(FineRow, (agreement_id, reason))
+
+
+def fines(session: Session, page: PageRequest) -> Page[FineRow]:
+    """Fines, the latest first; ``cursor_malformed``."""
+    order = (FineRow.height, FineRow.agreement_id, FineRow.reason)
+    return page_of(session, sa.select(FineRow), order, page)
+
+
+def put(session: Session, row: DisputeRow | EquivocationRow | FineRow) -> None:
     """Store what an event says; the same event again changes nothing."""
     session.merge(row)

@@ -262,7 +262,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "dispute": CommandEntry(
             "contested calls: list, show, claim, contest, answer, check, open, rule, end, "
-            "prove, bundle, freeze, unfreeze, equivocations",
+            "prove, bundle, propose-fine, fines, freeze, unfreeze, equivocations",
             _dispute,
         ),
         "money": CommandEntry(
@@ -306,8 +306,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "reconcile": CommandEntry("gateway, buyer and chain compared", _reconcile),
         "supervise": CommandEntry(
-            "the whole network: alarms, nodes, validators, flows, hours, trace, runs, start-run, "
-            "findings",
+            "the whole network: alarms, nodes, validators, flows, hours, money, trace, runs, "
+            "start-run, findings",
             _supervise,
         ),
         "clearing": CommandEntry(

@@ -19,7 +19,9 @@ from nodes.cli.command_group import (
     read_pages,
     save,
 )
+from nodes.cli.member import SHARE, say_next
 from nodes.cli.output import Columns, yuan
+from nodes.cli.session import CommandSession
 
 RECEIPT = arg("receipt_id", metavar="RECEIPT", help="the dispute: its receipt's hash")
 LISTED: Columns = {
@@ -38,6 +40,25 @@ EQUIVOCATIONS: Columns = {
     "taken": lambda row: yuan(row["taken"]),
     "block": "height",
 }
+FINES: Columns = {
+    "provider": "provider",
+    "agreement": "agreementId",
+    "decision": "reason",
+    "taken": lambda row: yuan(row["taken"]),
+    "block": "height",
+}
+
+
+def _propose_fine(session: CommandSession, arguments: argparse.Namespace) -> None:
+    body = {
+        "amount": arguments.amount,
+        "to": arguments.to,
+        "reason": arguments.reason,
+        "shareWith": arguments.share_with,
+    }
+    made = session.client.post(f"/v1/agreements/{arguments.agreement_id}/fine-proposals", body)
+    session.show(made)
+    say_next(session, made)
 
 
 def _ruling(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -203,6 +224,25 @@ GROUP = CommandGroup(
             "as supervisor, let the calls of a frozen agreement go on",
             change("/v1/agreements/{agreement_id}/unfreeze"),
             (arg("agreement_id"),),
+        ),
+        Command(
+            "propose-fine",
+            "as governor, propose a fine out of a provider's bond; two governors approve it",
+            _propose_fine,
+            (
+                arg("agreement_id"),
+                arg("--amount", type=int, required=True, metavar="FEN", help="at most the bond"),
+                arg("--to", required=True, metavar="MEMBER", help="who gets it"),
+                arg("--reason", required=True, help="the decision's number, such as 2026-17"),
+                SHARE,
+            ),
+            "administrator",
+        ),
+        Command(
+            "fines",
+            "fines of providers, the latest first",
+            read_pages("/v1/fines", within="fines", columns=FINES),
+            PAGE,
         ),
         Command(
             "equivocations",

@@ -16,7 +16,12 @@ from chain.statements.members import ApprovalWithdrawal, KeyPurpose
 from nodes.cli.command_group import KEY_OPTIONS, PAGE, Command, CommandGroup, arg, read, read_pages
 from nodes.cli.output import Columns, when
 from nodes.cli.session import CommandSession, read_json
-from registry.members.rules import ACTIONS, GOVERNED_CALLS, role_names
+from registry.members.rules import (
+    ACTIONS,
+    GOVERNED_CALLS,
+    require_own_contract,
+    role_names,
+)
 
 MEMBERS: Columns = {
     "member": "member",
@@ -31,7 +36,7 @@ PROPOSALS: Columns = {
     "about": lambda row: next(
         (
             row["arguments"][name]
-            for name in ("member", "outgoing", "name", "address", "fingerprint", "dataItem")
+            for name in ("member", "outgoing", "name", "address", "fingerprint", "dataItem", "to")
             if name in row["arguments"]
         ),
         "",
@@ -65,16 +70,12 @@ def _propose(function: str, session: CommandSession, arguments: argparse.Namespa
     }
     made = session.client.post("/v1/governance/proposals", body)
     session.show(made)
-    session.say(
-        "Two governors approve it, each with: qiaolian member "
-        f"approve {made['proposalId']} --key FILE"
-    )
-    _not_reached(session, made)
+    say_next(session, made)
 
 
 def _approve(session: CommandSession, arguments: argparse.Namespace) -> None:
     # Encoding the call again takes more than other commands need, so it is loaded here.
-    from registry.members.signing import reviewed
+    from registry.members.signing import reviewed, shown
 
     proposal = session.client.get(f"/v1/governance/proposals/{arguments.proposal_id}")
     _, approval = reviewed(proposal)
@@ -85,7 +86,7 @@ def _approve(session: CommandSession, arguments: argparse.Namespace) -> None:
         about={
             "proposed by": session.member_name(proposal["proposer"]),
             "action": proposal["function"],
-            **_read(_named(session, proposal)),
+            **_read(_named(session, proposal["function"], shown(**_action_of(proposal)))),
             "valid until": when(approval.deadline),
         },
     )
@@ -101,12 +102,15 @@ def _approve(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
-    from registry.members.signing import reviewed
+    from registry.members.signing import reviewed, shown
 
     proposal = session.client.get(f"/v1/governance/proposals/{arguments.proposal_id}")
     _, approval = reviewed(proposal)
     withdrawal = ApprovalWithdrawal(1, approval.call_hash, approval.nonce, approval.deadline)
-    about = {"withdraws your approval of": proposal["function"], **_read(proposal["arguments"])}
+    about = {
+        "withdraws your approval of": proposal["function"],
+        **_read(shown(**_action_of(proposal))),
+    }
     signature = session.sign(withdrawal, session.key(), about=about)
     made = session.client.post(
         f"/v1/governance/proposals/{arguments.proposal_id}/withdrawals", {"signature": signature}
@@ -120,21 +124,19 @@ def _withdraw(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 def _require_contract(session: CommandSession, proposal: Mapping[str, Any]) -> None:
     """Require that an action names this network's contract."""
-    act = GOVERNED_CALLS.get(proposal["function"])
-    if act and proposal["arguments"].get("contract") != session.deployment.address(act[0]):
-        raise BadInput(
-            "other_contract",
-            f"The proposal acts on a contract that is not this network's {act[0]}.",
-            hint="Do not approve it.",
-        )
+    require_own_contract(proposal["function"], proposal["arguments"], session.deployment.address)
 
 
-def _named(session: CommandSession, proposal: Mapping[str, Any]) -> dict[str, Any]:
+def _action_of(proposal: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: proposal[name] for name in ("function", "arguments")}
+
+
+def _named(session: CommandSession, function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """An action's arguments, with the names of the organisations that are members already."""
-    known = () if proposal["function"] == "admit" else ("member", "outgoing", "incoming")
+    known = ("member", "outgoing", "incoming", "provider", "buyer", "to")
     return {
-        name: session.member_name(value) if name in known else value
-        for name, value in proposal["arguments"].items()
+        name: session.member_name(value) if name in known and function != "admit" else value
+        for name, value in arguments.items()
     }
 
 
@@ -150,6 +152,15 @@ def _read(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 f"{KeyPurpose(key['purpose']).name.lower()} {key['fingerprint']}" for key in keys
             ]
     return shown
+
+
+def say_next(session: CommandSession, made: Mapping[str, Any]) -> None:
+    """Say how a proposal takes effect, and which nodes it did not reach."""
+    session.say(
+        "Two governors approve it, each with: qiaolian member "
+        f"approve {made['proposalId']} --key FILE"
+    )
+    _not_reached(session, made)
 
 
 def _not_reached(session: CommandSession, made: Mapping[str, Any]) -> None:
@@ -321,7 +332,7 @@ GROUP = CommandGroup(
             (PROPOSAL,),
             "administrator",
         ),
-        *map(_action, ACTIONS),
+        *(_action(function) for function in ACTIONS if function != "fineProvider"),
         Command(
             "approve",
             "as a governor's administrator, sign an approval",

@@ -4,7 +4,7 @@ directory takes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from chain.core.crypto import require_address
@@ -12,6 +12,7 @@ from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.eip712 import encode_code
 from chain.ethereum.proved_records import ProvedRecords, StorageKey, governor_record
 from chain.statements.members import Algorithm, KeyPurpose, Role
+from chain.statements.trade import Agreement
 from registry import uscc
 from registry.reasons import reason_code
 from registry.text import is_plain
@@ -20,6 +21,8 @@ APPROVALS = 2
 """Approvals of different organisations that execute an action."""
 MAX_NAME_LENGTH = 120
 MAX_KEYS = 16
+MAX_AMOUNT = 2**53 - 1
+"""Fen; what every JSON reader takes without rounding."""
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     "admit": ("member", "name", "roles", "keys"),
@@ -33,6 +36,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "closeContract": ("address",),
     "correctLog": ("contract", "member", "epoch", "size", "root", "reason"),
     "assignSource": ("contract", "dataItem", "asset", "reason"),
+    "fineProvider": ("contract", "agreement", "amount", "to", "reason"),
 }
 """What two governors may do, with the names of the arguments in JSON, in order: MemberDirectory's
 governed functions, and ``GOVERNED_CALLS``.
@@ -41,6 +45,7 @@ governed functions, and ``GOVERNED_CALLS``.
 GOVERNED_CALLS = {
     "correctLog": ("EvidenceLog", "correct"),
     "assignSource": ("AssetRegistry", "assignSource"),
+    "fineProvider": ("TradeDisputes", "fine"),
 }
 """Actions that another contract takes from the directory (``MemberDirectory.actOn``), with that
 contract and its function. Their first argument is the contract's address."""
@@ -67,6 +72,23 @@ def governor_of(signer: str, records: ProvedRecords) -> str:
     return key.member
 
 
+def require_own_contract(
+    function: str, arguments: Mapping[str, Any], address: Callable[[str], str]
+) -> None:
+    """An action on another contract names this network's own: ``other_contract``.
+
+    Args:
+        address: the address of a contract of this network by its name.
+    """
+    act = GOVERNED_CALLS.get(function)
+    if act and arguments.get("contract") != address(act[0]):
+        raise BadInput(
+            "other_contract",
+            f"The proposal acts on a contract that is not this network's {act[0]}.",
+            hint="Do not approve it.",
+        )
+
+
 def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
     """The contract call's arguments for an action given as JSON.
 
@@ -89,8 +111,12 @@ def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
 
 
 def _argument(function: str, name: str, value: Any) -> Any:
-    if name in ("member", "outgoing", "incoming"):
+    if name in ("member", "outgoing", "incoming", "to"):
         return uscc.require_valid(value)
+    if name == "agreement":
+        return Agreement.from_json(value)
+    if name == "amount":
+        return _fen(value)
     if name == "reason":
         return encode_code(reason_code(value if isinstance(value, str) else ""))
     if name == "dataItem" or (name == "name" and function == "announceContract"):
@@ -120,6 +146,14 @@ def _argument(function: str, name: str, value: Any) -> Any:
         return require_address(value)
     if type(value) is not int or not 0 <= value < (2**64 if name == "size" else 2**32):
         raise BadInput("action_malformed", f"The action's {name} is not a whole number.")
+    return value
+
+
+def _fen(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_AMOUNT:
+        raise BadInput(
+            "action_malformed", "The action's amount is not a whole number of fen from 1 on."
+        )
     return value
 
 

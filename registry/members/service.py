@@ -27,7 +27,12 @@ from registry.evidence.log import append_statement
 from registry.list_limits import MAX_ROWS
 from registry.members import peers, store
 from registry.members.model import Member, MemberKey, MemberWithKeys, Proposal, SharedProposal
-from registry.members.rules import APPROVALS, governor_of, governor_records
+from registry.members.rules import (
+    APPROVALS,
+    governor_of,
+    governor_records,
+    require_own_contract,
+)
 from registry.members.signing import call_data
 from registry.pages import Page, PageRequest
 
@@ -47,6 +52,12 @@ def active(context: Context, role: Role) -> list[str]:
     with context.database.read() as session:
         members = store.not_removed(session)
     return [one.member for one in members if one.roles & role and one.status == "active"]
+
+
+def codes(context: Context) -> list[str]:
+    """The codes of all members that were ever admitted."""
+    with context.database.read() as session:
+        return store.codes(session)
 
 
 def counts(context: Context) -> dict[str, int]:
@@ -113,8 +124,10 @@ async def propose(
         share_with: members; without any, every governor whose node this one knows.
 
     Raises:
-        Unavailable: ``chain_view_stale`` when the governors cannot be read; nothing is stored then.
+        BadInput: ``other_contract`` and what ``call_arguments`` raises; Unavailable:
+            ``chain_view_stale`` when the governors cannot be read. Nothing is stored then.
     """
+    _require_own_contract(context, function, arguments)
     governors = share_with or await asyncio.to_thread(known_governors, context)
     proposal = Proposal(
         proposer=context.member,
@@ -192,8 +205,9 @@ def receive_proposal(context: Context, received: Proposal) -> Proposal:
     ``peers.read_proposal``); checked as if drawn up here.
 
     Raises:
-        Forbidden: ``not_governor``; Conflict: ``proposal_over``.
+        BadInput: ``other_contract``; Forbidden: ``not_governor``; Conflict: ``proposal_over``.
     """
+    _require_own_contract(context, received.function, received.arguments)
     proposal_id = received.proposal_id
     signed_withdrawals = _signed(context, received.withdrawal, received.withdrawals.values())
     signed_approvals = _signed(context, received.approval, received.approvals.values())
@@ -215,6 +229,11 @@ def receive_proposal(context: Context, received: Proposal) -> Proposal:
         return proposal
 
     return context.database.write(change)
+
+
+def _require_own_contract(context: Context, function: str, arguments: Mapping[str, Any]) -> None:
+    """No node draws up, nor accepts, an action on a contract of another network."""
+    require_own_contract(function, arguments, lambda name: context.domain(name).contract)
 
 
 def proposals(context: Context, page: PageRequest) -> Page[Proposal]:

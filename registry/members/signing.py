@@ -11,6 +11,7 @@ from chain.core.crypto import keccak256
 from chain.core.errors import BadInput
 from chain.ethereum.ledger import contract_abi
 from chain.statements.members import Approval
+from chain.statements.trade import Agreement
 from registry.members.rules import GOVERNED_CALLS, call_arguments
 
 
@@ -26,6 +27,19 @@ def call_data(function: str, arguments: Mapping[str, Any]) -> bytes:
     return contract_abi("MemberDirectory").encode(
         "actOn", [address, contract_abi(contract).encode(act, rest)]
     )
+
+
+def shown(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """An action's arguments as a person reads them: an agreement by its id and parties."""
+    if function != "fineProvider":
+        return dict(arguments)
+    agreement = Agreement.from_json(arguments["agreement"])
+    return {
+        "agreement": "0x" + agreement.struct_hash().hex(),
+        "provider": agreement.provider,
+        "buyer": agreement.buyer,
+        **{name: arguments[name] for name in ("amount", "to", "reason")},
+    }
 
 
 def reviewed(proposal: Mapping[str, Any]) -> tuple[bytes, Approval]:

@@ -80,6 +80,11 @@ def not_removed(session: Session) -> list[Member]:
     return list(map(_member, session.scalars(query)))
 
 
+def codes(session: Session) -> list[str]:
+    """The code of every member, also of removed ones."""
+    return list(session.scalars(sa.select(MemberRow.member).order_by(MemberRow.member)))
+
+
 def count_by_status(session: Session) -> dict[str, int]:
     """How many members are active, suspended and removed, as ``rules.status`` says."""
     label = sa.case(

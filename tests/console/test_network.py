@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from chain.core.zone import local_day
 from chain.log import merkle
 from chain.log.checkpoint import log_origin
 from chain.statements.members import Role
+from exchange.conservation.model import ConservationReport, Discrepancy, Line
+from exchange.conservation.service import ConservationMonitor
 from exchange.reconciliation import store as reconciliation_store
 from exchange.reconciliation.model import OpenFinding, ReconciliationFinding
 from exchange.supervision import store as supervision_store
@@ -181,6 +184,42 @@ def test_only_the_right_person_freezes(
     # The chain of this console is out of reach: nothing is done, and the page says why.
     refused = watcher.person(right).send("/freeze", path, fields)
     assert (refused.status_code, "chain_view_stale" in refused.text) == (503, True)
+
+
+def test_the_page_says_whether_the_chains_money_adds_up(watcher: TestConsole) -> None:
+    auditor = watcher.person(PersonRole.AUDITOR)
+    assert "Money on the chain" not in auditor.page("/reconciliation")
+    monitor = ConservationMonitor(watcher.context)
+    assert "has not been checked yet" in auditor.page("/reconciliation")
+    good = ConservationReport(
+        height=1_009, checked_at=1, members=2, agreements=1, open_agreements=1
+    )
+    monitor.publish(good)
+    assert "Everything adds up in block 1,009" in auditor.page("/reconciliation")
+    wrong = [Discrepancy(line, BANK, 12_345, 12_344) for line in Line]
+    monitor.publish(replace(good, discrepancies=wrong))
+    page = auditor.page("/reconciliation")
+    assert all(text in page for text in ("does not add up", BANK, "123.45", "123.44"))
+    auditor.language = "zh-CN"
+    assert "链上资金勾稽不平" in auditor.page("/reconciliation")
+
+
+def test_only_an_administrator_proposes_a_fine(watcher: TestConsole) -> None:
+    fields = {
+        "agreement": "0x" + "22" * 32,
+        "amount": "12.50",
+        "to": DEPARTMENT,
+        "reason": "2026-17",
+    }
+    auditor = watcher.person(PersonRole.AUDITOR)
+    sent = {**auditor.hidden("/account"), "form_key": "k" * 20, **fields}
+    assert auditor.post("/freeze/fines", sent).status_code == 403
+    assert "Nobody was fined" in auditor.page("/fines")
+    administrator = watcher.person(PersonRole.ADMINISTRATOR)
+    unknown = administrator.send("/freeze", "/freeze/fines", fields)
+    assert (unknown.status_code, "unknown_agreement" in unknown.text) == (404, True)
+    for wrong in ({"amount": "0"}, {"amount": "0.001"}, {"to": "short"}, {"reason": "x" * 32}):
+        assert administrator.send("/freeze", "/freeze/fines", fields | wrong).status_code == 422
 
 
 @pytest.mark.parametrize("day", ["2026-13-01", "today", "2026-02-30"])

@@ -26,6 +26,7 @@ from exchange.banking import api as banking_api
 from exchange.clearing import api as clearing_api
 from exchange.closing import api as closing_api
 from exchange.closing.buyer import ClosingLocks
+from exchange.conservation import api as conservation_api
 from exchange.disputes import api as disputes_api
 from exchange.looks import api as looks_api
 from exchange.metering import api as metering_api
@@ -51,6 +52,7 @@ from registry.evidence import log as evidence_log
 from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.grants.model import GrantRequest
+from registry.members import api as members_api
 from registry.pages import PageRequest
 from registry.sources import SourceColumn, SourceSchema
 from tests.support.node import LocalNode, LocalPeers, application, make_context, sources_of
@@ -290,6 +292,7 @@ APIS = (
     metering_api,
     settlement_api,
     closing_api,
+    conservation_api,
     disputes_api,
     reconciliation_api,
     reports_api,
@@ -301,6 +304,7 @@ APIS = (
     credit_api,
     demands_api,
     evidence_api,
+    members_api,
 )
 
 

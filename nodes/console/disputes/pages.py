@@ -15,7 +15,7 @@ from starlette.responses import Response
 from chain.context import Context
 from chain.core.errors import Unavailable
 from chain.statements.disputes import ContestReason, LogPosition
-from exchange.disputes import export, peers, service
+from exchange.disputes import export, fines, peers, service
 from exchange.disputes.model import (
     DisputeCall,
     DisputeCase,
@@ -29,6 +29,7 @@ from nodes.console.acts.model import Act, ActKind
 from nodes.console.disputes.views import REASONS, dispute_page, time_page
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_
+from nodes.console.names import member_name
 from nodes.console.navigation import Entry
 from nodes.console.operations.views import operation_path
 from nodes.console.paging import console_page
@@ -75,6 +76,19 @@ def disputes(
         next=found.next,
         live=live,
     )
+
+
+@router.get("/fines")
+def fines_taken(
+    request: Request,
+    page: Annotated[PageRequest, Depends(console_page)],
+    visit: Annotated[Visit, Depends(require_reader)],
+) -> Response:
+    record(request, visit, Act(ActKind.VIEW, "fines"))
+    context = get_context(request)
+    found = fines.listing(context, page)
+    rows = [(fine, member_name(context, fine.provider)) for fine in found.rows]
+    return render(request, "disputes/fines.html", rows=rows, next=found.next)
 
 
 @router.get("/disputes/{receipt_id}")

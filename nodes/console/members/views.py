@@ -11,6 +11,7 @@ from chain.statements.members import KeyPurpose, Role
 from nodes.console.i18n import N_
 from nodes.console.names import member_name
 from registry.members.model import Member, MemberKey, Proposal
+from registry.members.signing import shown
 
 ROLES: Mapping[Role, str] = {
     Role.OPERATOR: N_("operator"),
@@ -100,7 +101,10 @@ def proposal_view(context: Context, proposal: Proposal) -> ProposalView:
         id="0x" + proposal.proposal_id.hex(),
         proposer=member_name(context, proposal.proposer),
         function=proposal.function,
-        arguments=[(name, _text(value)) for name, value in proposal.arguments.items()],
+        arguments=[
+            (name, _text(context, name, value))
+            for name, value in shown(proposal.function, proposal.arguments).items()
+        ],
         deadline=proposal.deadline,
         approvals=[member_name(context, member) for member in proposal.approvals],
         withdrawals=[member_name(context, member) for member in proposal.withdrawals],
@@ -109,5 +113,7 @@ def proposal_view(context: Context, proposal: Proposal) -> ProposalView:
     )
 
 
-def _text(value: object) -> str:
+def _text(context: Context, name: str, value: object) -> str:
+    if name in ("provider", "buyer", "to") and isinstance(value, str):
+        return f"{member_name(context, value)} ({value})"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

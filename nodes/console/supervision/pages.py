@@ -5,19 +5,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from decimal import Decimal
 from importlib import resources
 from typing import Annotated, Literal
 
 from anyio import from_thread
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
 from starlette.responses import Response
 
 from chain.core.errors import QiaolianError
 from chain.ethereum.eip712 import encode_code
 from chain.statements.members import Role
 from exchange.agreements.model import AgreementSide
+from exchange.disputes import fines
 from exchange.disputes import service as disputes
+from exchange.disputes.model import FineRequest
 from exchange.reconciliation import runs
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import bundles
@@ -40,6 +44,7 @@ from nodes.console.supervision.views import (
     finding_view,
     fork_view,
     frozen_view,
+    money_view,
     trace_view,
 )
 from nodes.version import VERSION
@@ -70,6 +75,16 @@ _officer = require(PersonRole.CHIEF_DATA_OFFICER, nodes=_SUPERVISOR)
 _administrator = require(PersonRole.ADMINISTRATOR, nodes=_SUPERVISOR)
 HOLD, RELEASE = "asset.hold", "asset.release"
 FREEZE_AGREEMENT, UNFREEZE_AGREEMENT = "agreement.freeze", "agreement.unfreeze"
+
+
+class FineForm(ConsoleForm):
+    """A fine out of a provider's bond, for two governors to approve."""
+
+    agreement: str
+    amount: Annotated[Decimal, Field(gt=0, le=10**12, decimal_places=2)]
+    """Yuan."""
+    to: Annotated[str, Field(min_length=18, max_length=18)]
+    reason: Annotated[str, Field(max_length=31)]
 
 
 class HoldForm(ConsoleForm):
@@ -172,6 +187,7 @@ def reconciliation_page(
         open_findings=open_findings,
         overdue=overdue,
         starts=visit.holds(PersonRole.CLERK, PersonRole.AUDITOR),
+        money=money_view(context),
     )
 
 
@@ -322,6 +338,22 @@ async def propose(
 
     act = Act(ActKind.CHANGE, "member", form.member)
     return await submit(request, visit, act, work, action=f"member.{form.function}")
+
+
+@router.post("/freeze/fines")
+async def propose_fine(
+    request: Request,
+    form: Annotated[FineForm, Form()],
+    visit: Annotated[Visit, Depends(_administrator)],
+) -> Response:
+    def work(_key: str) -> str:
+        fine = FineRequest(int(form.amount * 100), form.to, reason_code(form.reason))
+        agreement_id = hex_bytes(form.agreement)
+        shared = from_thread.run(fines.propose, get_context(request), agreement_id, fine)
+        return f"/proposals/0x{shared.proposal.proposal_id.hex()}"
+
+    act = Act(ActKind.CHANGE, "agreement", form.agreement)
+    return await submit(request, visit, act, work, action="agreement.fine")
 
 
 # --- The verifier ---------------------------------------------------------------------------------

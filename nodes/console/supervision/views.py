@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from chain.context import Context
 from chain.core.zone import local_time
+from exchange.conservation.model import Line
+from exchange.conservation.service import ConservationMonitor
 from exchange.reconciliation.model import Comparison, LaneCount, OpenFinding, ReconciliationFinding
 from exchange.supervision.trace import Fact, FactKind, RecordKind, Trace, TracedRecord
 from nodes.console.i18n import N_
@@ -25,6 +27,15 @@ RECORDS: Mapping[RecordKind, str] = {
     RecordKind.ENTRY: N_("Log entry"),
     RecordKind.TRANSACTION: N_("Transaction"),
     RecordKind.EVENT: N_("Event in the same block"),
+}
+_LINES: Mapping[Line, str] = {
+    Line.TOTALS: N_("Deposits of all members"),
+    Line.EARNINGS: N_("Earnings of all members"),
+    Line.ACCOUNT: N_("Account of a member"),
+    Line.MEMBERS: N_("Sum over all accounts"),
+    Line.AGREEMENT: N_("Money of an agreement"),
+    Line.LOCKED: N_("Locked money of a buyer"),
+    Line.BONDED: N_("Bonds and stakes of a member"),
 }
 FACTS: Mapping[FactKind, str] = {
     FactKind.STATUS: N_("Status"),
@@ -247,6 +258,35 @@ class ComparisonView:
     lanes: list[LaneView]
     findings: list[tuple[str, str, ReconciliationFinding]]
     money: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyView:
+    """The latest check of the chain's money."""
+
+    height: int
+    members: int
+    agreements: int
+    open_agreements: int
+    discrepancies: list[tuple[str, str, int, int]]
+    """The sum's marked label, whose it is, and fen as stated and as it should be."""
+
+
+def money_view(context: Context) -> MoneyView | None:
+    """The latest check of the chain's money; None where this node does not check it."""
+    monitor = context.services.find(ConservationMonitor)
+    if monitor is None:
+        return None
+    report = monitor.report
+    return MoneyView(
+        height=report.height,
+        members=report.members,
+        agreements=report.agreements,
+        open_agreements=report.open_agreements,
+        discrepancies=[
+            (_LINES[one.line], one.subject, one.stated, one.counted) for one in report.discrepancies
+        ],
+    )
 
 
 def comparison_view(found: Comparison) -> ComparisonView:

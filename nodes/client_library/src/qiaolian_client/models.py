@@ -1031,6 +1031,30 @@ class DirectoryProposalBody(BaseModel):
     ] = []
 
 
+class DiscrepancyRow(BaseModel):
+    """
+    A sum that does not hold; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    line: Annotated[
+        str,
+        Field(
+            description="`totals`, `earnings`, `account`, `members`, `agreement`, `locked` or `bonded`"
+        ),
+    ]
+    subject: Annotated[
+        str,
+        Field(
+            description="The member's code, the agreement's id, or for `members` the name of the sum"
+        ),
+    ]
+    stated: Annotated[str, Field(description="What the chain states")]
+    counted: Annotated[str, Field(description="What it should be, by the other records")]
+
+
 class DisputeCallAnswer(BaseModel):
     """
     The dispute, and the contract call that was queued.
@@ -1276,6 +1300,57 @@ class FinalTotals(BaseModel):
     amount: str
     hash: str
     at: int
+
+
+class FineBody(BaseModel):
+    """
+    A fine for two governors to approve; fen.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    amount: Annotated[
+        int, Field(description="From 1 fen to what the bond holds", ge=0, le=9007199254740991)
+    ]
+    to: Annotated[str, Field(description="The active member that gets it; not the provider")]
+    reason: Annotated[
+        str, Field(description="The decision's number; it counts once for an agreement")
+    ]
+    share_with: Annotated[
+        list[str] | None,
+        Field(
+            alias="shareWith",
+            description="Members that are handed it; else every governor whose node this one knows",
+        ),
+    ] = []
+
+
+class FineProposal(BaseModel):
+    """
+    The proposal that governors approve, and the members whose nodes it did not reach.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    proposal_id: Annotated[str, Field(alias="proposalId")]
+    not_reached: Annotated[list[str], Field(alias="notReached")]
+
+
+class FineRow(BaseModel):
+    """
+    A fine that was taken out of a provider's bond; fen as text.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    agreement_id: Annotated[str, Field(alias="agreementId")]
+    provider: str
+    reason: str
+    taken: str
+    height: int
 
 
 class FlowRow(BaseModel):
@@ -3969,6 +4044,23 @@ class ConfirmationList(BaseModel):
     confirmations: list[ConfirmationRow]
 
 
+class ConservationAnswer(BaseModel):
+    """
+    The latest check of all accounts and open agreements, proved under one block.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    adds_up: Annotated[bool, Field(alias="addsUp")]
+    height: Annotated[int, Field(description="The block; 0 before the first check")]
+    checked_at: Annotated[int, Field(alias="checkedAt", description="Unix seconds")]
+    members: int
+    agreements: Annotated[int, Field(description="Open agreements that were looked at")]
+    open_agreements: Annotated[int, Field(alias="openAgreements")]
+    discrepancies: list[DiscrepancyRow]
+
+
 class CooperativeClosing(BaseModel):
     """
     The contract call that closes with the totals both signed.
@@ -4218,6 +4310,20 @@ class FailedLine(BaseModel):
         Field(alias="idempotencyKey", description="Left out where the request is not stored"),
     ] = ""
     line: int
+
+
+class FineList(BaseModel):
+    """
+    A page of fines.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+    )
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the following page; null at the end.")
+    ]
+    fines: list[FineRow]
 
 
 class FlowList(BaseModel):
