@@ -207,6 +207,56 @@ contract TradeDisputesTest is World {
         closes();
     }
 
+    /// @dev The table of `docs/disputes.md`: in each step each of five members tries each action, in time and after the window.
+    function test_steps_letTheirPartyActInTimeAndAnybodyEndThemAfterwards() public {
+        claimIt();
+        tryEverything(0);
+        contestIt(1);
+        tryEverything(1);
+        answerIt();
+        tryEverything(2);
+        ruleIt(0);
+        tryEverything(3);
+    }
+
+    function tryEverything(uint256 step) private {
+        uint256[5] memory members = [DEPARTMENT, BANK, SUPERVISOR, OPERATOR, LENDER];
+        for (uint256 i = 0; i < members.length; ++i) {
+            for (uint256 action = 0; action < 5; ++action) {
+                tryAction(step, members[i], action, false);
+                tryAction(step, members[i], action, true);
+            }
+        }
+    }
+
+    function tryAction(uint256 step, uint256 member, uint256 action, bool late) private {
+        uint256 before = vm.snapshotState();
+        bytes memory data = actionOf(member, action);
+        if (late) passWindow(_a());
+        from(member);
+        bool done = succeeds(address(disputes), data);
+        holds(done == mayAct(step, member, action, late), "whose turn it is");
+        holds(vm.revertToState(before), "as before");
+    }
+
+    /// @dev Contest, answer, the arbiter's ruling, a ruling that the member signs itself, end.
+    function actionOf(uint256 member, uint256 action) private view returns (bytes memory) {
+        if (action == 0) return abi.encodeCall(disputes.contest, (_a(), _r, 1, KEY));
+        if (action == 1) return abi.encodeCall(disputes.answer, (_a(), _r, SEALED));
+        if (action == 4) return abi.encodeCall(disputes.end, (_a(), _r));
+        Ruling memory v = rulingOf(_r, 0);
+        uint256 signer = action == 2 ? SUPERVISOR : member;
+        return abi.encodeCall(disputes.rule, (_a(), _r, v, signRuling(v, key(signer, STATEMENT))));
+    }
+
+    function mayAct(uint256 step, uint256 member, uint256 action, bool late) private pure returns (bool) {
+        if (action == 0) return step == 0 && member == BANK && !late;
+        if (action == 1) return step == 1 && member == DEPARTMENT && !late;
+        if (action == 2) return step == 2 && !late;
+        if (action == 3) return step == 2 && member == SUPERVISOR && !late;
+        return step == 3 || late;
+    }
+
     function test_dispute_runsToItsEndWhileMembersAreSuspended() public {
         suspend(DEPARTMENT);
         suspend(BANK);
