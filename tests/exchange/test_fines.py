@@ -151,7 +151,7 @@ def test_a_fine_that_the_chain_would_not_take_is_not_proposed(market: Market, de
         assert refused.value.code == code
     for reason in ("", "two words", "x" * 32, "Zürich"):
         with pytest.raises(BadInput) as malformed:
-            FineBody(amount=1, to=provider, reason=reason).request()
+            FineBody(amount=1, to=provider, reason=reason, shareWith=[]).request()
         assert malformed.value.code in ("reason_missing", "reason_malformed")
     with pytest.raises(NotFound):
         members.find_proposal(market.operator.context, b"\7" * 32)
