@@ -59,7 +59,8 @@ def lines(value: Any, indent: str = "") -> Iterator[str]:
 def yuan(fen: Any) -> str:
     """Fen as yuan, for people: ``1,234.50 yuan``."""
     whole = int(fen)
-    return f"{whole // 100:,}.{whole % 100:02d} yuan"
+    sign, amount = ("-" if whole < 0 else ""), abs(whole)
+    return f"{sign}{amount // 100:,}.{amount % 100:02d} yuan"
 
 
 def when(seconds: Any) -> str:

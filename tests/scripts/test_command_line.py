@@ -460,3 +460,11 @@ def test_a_column_whose_name_holds_a_comma_can_be_named() -> None:
     assert listed("age, area") == ["age", "area"]
     assert listed('age,"income, monthly", "a ""b"""') == ["age", "income, monthly", 'a "b"']
     assert listed(" , ") == []
+
+
+@pytest.mark.parametrize(
+    ("fen", "shown"),
+    [(-150, "-1.50 yuan"), (-5, "-0.05 yuan"), (0, "0.00 yuan"), ("123456", "1,234.56 yuan")],
+)
+def test_the_command_line_shows_what_a_member_owes(fen: object, shown: str) -> None:
+    assert output.yuan(fen) == shown
