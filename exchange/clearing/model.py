@@ -213,14 +213,6 @@ class BookDay:
         return self.opening + self.totals.held
 
 
-@dataclass(frozen=True, slots=True)
-class MemberSums:
-    """What a day moved for one member."""
-
-    member: str
-    totals: DayTotals
-
-
 class Right(StrEnum):
     """Why a member gets a part of a payment."""
 

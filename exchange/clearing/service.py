@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.core.errors import Forbidden, NotFound, QiaolianError
+from chain.core.errors import Forbidden, QiaolianError
 from chain.core.zone import day_after, day_bounds, local_day
 from chain.ethereum.proved_records import TOTALS_RECORDS, ProvedRecords, account_records
 from chain.statements.members import Role
@@ -26,7 +26,6 @@ from exchange.clearing.model import (
     BookDay,
     ChainComparison,
     DayClosing,
-    MemberSums,
     Movement,
     Position,
 )
@@ -81,22 +80,6 @@ def entries(context: Context, name: str, page: PageRequest) -> Page[Movement]:
         return store.movements(session, page, day=rules.require_day(name))
 
 
-def member_sums(context: Context, name: str) -> list[MemberSums]:
-    """What a day moved for each member."""
-    require_keeper(context)
-    with context.database.read() as session:
-        return store.member_sums(session, rules.require_day(name))
-
-
-def find_closing(context: Context, name: str) -> DayClosing:
-    """A closed day; ``day_not_closed``."""
-    with context.database.read() as session:
-        found = store.find_closing(session, rules.require_day(name))
-    if found is None:
-        raise NotFound("day_not_closed", "The day is not closed.", hint="Close it first.")
-    return found
-
-
 def positions(context: Context, name: str) -> list[Position]:
     """Each member's position of a day: as it was closed, or so far as the day has gone."""
     require_keeper(context)
@@ -122,7 +105,9 @@ def compare(context: Context) -> ChainComparison:
     require_keeper(context)
     with context.database.read() as session:
         members = sorted(store.account_sums(session))
-    return _compare(context, _prove(context, members))
+    proved = _prove(context, members)
+    with context.database.read() as session:
+        return _compare(context, session, proved)
 
 
 def _prove(context: Context, members: Sequence[str]) -> ProvedRecords:
@@ -130,12 +115,7 @@ def _prove(context: Context, members: Sequence[str]) -> ProvedRecords:
     return context.view.proved([*TOTALS_RECORDS, *wanted])
 
 
-def _compare(context: Context, proved: ProvedRecords) -> ChainComparison:
-    with context.database.read() as session:
-        return _compare_in(context, session, proved)
-
-
-def _compare_in(context: Context, session: Session, proved: ProvedRecords) -> ChainComparison:
+def _compare(context: Context, session: Session, proved: ProvedRecords) -> ChainComparison:
     book = _sums_until(session, proved.height)
     accounts = {"": proved.totals()}
     accounts |= {member: proved.account(member) for member in book if member}
@@ -188,7 +168,7 @@ def close_day(context: Context, name: str, *, person: str) -> BookDay:
             closed=closed, closes_at=_closes_at(context, bounds), taken_until=taken_until
         )
         rules.require_closable(state, days_before=store.open_days(session, before=name))
-        rules.require_balanced(_compare_in(context, session, proved))
+        rules.require_balanced(_compare(context, session, proved))
         closing, members = _closing(context, session, name)
         approval = approvals.approve(context, session, Matter.CLOSING, name, closing.digest, person)
         if approval.complete:

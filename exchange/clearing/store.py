@@ -15,7 +15,6 @@ from exchange.clearing.model import (
     AccountSums,
     DayClosing,
     DayTotals,
-    MemberSums,
     Movement,
     MovementKind,
     Position,
@@ -316,15 +315,6 @@ def held_before(session: Session, day: str) -> int:
     if last is not None:
         since = since.where(DayRow.day > last.day)
     return (0 if last is None else last.closing) + _totals(session.scalars(since)).held
-
-
-def member_sums(session: Session, day: str) -> list[MemberSums]:
-    """A day's sums by member code."""
-    query = sa.select(DaySumRow).where(DaySumRow.day == day).order_by(DaySumRow.member)
-    by_member: dict[str, list[DaySumRow]] = {}
-    for row in session.scalars(query):
-        by_member.setdefault(row.member, []).append(row)
-    return [MemberSums(member, _totals(rows)) for member, rows in by_member.items()]
 
 
 def split_rules(session: Session) -> list[SplitRule]:

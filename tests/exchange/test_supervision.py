@@ -166,10 +166,16 @@ def test_the_book_lists_every_movement_of_a_day(traded: Market) -> None:
     day = next(day for day in clearing.days(context) if day.totals.entries)
     rows = clearing.entries(context, day.day, PageRequest(200)).rows
     assert len(rows) == day.totals.entries
-    sums = clearing.member_sums(context, day.day)
     for kind in ENTRY_KINDS:
-        total = sum(row.amount for row in rows if row.kind is kind)
-        assert total == day.totals.amount(kind) == sum(one.totals.amount(kind) for one in sums)
+        assert sum(row.amount for row in rows if row.kind is kind) == day.totals.amount(kind)
+    positions, totals = clearing.positions(context, day.day), day.totals
+    for name, expected in (
+        ("deposited", totals.amount(MovementKind.DEPOSITED)),
+        ("earned", totals.earned),
+        ("spent", totals.earned),
+        ("withdrawn", totals.amount(MovementKind.WITHDRAWN)),
+    ):
+        assert sum(getattr(one, name) for one in positions) == expected
 
 
 def test_a_transaction_is_traced_to_the_events_that_its_block_is_proved_to_have(
