@@ -31,6 +31,8 @@ from nodes.provision import signals_deferred
 KEY = "code"
 """The column of every source that identifies its rows."""
 OFFICERS = "the data officer"
+START_SECONDS = 300.0
+"""How long a daemon may take to listen, on a machine that is busy."""
 Watch = Callable[[str, float], None]
 
 
@@ -115,7 +117,7 @@ class Parties:
                         command, stdout=subprocess.PIPE, stderr=log, text=True
                     )
             for name, process in self._processes.items():
-                _wait_for_line(process, name, 60)
+                _wait_for_line(process, name, START_SECONDS)
         except BaseException:
             self.__exit__()
             raise
