@@ -22,6 +22,7 @@ VALIDATION_OF = 5
 """One training row in five decides when boosting stops."""
 STOP_AFTER = 20
 MAX_TREES = 500
+_CERTAIN = 1e-12
 
 Columns = Mapping[str, NDArray[Any]]
 Rows = NDArray[np.bool_]
@@ -76,7 +77,7 @@ def trees(columns: Columns, bad: Rows, test: Rows) -> dict[str, Any]:
 
 
 def _evaluated(probability: NDArray[Any], bad: Rows, test: Rows) -> dict[str, Any]:
-    probability = probability.astype(np.float64)
+    probability = probability.astype(np.float64).clip(_CERTAIN, 1 - _CERTAIN)
     log_odds = np.log(probability / (1 - probability))
     both = (ScoredRows(probability[rows], log_odds[rows], bad[rows]) for rows in (~test, test))
     return evaluate(*both)
