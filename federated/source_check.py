@@ -33,7 +33,7 @@ from registry.subject_codes import is_official
 
 LEAK_AUC = 0.99
 """A column that ranks the label this well alone was probably written after the outcome."""
-LEAST_INFORMATION = 0.02
+MIN_INFORMATION = 0.02
 """Information values below this are called unpredictive (Siddiqi, *Credit Risk Scorecards*)."""
 RARE_LABEL = 0.01
 MANY_MISSING = 0.5
@@ -275,7 +275,7 @@ def _evidence(
                 f"The column {name} alone ranks the label with AUC {auc:.4f}: it was probably "
                 "written after the outcome was known.",
             )
-        elif evidence.information_value < LEAST_INFORMATION:
+        elif evidence.information_value < MIN_INFORMATION:
             yield _warning(
                 "column_without_evidence",
                 f"The column {name} has an information value of "

@@ -102,13 +102,13 @@ def _blocks(card: Card) -> Iterator[Block]:
     )
     if card.columns:
         yield Heading("What each column says 信息值")
-        columns = [[str(each["column"]), f"{each['value']:.4f}"] for each in card.columns]
+        columns = [[str(line["column"]), f"{line['value']:.4f}"] for line in card.columns]
         yield Table(["column", "information value"], columns, (4, 2), frozenset({1}))
     if card.reasons:
         yield Heading("Why test rows score below the cut-off 低分原因")
         reasons = [
-            [str(each["column"]), f"{each['rows']:,}", f"{each['first']:,}"]
-            for each in card.reasons
+            [str(line["column"]), f"{line['rows']:,}", f"{line['first']:,}"]
+            for line in card.reasons
         ]
         headers = ["column", "rows with this reason", "as the first reason"]
         yield Table(headers, reasons, (4, 2, 2), frozenset({1, 2}))
