@@ -211,8 +211,10 @@ def test_both_refuse_a_statement_with_one_signed_field_changed(name: str) -> Non
     for what, data in signed_fields(name):
         with pytest.raises(VerificationError) as refused:
             two_verifiers.verify(data, trust, CHECKERS)
-        codes = ("wrong_version",) if what.endswith(".version") else ("signer_unknown",)
-        assert refused.value.code in (*codes, "signature_malformed", "certificate_twice"), what
+        codes = {"signer_unknown", "signature_malformed", "certificate_twice"}
+        if what.endswith(".version"):
+            codes.add("wrong_version")  # a type with two known versions has the other one then
+        assert refused.value.code in codes, what
 
 
 def test_both_answer_the_same_on_a_trust_file_changed_in_one_place() -> None:
