@@ -32,6 +32,7 @@ Readers = Depends(require_local("clerk", "system", "officer", "auditor", "admini
 Persons = Depends(require_local("clerk", "officer"))
 FileId = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 OrderId = Annotated[str, Path(pattern="^QL[0-9a-f]{30}$")]
+PayoutId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 MemberCode = Annotated[str, Field(pattern=r"^[0-9A-Z]{18}$")]
 XML: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": {"application/xml": {"schema": {"type": "string"}}}}
@@ -475,7 +476,7 @@ def payout_list(
     response_model=ConfirmationList,
 )
 def confirmations(
-    ids: Annotated[list[str], Query(alias="id", max_length=MAX_ASKED)],
+    ids: Annotated[list[PayoutId], Query(alias="id", max_length=MAX_ASKED)],
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> ConfirmationList:
