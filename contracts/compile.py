@@ -26,7 +26,7 @@ OUTPUT = {"*": {"*": ["abi", "evm.bytecode.object", "storageLayout"]}}
 
 
 def compile_all() -> dict[str, str]:
-    """The artifact texts by contract name, compiled afresh."""
+    """The artifact texts by contract name, compiled again."""
     output = compiler_output(OUTPUT)
     return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name]) for name in NAMES}
 

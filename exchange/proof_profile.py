@@ -72,7 +72,7 @@ def check_trade(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]
         seen = (
             "The buyer acknowledged this refusal."
             if acknowledged
-            else "The buyer has not acknowledged this refusal: it is the provider's word."
+            else "The buyer has not acknowledged this refusal: only the provider asserts it."
         )
         return [
             *trade.sentences,
@@ -276,7 +276,7 @@ def _acknowledged(trade: TradeProof, receipt: UsageReceipt) -> bool:
 
 
 def _claimed(claims: VerifiedClaims, trade: TradeProof, receipt: UsageReceipt) -> list[str]:
-    """The chain's lane stands at the call or beyond it."""
+    """The chain's lane is at the call or beyond it."""
     record = LaneRecord.decode(
         claims.storage_value(CONTRACT, "lanes", trade.agreement_id, trade.lane).value
     )
@@ -294,7 +294,7 @@ def _claimed(claims: VerifiedClaims, trade: TradeProof, receipt: UsageReceipt) -
         )
     return [
         (
-            f"The chain's lane stands at {record.amount} fen up to position {record.seq}, which "
+            f"The chain's lane is at {record.amount} fen up to position {record.seq}, which "
             "takes the buyer's signature: the call was claimed."
         )
     ]
@@ -357,7 +357,7 @@ def _lane_claims(claims: VerifiedClaims, trade: TradeProof, state: LaneState) ->
     )
     return [
         (
-            f"The chain's lane stands at {record.amount} of "
+            f"The chain's lane is at {record.amount} of "
             f"{state.amount} fen, never more than delivered."
         ),
         *left_out,

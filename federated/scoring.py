@@ -277,7 +277,7 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     request, table = ScoringRequest.of(job), _rows(table)
     kind, model_file = request.model(session)
     require_finite(table.columns)
-    # The last row, without a value, stands for the rows that this department does not have.
+    # The last row, without a value, represents the rows that this department does not have.
     scorer: FeatureScorer = await asyncio.to_thread(
         kind.feature_scorer, model_file, table.with_missing_row()
     )

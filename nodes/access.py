@@ -115,7 +115,7 @@ def create(path: Path) -> dict[str, str]:
 
 def renew(path: Path) -> dict[str, str]:
     """Replace every token, keeping names and roles; the fresh ones in clear by name. A file that
-    names none is made anew as by ``create``.
+    names none is made again as by ``create``.
     """
     try:
         entries = read_tokens(path)

@@ -3,7 +3,7 @@ server.
 
 Other nodes pin the certificate's key (SHA-256 of its SubjectPublicKeyInfo, as in the directory) and
 look at the end date. A renewed certificate keeps the key, so nobody else has to do anything, and
-connections that stand are not touched: a new handshake gets the new certificate. A certificate that
+open connections are not touched: a new handshake gets the new certificate. A certificate that
 somebody else issued is never replaced here.
 """
 
@@ -116,7 +116,7 @@ class ServerCertificate:
         self._key = _stored_key(config)
         self._pem = b""
         self._take_up()
-        # A start does not depend on it: the worker tries again and says what stands in the way.
+        # A start does not depend on it: the worker tries again and reports what prevents it.
         with contextlib.suppress(OSError, QiaolianError):
             self.keep()
 
@@ -129,7 +129,7 @@ class ServerCertificate:
         """Load a replaced certificate file, and renew the certificate if that is due.
 
         Raises:
-            As ``renew``; OSError when the file cannot be written. The server goes on with the
+            As ``renew``; OSError when the file cannot be written. The server continues with the
             certificate it has.
         """
         self._take_up()

@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 LIMIT_SECONDS = 5.0
 """A clock that is further off makes tokens fail (``nodes.tokens.SKEW_SECONDS``)."""
 _DATE_SECONDS = 2.0
-"""A ``Date`` has whole seconds and is made anew once a second."""
+"""A ``Date`` has whole seconds and is made again once a second."""
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
 
 class Listener:
-    """Accepts connections on one socket; stands where uvicorn expects an asyncio server."""
+    """Accepts connections on one socket; is passed where uvicorn expects an asyncio server."""
 
     def __init__(
         self,

@@ -153,7 +153,7 @@ def of_certificate(ends_at: float, now: float) -> HealthFinding:
             f"This node's TLS certificate ends at {local_time(ends_at)}, "
             f"in {days:.0f} days, and was not renewed.",
             "Run `qiaolian node certificate renew`; the worker "
-            "`certificate` says what stands in its way.",
+            "`certificate` shows what prevents it.",
         )
     return HealthFinding(detail=f"{days:.0f} days left")
 

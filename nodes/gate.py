@@ -324,7 +324,7 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, error: QiaolianError) -> None:
-        """Answer with problem+json; nothing can be said any more once an answer has begun."""
+        """Answer with problem+json; nothing can be added once an answer has begun."""
         self.code = error.code
         if self._started:
             return

@@ -3,7 +3,7 @@
 General clients cost about a millisecond a request, a sixth of what a whole metered call may take;
 this one does only what nodes need: kept-alive connections, JSON bodies with a length, a limit on
 the answer's size, deadlines, and the peer's certificate shown to a callback before each request is
-sent, as key and certificate may end while their connection stands. It uses uvicorn's own parser. A
+sent, as key and certificate may end while their connection is open. It uses uvicorn's own parser. A
 connection serves one request at a time; more requests open more connections, up to a limit.
 """
 

@@ -2,7 +2,7 @@
 
 ``NAME.next`` is made, registered in the directory, put in use; what was in use becomes ``NAME.1``,
 ``NAME.2`` … and gets the block of its end into its name. Each step is one rename and may be
-repeated after a crash; ``public.json`` is written anew from the key files after each.
+repeated after a crash; ``public.json`` is rewritten from the key files after each.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def alarms_of(
                 Conflict(
                     "log_forked",
                     f"{forks} times a member's log did not extend what it showed before.",
-                    hint="Both checkpoints are kept.",
+                    hint="Both checkpoints are stored.",
                 ),
                 state=State.FAILING,
             )

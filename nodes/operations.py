@@ -19,7 +19,7 @@ router = APIRouter(tags=["node"])
 
 
 class OperationAnswer(BaseModel):
-    """Where a contract call stands; the code and its context are those of a refusal."""
+    """Status of a contract call; the code and its context are those of a refusal."""
 
     operation: str
     state: str
@@ -34,7 +34,7 @@ _LOCAL = require_local("system", "clerk", "officer", "auditor", "administrator")
 
 @router.get(
     "/v1/operations/{operation_id:path}",
-    summary="How a promised contract call ended, or where it stands",
+    summary="Outcome or status of a promised contract call",
     response_model=OperationAnswer,
 )
 async def operation(

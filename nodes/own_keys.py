@@ -43,7 +43,7 @@ class Need(BaseModel):
     code: str
     sentence: str
     passes: bool
-    """Whether it passes by itself within a minute or so, once both processes were started anew."""
+    """Whether it passes by itself within a minute or so, once both processes were restarted."""
 
 
 class OwnKey(BaseModel):
@@ -125,7 +125,7 @@ class _Keys:
         self._directory = directory
         self._unused_since: dict[bytes, tuple[int, float]] = {}
         """The log's size and the time when nothing pinned a replaced STATEMENT key for the first
-        time: what it signed lies before.
+        time: what it signed is earlier.
         """
 
     def listing(self) -> list[OwnKey]:

@@ -67,7 +67,7 @@ class RecoveryReport:
         if self.entries:
             yield (
                 f"The evidence log lacked {self.entries} entries. A supervisor's copy of them "
-                f"was checked and taken; it goes on at {self.size}."
+                f"was checked and taken; it continues at {self.size}."
             )
         else:
             yield (
@@ -96,7 +96,7 @@ class RecoveryReport:
         if not self.complete:
             yield (
                 "Nothing is signed under what is not recovered. Run this again when the other "
-                "party answers, or give notice and agree anew."
+                "party answers, or give notice and agree again."
             )
 
 

@@ -210,7 +210,7 @@ class TokenVerifier:
             Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request,
                 token_expired, token_bad_signature, token_key_unknown, token_replayed``.
             Forbidden: ``member_suspended``.
-            Unavailable: ``chain_view_stale`` when this node cannot tell.
+            Unavailable: ``chain_view_stale`` when this node cannot decide.
         """
         return self.consume(await self.authenticate(header, method=method, target=target), body)
 

@@ -62,7 +62,7 @@ def bind(
             ``content_of``).
 
     Raises:
-        Conflict: ``idempotency_key_reused`` when the key stands for other content.
+        Conflict: ``idempotency_key_reused`` when the key belongs to other content.
     """
     salt = new_salt()
     row = {
@@ -86,10 +86,10 @@ def bind(
 
 
 def key_reused(scope: KeyScope) -> Conflict:
-    """The refusal of a key that stands for another request."""
+    """The refusal of a key that belongs to another request."""
     return Conflict(
         "idempotency_key_reused",
-        f"The key, order or reference stands for another {scope} request.",
+        f"The key, order or reference belongs to another {scope} request.",
         hint="Use a new one for a new request; a repetition must be the same in everything.",
     )
 

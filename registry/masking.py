@@ -57,7 +57,7 @@ _FOR_TYPE = {
 
 
 def require_rules(rules: Mapping[str, str], columns: Sequence[SourceColumn]) -> dict[str, str]:
-    """The complete rule of every column; one that names no rule is kept back (``drop``).
+    """The complete rule of every column; one that names no rule is withheld (``drop``).
 
     Raises:
         BadInput: ``masking_unknown_column``, ``masking_rule_malformed``, ``masking_rule_unfit``.
@@ -94,7 +94,7 @@ def _require_rule(column: str, rule: str, type_: str) -> None:
 
 
 def served_columns(rules: Mapping[str, str]) -> list[str]:
-    """The columns that can be asked for: all that are not kept back."""
+    """The columns that can be asked for: all that are not withheld."""
     return [column for column, rule in rules.items() if rule != "drop"]
 
 

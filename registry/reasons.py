@@ -1,6 +1,6 @@
 """Why a right is refused, revoked or held: codes for the chain, and the words people use for them.
 
-A reason stands on the chain for everybody to read, so it is a code and never free text, which could
+A reason is on the chain for everybody to read, so it is a code and never free text, which could
 name a person.
 """
 

@@ -27,7 +27,7 @@ class RefusedByAnswer(BaseModel):
 
 
 class QueuedCall(BaseModel):
-    """A contract call that is queued; `GET /v1/operations/{operation}` tells how it ends."""
+    """A contract call that is queued; `GET /v1/operations/{operation}` shows how it ends."""
 
     operation: str
 

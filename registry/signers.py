@@ -27,7 +27,7 @@ def signing_member(
 
 @dataclass(frozen=True)
 class SignedStatement:
-    """A statement that a member is said to have signed; the chain's records tell whether the key is
+    """A statement that names a member as its signer; the chain's records show whether the key is
     its own.
     """
 
@@ -57,7 +57,7 @@ class SignedStatement:
 
     def require_at(self, height: int, records: ProvedRecords, *purposes: KeyPurpose) -> None:
         """The same of a statement that the chain took from its active member in that block: the key
-        was live then, whatever became of it since.
+        was live then, whatever changed since.
         """
         key = records.key(self.signer)
         if key.member != self.member or key.purpose not in purposes or not key.live_at(height):

@@ -111,7 +111,7 @@ def normalised(value: Any, type_: str) -> Value:
     """A value in the one form its column's type allows.
 
     Text that is exactly a number or boolean becomes one where the column's type asks for it, and
-    the other way round, so that a source whose types were guessed anew after an edit still gives
+    the other way round, so that a source whose types were guessed again after an edit still gives
     what was published.
 
     Raises:

@@ -1,5 +1,5 @@
 """Text that people read and judge by: names of members and assets. Nothing in it may hide, or look
-like something else by sleight of hand.
+like something else.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def _compact(value: dict[str, Any]) -> str:
 
 
 def _field_notes(struct: type[Struct]) -> dict[str, str]:
-    """The text standing under each field in the source."""
+    """The text under each field in the source."""
     body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
     assert isinstance(body, ast.ClassDef)
     notes: dict[str, str] = {}

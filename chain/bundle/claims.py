@@ -316,5 +316,5 @@ def proved_at_older_block(what: str) -> Inconsistent:
     return Inconsistent(
         "state_at_two_heights",
         sentence,
-        hint="Ask for the bundle anew: all of it is proved at one height.",
+        hint="Ask for the bundle again: all of it is proved at one height.",
     )

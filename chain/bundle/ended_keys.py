@@ -1,8 +1,8 @@
 """Decide which statements count although their key has ended.
 
 A statement counts if an anchor from before the key's end shows it, or if a contract that accepts
-such statements under live keys alone has accepted it. The policies of a domain tell which
-contract that is, and which statements a signed root stands for.
+such statements under live keys alone has accepted it. The policies of a domain define which
+contract that is, and which statements a signed root covers.
 """
 
 from __future__ import annotations

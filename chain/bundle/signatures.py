@@ -21,7 +21,7 @@ def check_statements(
 ) -> set[bytes]:
     """Record the statements, each signed by a proved key or by a certified subject's key.
 
-    Certificates are checked first, wherever they stand. Returns the fingerprints of the keys that
+    Certificates are checked first, at any position. Returns the fingerprints of the keys that
     signed.
     """
     signed = [_read_signed(value) for value in values]
@@ -77,7 +77,7 @@ def _add_certificate(
     certificates: dict[str, SubjectKeyCertificate],
 ) -> None:
     if checked.member != certificate.issuer or checked.purpose != KeyPurpose.STATEMENT:
-        raise BadSignature("signer_unknown", "A certificate is not signed by the office it names.")
+        raise BadSignature("signer_unknown", "A certificate is not signed by the issuer it names.")
     if certificates.setdefault(certificate.key, certificate) != certificate:
         raise Inconsistent(
             "certificate_twice", "The bundle holds two certificates of one key that differ."

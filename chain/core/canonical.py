@@ -1,6 +1,6 @@
 """RFC 8785 canonical JSON, and a reader that accepts only canonical bytes.
 
-Each value has exactly one encoding, so a signature or hash over bytes stands for the JSON value.
+Each value has exactly one encoding, so a signature or hash over bytes covers the JSON value.
 The reader takes untrusted bytes: it checks size, depth and the number of values before it builds
 anything, and refuses duplicate keys, floats, integers above 2^53-1, invalid UTF-8 and lone
 surrogates.

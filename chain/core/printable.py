@@ -2,7 +2,7 @@
 
 Bundles, trust files and other nodes carry text that nobody vouches for. Printed raw, it can move
 the cursor, change colours, reverse the reading direction, hide characters or start a line of its
-own. Everything the commands print goes through this module: characters that do more than stand in a
+own. Everything the commands print goes through this module: characters that do more than show in a
 line become escapes such as ``\\x1b`` or ``\\u202e``, and long text is cut.
 
 - ``printable``: one line of any origin, as the last step before printing.
@@ -34,7 +34,7 @@ MAX_MARKS = 2
 
 
 def printable(text: str, *, limit: int = MAX_LINE) -> str:
-    """One line that only stands where it is printed; idempotent."""
+    """One line without control over the text around it; idempotent."""
     cut = text[:limit]
     shown = cut if cut.isascii() and cut.isprintable() else _escaped(cut)
     left_out = len(text) - len(cut)

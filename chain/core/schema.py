@@ -81,7 +81,7 @@ def scope(value: Any) -> tuple[str, ...]:
 
 
 def identity(value: Any) -> dict[str, str]:
-    """Who a subject is: texts by name, the code its office knows it by among them."""
+    """Who a subject is: texts by name, its code at the issuer among them."""
     if (
         not isinstance(value, dict)
         or not 1 <= len(value) <= 32

@@ -88,7 +88,7 @@ def build(directory: Path | None = None, *, say: Progress | None = None) -> Path
     Raises:
         Unavailable: see the module's text.
     """
-    tell = say or (lambda _text: None)
+    report = say or (lambda _text: None)
     go = _go()
     wanted = hashlib.sha256((MODULE / "go.sum").read_bytes() + _go_version(go).encode()).hexdigest()
     target = _target(directory)
@@ -100,7 +100,7 @@ def build(directory: Path | None = None, *, say: Progress | None = None) -> Path
                 return program
             _require_compiler()
             partial = target / "kcn.partial"
-            _compile(go, target, partial, tell)
+            _compile(go, target, partial, report)
             stamp.unlink(missing_ok=True)
             partial.replace(program)
             stamp.write_text(wanted, encoding="utf-8")
@@ -111,7 +111,7 @@ def _target(directory: Path | None) -> Path:
     return (directory.resolve() if directory else tools_directory()) / "kcn" / engine_version()
 
 
-def _compile(go: str, target: Path, program: Path, tell: Progress) -> None:
+def _compile(go: str, target: Path, program: Path, report: Progress) -> None:
     source, log = target / "module", target / "build.log"
     source.mkdir(exist_ok=True)
     for name in ("go.mod", "go.sum"):
@@ -124,9 +124,9 @@ def _compile(go: str, target: Path, program: Path, tell: Progress) -> None:
         "GOWORK": "off",
         "CGO_ENABLED": "1",
     }
-    tell(f"building the chain engine kcn {engine_version()} (2 to 4 minutes the first time)")
+    report(f"building the chain engine kcn {engine_version()} (2 to 4 minutes the first time)")
     with log.open("wb") as output:
-        code = _run(command, source, {**os.environ, **settings}, output, tell)
+        code = _run(command, source, {**os.environ, **settings}, output, report)
     if code != 0:
         raise _failure(log)
 
@@ -136,7 +136,7 @@ def _run(
     directory: Path,
     environment: dict[str, str],
     output: BinaryIO,
-    tell: Progress,
+    report: Progress,
 ) -> int:
     """The command's exit code. It is ended, with the compilers it started, when this process gives
     up.
@@ -161,7 +161,7 @@ def _run(
                     f"Building kcn took more than {BUILD_SECONDS // 60} minutes.",
                     hint="Retry.",
                 )
-            tell(f"building kcn, {seconds:.0f} s")
+            report(f"building kcn, {seconds:.0f} s")
     finally:
         if process.poll() is None:
             process.terminate()
@@ -232,7 +232,7 @@ def _require_compiler() -> None:
 
 
 def main() -> int:
-    """Build, tell progress on standard error, and print the path."""
+    """Build, report progress on standard error, and print the path."""
     parser = argparse.ArgumentParser(
         description="Build the chain engine kcn from the pinned Go module."
     )

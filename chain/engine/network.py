@@ -135,7 +135,7 @@ class Network:
             raise BadInput(
                 "network_damaged",
                 f"{path} is damaged.",
-                hint="Restore it, or remove the directory and start anew.",
+                hint="Restore it, or remove the directory and start again.",
             ) from error
         return cls(directory, chain_id=chain_id, genesis_hash=genesis_hash, validators=validators)
 

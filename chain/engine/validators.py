@@ -213,7 +213,7 @@ class ValidatorHome:
         return peer_url(key, self.validator.peer_port)
 
     def write_peers(self, urls: Sequence[str]) -> None:
-        """Write the peers file anew, with the data directory if that is gone."""
+        """Rewrite the peers file, with the data directory if that is gone."""
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(self.peers_file, json.dumps(list(urls)))
 
@@ -351,8 +351,8 @@ class ValidatorHome:
         if process is not None:
             return process
         for other in psutil.process_iter(["cmdline"]):
-            words = other.info["cmdline"] or []
-            if "--datadir" in words and words[words.index("--datadir") + 1 :][:1] == [
+            command = other.info["cmdline"] or []
+            if "--datadir" in command and command[command.index("--datadir") + 1 :][:1] == [
                 str(self.data)
             ]:
                 self._record_process(other)

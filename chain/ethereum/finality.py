@@ -82,7 +82,7 @@ def header_refused(sentence: str, **context: object) -> Unavailable:
         "chain_header_refused",
         sentence,
         hint="The chain node is faulty, of another network, or lies: use "
-        "another one and tell the network's operator.",
+        "another one and inform the network's operator.",
         **context,
     )
 

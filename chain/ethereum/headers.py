@@ -83,7 +83,7 @@ def parse(raw: bytes) -> Header:
         )
     if extra[_ROUND] != 0:
         raise Malformed(
-            "header_malformed", "A block header tells a consensus round, which nothing vouches for."
+            "header_malformed", "A block header names a consensus round, which no seal covers."
         )
     unsealed = list(fields)
     unsealed[_EXTRA] = extra[:_VANITY] + rlp.encode([istanbul[0], istanbul[1], []])

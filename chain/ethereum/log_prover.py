@@ -85,5 +85,5 @@ def _receipts_refused(sentence: str) -> Unavailable:
         "chain_receipts_refused",
         sentence,
         hint="The chain node is faulty, keeps no old receipts, or lies: "
-        "use another one and tell its operator.",
+        "use another one and inform its operator.",
     )

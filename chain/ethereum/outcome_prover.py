@@ -78,5 +78,5 @@ def _transactions_refused(sentence: str) -> Unavailable:
         "chain_transactions_refused",
         sentence,
         hint="The chain node is faulty, is behind a proxy that does not pass the request, or lies: "
-        "use another one and tell its operator.",
+        "use another one and inform its operator.",
     )

@@ -167,7 +167,7 @@ def _node(pairs: Sequence[_Pair], depth: int) -> rlp.Item:
 
 def _reference(node: rlp.Item) -> bytes:
     """How a parent names a node. A receipt has a bloom and a transaction a signature, so no node is
-    under 32 bytes and lies inside its parent.
+    under 32 bytes and is stored inside its parent.
     """
     return keccak256(rlp.encode(node))
 

@@ -202,7 +202,7 @@ class UnitHoldRecord(HoldRecord):
 
     issued_at: int = 0
     ends_at: int = 0
-    """From then on anybody may end the hold; it stands until somebody does."""
+    """From then on anybody may end the hold; it is in force until somebody does."""
 
     @classmethod
     def decode(cls, word: int) -> Self:
@@ -469,7 +469,7 @@ _BYTE = (1 << 8) - 1
 
 @dataclass(frozen=True)
 class TradeDisputeRecord:
-    """``TradeDisputes.disputes[receipt]``: heights and times of its steps, and what was said."""
+    """``TradeDisputes.disputes[receipt]``: heights and times of its steps, and hashes."""
 
     claimed_at: int
     contested_at: int

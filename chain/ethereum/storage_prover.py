@@ -145,5 +145,5 @@ def proof_refused(sentence: str) -> Unavailable:
     return ChainUnavailable(
         "chain_proof_refused",
         sentence,
-        hint="The chain node is faulty or lies: use another one and tell its operator.",
+        hint="The chain node is faulty or lies: use another one and inform its operator.",
     )

@@ -179,7 +179,7 @@ class ChainView:
         """The head, if it is no older than the stale bound.
 
         Raises:
-            Unavailable: ``chain_view_stale``, or what kept the view from advancing
+            Unavailable: ``chain_view_stale``, or what prevented the view from advancing
                 (``chain_header_refused``, ``chain_wrong_id``, ``chain_unreachable``).
         """
         return self._fresh().head
@@ -331,7 +331,7 @@ class ChainView:
                 ):
                     self._rpc.switch_node()
             except Exception:
-                # The view goes on with another node, whatever this one answers.
+                # The view continues with another node, whatever this one answers.
                 log.exception("view: an answer of the chain node could not be read")
                 self._report(header_refused("What the chain node answered cannot be read."))
                 self._rpc.switch_node()

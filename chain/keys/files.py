@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class Signer(Protocol):
-    """Whoever can sign 32-byte digests with one secp256k1 key, wherever that is kept."""
+    """Whoever can sign 32-byte digests with one secp256k1 key, wherever that is stored."""
 
     @property
     def address(self) -> str:
@@ -300,7 +300,7 @@ def create_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Sig
 
 
 def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
-    """Open a person's key file; the passphrase stands beside it in ``FILE.passphrase`` unless
+    """Open a person's key file; the passphrase is read from ``FILE.passphrase`` unless
     given.
 
     A file of the former format is rewritten in the present one.
@@ -337,7 +337,7 @@ def _person_private_key(path: Path, passphrase: str | None) -> bytes:
 
 
 def passphrase_file(path: Path) -> Path:
-    """Where a person's passphrase stands unless the person keeps it elsewhere."""
+    """The default file of a person's passphrase."""
     return path.with_name(path.name + ".passphrase")
 
 

@@ -86,7 +86,7 @@ SENDERS = cast(sa.Table, OutboxSender.__table__)
 
 @dataclass(frozen=True)
 class OperationStatus:
-    """Where a call stands."""
+    """Status of a call."""
 
     state: str
     """``queued``, ``signed``, ``sent``, ``done`` or ``reverted``."""
@@ -150,7 +150,7 @@ def enqueue(
 
     Raises:
         BadInput: ``call_malformed`` for arguments that do not fit the function; ``call_too_large``.
-        Conflict: ``operation_reused`` for an operation id that already stands for another call.
+        Conflict: ``operation_reused`` for an operation id that already belongs to another call.
     """
     data = contract_abi(contract).encode(function, arguments)
     if len(data) > MAX_CALL_BYTES:
@@ -192,7 +192,7 @@ def enqueue(
     if tuple(stored) != (row["sender"], contract, function, data):
         raise Conflict(
             "operation_reused",
-            "That operation id already stands for another call.",
+            "That operation id already belongs to another call.",
             hint="Use a new operation id for a new call.",
             operation_id=operation_id,
         )
@@ -305,7 +305,7 @@ def _state(session: Session, operation_id: str) -> str | None:
 
 
 def outcome(session: Session, operation_id: str) -> OperationStatus:
-    """Where a call stands, or ``operation_unknown``."""
+    """Status of a call, or ``operation_unknown``."""
     row = session.execute(
         sa.select(
             CALLS.c.state, CALLS.c.tx_hash, CALLS.c.height, CALLS.c.code, CALLS.c.context

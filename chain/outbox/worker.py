@@ -107,7 +107,7 @@ class OutboxWorker:
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set.
 
-        A chain that cannot be reached, or a full disk, is waited out. What no waiting mends (a
+        A chain that cannot be reached, or a full disk, is waited out. What no waiting repairs (a
         broken database, a programming error) ends all loops and is raised here.
         """
         failures: list[BaseException] = []
@@ -330,7 +330,7 @@ class OutboxWorker:
         displaced = self._flight.suspect([call for call in missing if call.nonce < used])
         if displaced:
             log.warning(
-                "outbox: another transaction used the nonce of %d calls; they are signed afresh",
+                "outbox: another transaction used the nonce of %d calls; they are signed again",
                 len(displaced),
             )
             with self._nonce_lock:
@@ -403,7 +403,7 @@ class _InFlight:
 
 
 def _persist(stop: threading.Event, step: Callable[[], None]) -> bool:
-    """Do a step, again and again while what it needs is unavailable; False if told to
+    """Do a step, again and again while what it needs is unavailable; False if asked to
     stop first.
     """
     pause = 0.2

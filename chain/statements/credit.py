@@ -115,7 +115,7 @@ class CreditRepair(Statement):
     dispute_id: Bytes32
     department: MemberId
     upheld: Bool
-    """True when the record was repaired, false when it stands."""
+    """True when the record was repaired, false when it is unchanged."""
     old_record: Bytes32
     new_record: Bytes32
     asset_version: Uint32

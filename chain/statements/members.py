@@ -48,7 +48,7 @@ class KeyPurpose(IntEnum):
 
 
 class Algorithm(IntEnum):
-    """Signature algorithm of a key. 4 is kept for SM2."""
+    """Signature algorithm of a key. 4 is reserved for SM2."""
 
     SECP256K1 = 1
     ED25519 = 2

@@ -10,7 +10,7 @@ import {Intervals} from "./Intervals.sol";
 // slither-disable-start incorrect-equality
 
 /// @title Data assets and their rights
-/// @notice An asset is named by its holder and a name; each version is an `AssetRecord` whose struct hash is kept. A data item has one
+/// @notice An asset is named by its holder and a name; each version is an `AssetRecord` whose struct hash is stored. A data item has one
 /// authoritative source: the first asset that registers it. An asset is the source of one data item at a time; cancelling it, or correcting it
 /// to another item, frees the item. Two governors may assign an item, also before its first use: whoever took it first need not be the office
 /// that is responsible for it.

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 /// @title Storage values of a settlement
-/// @notice Amounts are fen of 64 bits, so that four stand in one storage value and a claim writes one value for each account. 64 bits hold
+/// @notice Amounts are fen of 64 bits, so that four fit in one storage value and a claim writes one value for each account. 64 bits hold
 /// 184 quadrillion yuan; what does not fit is refused. Layouts are from the least significant bit.
 
 /// @dev free:64 | locked:64 | earned:64 | spent:64 of an account.

@@ -294,7 +294,7 @@ contract MemberDirectory is EIP712 {
         emit ContractAnnounced(name, at, version);
     }
 
-    /// @notice Closes a contract to new business; claims, refunds and withdrawals go on.
+    /// @notice Closes a contract to new business; claims, refunds and withdrawals continue.
     /// @param target The contract's address.
     /// @custom:emits ContractClosed
     /// @custom:reverts OnlyGovernance
@@ -340,7 +340,7 @@ contract MemberDirectory is EIP712 {
         return word & MASK48 != 0 && !_suspended(word) && (word >> 144) & MASK48 == 0;
     }
 
-    /// @notice Whether the member was ever admitted, whatever became of it since.
+    /// @notice Whether the member was ever admitted, whatever changed since.
     /// @param member The member's 18-character code.
     /// @return True if the member was ever admitted.
     function isKnown(bytes18 member) external view returns (bool) {

@@ -192,7 +192,7 @@ contract PropertyLedger is Membership {
         else emit UnitHoldLifted(hold_.registrar, hold_.unit, hold_.order);
     }
 
-    /// @notice Ends a hold whose time has passed without a further order. Until somebody sends this, the hold stands and does not lapse
+    /// @notice Ends a hold whose time has passed without a further order. Until somebody sends this, the hold remains in force and does not lapse
     /// unnoticed. Anyone may.
     /// @param registrar The code of the registration centre.
     /// @param unit The unit's pseudonym.

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 /// @title Statements of the network
-/// @notice The typed structs that members, officers and subjects sign (EIP-712), and those whose hash is an id. The same types stand in
+/// @notice The typed structs that members, officers and subjects sign (EIP-712), and those whose hash is an id. The same types are in
 /// `chain/statements`; shared vectors prove both sides byte-equal. Fields are documented in `docs/statements.md`.
 /// @dev A struct of static fields ABI-encodes to exactly the words EIP-712 hashes, so `abi.encode(TYPEHASH, s)` is its encodeData. Structs
 /// with arrays hash those by hand.

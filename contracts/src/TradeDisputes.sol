@@ -189,7 +189,7 @@ contract TradeDisputes is Membership {
         if (agreement.stake != 0) settlement.lockStake(agreement.buyer, agreement.stake);
     }
 
-    /// @notice The provider answers a contest: it serves the kept answer again, sealed to the contest's key.
+    /// @notice The provider answers a contest: it serves the stored answer again, sealed to the contest's key.
     /// @param agreement The full agreement; its struct hash is the id.
     /// @param receipt The contested receipt.
     /// @param sealedAnswer The SHA-256 of the sealed answer that the gateway serves.
@@ -444,7 +444,7 @@ contract TradeDisputes is Membership {
         require(fits, RulingMismatch());
     }
 
-    /// @dev The dispute stands at that step: not beyond it, and not ended.
+    /// @dev The dispute is at that step: not beyond it, and not ended.
     function _requireStep(Dispute storage dispute, bytes32 id, uint256 step) private view {
         require(_step(dispute) == step && _at(dispute.heights, ENDED) == 0, WrongStep(id));
     }
@@ -485,7 +485,7 @@ contract TradeDisputes is Membership {
         return settlement.agreementWords(agreementId).heights;
     }
 
-    /// @dev The buyer has signed for the place: the chain's lane stands at it or beyond.
+    /// @dev The buyer has signed for the place: the chain's lane is at it or beyond.
     function _isAcknowledged(bytes32 agreementId, UsageReceipt calldata receipt) private view returns (bool) {
         Lane lane = settlement.laneWord(agreementId, receipt.lane);
         return lane.seq() >= receipt.seq;

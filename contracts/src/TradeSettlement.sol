@@ -272,11 +272,11 @@ contract TradeSettlement is Membership {
         bytes32 agreementId = _claimable(agreement, requests.length, signatures.length);
         bool higher = false;
         for (uint256 i = 0; i < requests.length; ++i) {
-            UsageRequest calldata each = requests[i];
-            Head memory head = Head(each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount);
+            UsageRequest calldata usage = requests[i];
+            Head memory head = Head(usage.lane, usage.seq, usage.acknowledgedUnits, usage.acknowledgedAmount);
             if (head.seq != 0) --head.seq;
-            _requireBuyer(agreement, each.version, each.hash(), signatures[i]);
-            higher = _raiseSigned(agreement, agreementId, each.agreementId, head) || higher;
+            _requireBuyer(agreement, usage.version, usage.hash(), signatures[i]);
+            higher = _raiseSigned(agreement, agreementId, usage.agreementId, head) || higher;
         }
         require(higher, VoucherNotHigher(requests[0].lane));
         _pay(agreement, agreementId);
@@ -296,10 +296,10 @@ contract TradeSettlement is Membership {
         bytes32 agreementId = _claimable(agreement, vouchers.length, signatures.length);
         bool higher = false;
         for (uint256 i = 0; i < vouchers.length; ++i) {
-            Voucher calldata each = vouchers[i];
-            Head memory head = Head(each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount);
-            _requireBuyer(agreement, each.version, each.hash(), signatures[i]);
-            higher = _raiseSigned(agreement, agreementId, each.agreementId, head) || higher;
+            Voucher calldata voucher = vouchers[i];
+            Head memory head = Head(voucher.lane, voucher.seq, voucher.acknowledgedUnits, voucher.acknowledgedAmount);
+            _requireBuyer(agreement, voucher.version, voucher.hash(), signatures[i]);
+            higher = _raiseSigned(agreement, agreementId, voucher.agreementId, head) || higher;
         }
         require(higher, VoucherNotHigher(vouchers[0].lane));
         _pay(agreement, agreementId);
@@ -387,7 +387,7 @@ contract TradeSettlement is Membership {
         state.security = state.security.addPending();
     }
 
-    /// @notice Ends such a claim and pays the lane up to the given total, unless it stands there already or the caps do not allow it.
+    /// @notice Ends such a claim and pays the lane up to the given total, unless it is there already or the caps do not allow it.
     /// @param agreement The full agreement; its struct hash is the id.
     /// @param total What the lane comes to with the receipt; an amount of zero pays nothing.
     /// @return Whether it was paid.
@@ -611,7 +611,7 @@ contract TradeSettlement is Membership {
     }
 
     /// @dev Lifts a lane to what the buyer acknowledged; false when it is no higher than before. The three counters of a lane only grow
-    /// together; the sequence may stand still when a voucher follows the request of the same place.
+    /// together; the sequence may remain the same when a voucher follows the request of the same place.
     function _raise(Agreement calldata agreement, bytes32 agreementId, Head memory head) private returns (bool) {
         require(head.lane < agreement.lanes, WrongLane(head.lane));
         Lane last = _lanes[agreementId][head.lane];

@@ -90,7 +90,7 @@ contract EvidenceLogTest is World {
         return abi.encodeCall(directory.actOn, (address(evidence), data));
     }
 
-    /// @dev A thief of the transaction key anchors the largest size there is; two governors set the log back, and it goes on.
+    /// @dev A thief of the transaction key anchors the largest size there is; two governors set the log back, and it continues.
     function test_correct_bringsBackALogThatAThiefAnchoredAtTheLargestSize() public {
         anchor(1, 5, "root of 5");
         anchor(1, type(uint64).max, "the thief's");

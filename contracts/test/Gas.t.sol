@@ -154,7 +154,7 @@ contract GasTest is World {
         return abi.encodeCall(settlement.claimVouchers, (a, vouchers, signatures));
     }
 
-    /// @dev Both parties' final totals; what was claimed before on the first lane is kept.
+    /// @dev Both parties' final totals; what was claimed before on the first lane remains.
     function closing(Agreement memory a, uint16 lanes) private view returns (bytes memory) {
         uint64[] memory calls = new uint64[](lanes);
         for (uint16 i = 0; i < lanes; ++i) {

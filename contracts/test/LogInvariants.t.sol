@@ -49,7 +49,7 @@ contract LogHandler is World {
         ++refused;
     }
 
-    /// @dev A thief anchors any larger size; two governors set the log back to what it was, and later steps go on from there.
+    /// @dev A thief anchors any larger size; two governors set the log back to what it was, and later steps continue from there.
     function stealAndCorrect(bool byBank, bool second, uint64 more) external {
         ++actions;
         next();

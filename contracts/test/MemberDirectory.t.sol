@@ -312,15 +312,15 @@ contract MemberDirectoryTest is World {
             govern(abi.encodeCall(directory.lift, (id(BANK))));
         }
         uint256 member = directory.memberWord(id(BANK));
-        same(at(member, 208), 250, "tells from the second lifting");
+        same(at(member, 208), 250, "valid from the second lifting");
         uint256 second = directory.earlierMemberWord(id(BANK), 250);
         same(at(second, 48), 200, "second suspension");
         same(at(second, 96), 250, "second lifting");
-        same(at(second, 208), 150, "tells from the first lifting");
+        same(at(second, 208), 150, "valid from the first lifting");
         uint256 first = directory.earlierMemberWord(id(BANK), 150);
         same(at(first, 48), 100, "first suspension");
         same(at(first, 96), 150, "first lifting");
-        same(at(first, 208), 0, "tells from the first block");
+        same(at(first, 208), 0, "valid from the first block");
         same(directory.earlierMemberWord(id(DEPARTMENT), 150), 0, "another member's");
     }
 
@@ -394,7 +394,7 @@ contract MemberDirectoryTest is World {
         govern(abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK))));
     }
 
-    // --- Governance goes on ----------------------------------------------------------------------------------------------------
+    // --- Governance continues ----------------------------------------------------------------------------------------------------
 
     function ending(uint256 who) private view returns (bytes memory) {
         return abi.encodeCall(directory.endKey, (word(keyAddress(who, ADMIN)), "spite"));
@@ -472,7 +472,7 @@ contract MemberDirectoryTest is World {
         next();
         withdraw(admission(), nonce, FOREVER, key(SUPERVISOR, ADMIN));
         same(directory.withdrawnAt(keccak256(admission()), nonce, FOREVER, id(SUPERVISOR)), height, "withdrawn once");
-        same(directory.withdrawnAt(keccak256(admission()), nonce, FOREVER, id(OPERATOR)), 0, "the operator's stands");
+        same(directory.withdrawnAt(keccak256(admission()), nonce, FOREVER, id(OPERATOR)), 0, "the operator's remains");
         directory.execute(admission(), nonce, FOREVER, approvals(admission(), nonce, FOREVER, OPERATOR, SETTLER));
         holds(directory.isActive(NEWCOMER), "admitted by the other two");
     }
@@ -709,7 +709,7 @@ contract MemberDirectoryTest is World {
             same(at(packed, 0), admittedAt, "admitted at");
             same(at(packed, 48), heights[0], "suspended at");
             same(at(packed, 96), heights[1], "lifted at");
-            same(at(packed, 208), i < 2 ? 0 : i % 2 == 0 ? heights[1] : at(before, 208), "tells from");
+            same(at(packed, 208), i < 2 ? 0 : i % 2 == 0 ? heights[1] : at(before, 208), "valid from");
             if (i >= 2 && i % 2 == 0) same(directory.earlierMemberWord(NEWCOMER, heights[1]), before, "word before");
             same(uint16(packed >> 192), roles, "roles");
             before = packed;

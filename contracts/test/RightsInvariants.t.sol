@@ -6,7 +6,7 @@ import {Base} from "./Base.sol";
 import {World} from "./World.sol";
 
 /// @dev Members ask for every kind of right while they are suspended and lifted at random. Each call is valid but for that, so it must
-/// succeed exactly when all whose standing it needs are active.
+/// succeed exactly when all members that it requires are active.
 contract RightsHandler is World {
     uint256 private constant KINDS = 8;
 
@@ -134,7 +134,7 @@ contract RightsHandler is World {
         return succeeds(address(property), data);
     }
 
-    /// @dev Holding an asset is the supervisor's, whatever the others' standing.
+    /// @dev Holding an asset is the supervisor's, whatever the others' status.
     function tryHold(uint256 who) private returns (bool) {
         from(who);
         return succeeds(address(assets), abi.encodeCall(assets.hold, (assetId(), "spite")));

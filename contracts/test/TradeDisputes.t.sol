@@ -201,7 +201,7 @@ contract TradeDisputesTest is World {
         answerIt();
         claim(_a(), voucher(_a(), 0, 3));
         ruleIt(0);
-        same(acknowledged(), 21, "the buyer's signature stands");
+        same(acknowledged(), 21, "the buyer's signature counts");
         same(held(), 300, "the bond is whole");
         same(free(BANK), 950, "the stake is back");
         closes();

@@ -259,18 +259,18 @@ contract TradeHandler is World {
         same(totals.earned, totals.spent, "what one spends others earn");
         Account memory sum;
         for (uint256 who = OPERATOR; who <= LENDER; ++who) {
-            Account memory each = accountOf(_ids[who]);
+            Account memory account = accountOf(_ids[who]);
             same(
-                uint256(each.deposited) + each.earned,
-                uint256(each.withdrawn) + each.spent + each.free + each.locked + each.bonded,
+                uint256(account.deposited) + account.earned,
+                uint256(account.withdrawn) + account.spent + account.free + account.locked + account.bonded,
                 "member"
             );
-            sum.deposited += each.deposited;
-            sum.withdrawn += each.withdrawn;
-            sum.free += each.free;
-            sum.locked += each.locked;
-            sum.earned += each.earned;
-            sum.bonded += each.bonded;
+            sum.deposited += account.deposited;
+            sum.withdrawn += account.withdrawn;
+            sum.free += account.free;
+            sum.locked += account.locked;
+            sum.earned += account.earned;
+            sum.bonded += account.bonded;
         }
         same(sum.deposited, totals.deposited, "sum of deposits");
         same(sum.withdrawn, totals.withdrawn, "sum of withdrawals");

@@ -104,7 +104,7 @@ def _require_sender(context: Context, buyer: str, agreement: Agreement) -> None:
 
 
 def _require_own_key(context: Context, agreement: Agreement) -> None:
-    """What is signed anew pins the key in use; what was signed before keeps the key it pins."""
+    """What is signed again pins the key in use; what was signed before keeps the key it pins."""
     if agreement.provider_key != context.signers[KeyPurpose.STATEMENT].address:
         raise Conflict(
             "provider_key_changed", "The proposal pins a key this node does not sign with."

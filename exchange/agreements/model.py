@@ -261,7 +261,7 @@ class ProposalRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpeningStatus:
-    """Where the contract call that opens an agreement stands."""
+    """Status of the contract call that opens an agreement."""
 
     state: str
     """As in ``chain.outbox.OperationStatus``."""

@@ -175,7 +175,7 @@ async def _store(
 
 
 def _stored(context: Context, agreement_id: bytes) -> _StoredProposal | AgreementView:
-    """A stored proposal that the provider has yet to sign; else the agreement as it stands.
+    """A stored proposal that the provider has yet to sign; else the agreement as it is.
 
     Raises:
         Forbidden: ``not_buyer``; Conflict: ``proposal_ended``; NotFound: ``unknown_agreement``.
@@ -282,7 +282,7 @@ def _with_nonce(session: Session, nonce: bytes) -> bytes | None:
 
 def _failure(code: str, sentence: str) -> Conflict:
     return Conflict(
-        code, sentence, hint="The proposal has ended. Order anew under a new idempotency key."
+        code, sentence, hint="The proposal has ended. Order again under a new idempotency key."
     )
 
 

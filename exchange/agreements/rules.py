@@ -46,7 +46,7 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
     Raises:
         BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``,
             ``wrong_lane``, ``party_twice``, ``arbiter_is_party``, ``amount_too_large``,
-            ``metered_unit_unknown``, ``most_per_call_missing``, ``bond_without_price``
+            ``metered_unit_unknown``, ``max_per_call_missing``, ``bond_without_price``
             or what ``require_window`` and ``require_shares`` raise.
     """
     a = agreement
@@ -64,7 +64,7 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
         raise BadInput("no_cap", "A price needs a money cap, and a money cap needs a price.")
     if a.price > 0 and a.max_per_call == 0:
         raise BadInput(
-            "most_per_call_missing", "A priced agreement says what one call may cost at most."
+            "max_per_call_missing", "A priced agreement says what one call may cost at most."
         )
     if a.ends_at <= a.starts_at or a.ends_at <= now:
         raise BadInput(
@@ -72,7 +72,7 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
         )
     if now > a.open_before:
         raise BadInput(
-            "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."
+            "open_too_late", "The agreement can no longer be opened.", hint="Propose it again."
         )
     if not 1 <= a.lanes <= MAX_LANES:
         raise BadInput("wrong_lane", f"An agreement has 1 to {MAX_LANES} lanes.")
@@ -183,7 +183,7 @@ def require_opening_soon(agreement: Agreement, *, now: int) -> None:
         raise BadInput(
             "open_before_too_late",
             f"The proposal may be opened for more than {MAX_OPEN_SECONDS} seconds from now.",
-            hint="Propose it afresh with an earlier openBefore.",
+            hint="Propose it again with an earlier openBefore.",
         )
 
 
@@ -362,7 +362,7 @@ def require_openable(agreement: Agreement, records: ProvedRecords) -> None:
         require_free(records.account(agreement.provider), agreement.bond, party="provider")
     if records.timestamp > agreement.open_before:
         raise BadInput(
-            "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."
+            "open_too_late", "The agreement can no longer be opened.", hint="Propose it again."
         )
 
 
@@ -380,7 +380,7 @@ def require_running(state: AgreementRecord) -> None:
         raise Conflict(
             "agreement_not_open",
             "The agreement is not open on the chain.",
-            hint="Look at its state; a proposal that ended is ordered anew.",
+            hint="Check its state; a proposal that ended is ordered again.",
         )
     if state.closed_at:
         raise Conflict(

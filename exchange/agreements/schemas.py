@@ -257,7 +257,7 @@ class OfferWithKey(BaseModel):
 
 
 class Opening(BaseModel):
-    """Where the contract call that opens an agreement stands."""
+    """Status of the contract call that opens an agreement."""
 
     state: str
     code: str | None

@@ -58,7 +58,7 @@ def require_pending(state: AgreementStage, reason: str | None) -> None:
     raise Conflict(
         "proposal_ended",
         f"The proposal has ended: it is {state.value} ({reason}).",
-        hint="Order anew under a new idempotency key.",
+        hint="Order again under a new idempotency key.",
         state=state.value,
         reason=reason,
     )

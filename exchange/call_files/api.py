@@ -182,7 +182,7 @@ class CallFileRemoved(BaseModel):
 @router.post(
     "/v1/call-files",
     status_code=201,
-    summary="Hand in a file of subjects: it is checked and priced, nothing is called",
+    summary="Upload a file of subjects, which is checked and priced; nothing is called",
     openapi_extra=LARGE_BODY,
     response_model=CallFileDetail,
 )

@@ -43,7 +43,7 @@ OPEN = (RowState.WAITING, RowState.OUTSTANDING)
 
 @dataclass(frozen=True, slots=True)
 class CallFileRequest:
-    """A file that a person or a system hands in."""
+    """A file that a person or a system uploads."""
 
     name: str
     agreement_id: bytes
@@ -76,7 +76,7 @@ class ReadFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row with what became of it."""
+    """A row with its outcome."""
 
     line: int
     subject: str

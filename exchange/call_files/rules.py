@@ -258,7 +258,7 @@ def require_startable(state: FileState, cost: CostPreview) -> None:
             "file_over_cap",
             f"The agreement's caps allow {cost.calls_left:,} of the {cost.rows:,} calls; "
             "nothing was called.",
-            hint="Order another agreement with a larger cap, or hand in a shorter file.",
+            hint="Order another agreement with a larger cap, or upload a shorter file.",
         )
 
 

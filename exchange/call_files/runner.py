@@ -25,7 +25,7 @@ CHUNK_CALLS = 8
 """Calls of a chunk for each lane of the agreement."""
 MAX_CHUNK = 128
 ROUND_SECONDS = 1.0
-"""How long a round goes on with further chunks; a stop is seen after each."""
+"""How long a round continues with further chunks; a stop is seen after each."""
 
 _ENDED = {
     CallStatus.SERVED: RowState.SERVED,

@@ -74,7 +74,7 @@ class CatalogueAnswer(ListAnswer):
 
 
 class CourseAnswer(BaseModel):
-    """Where this organisation stands with an asset."""
+    """This organisation's access to an asset."""
 
     done: list[str] = Field(description="`request`, `decision`, `offer`, `agreement`, `call`")
     current: str | None = Field(description="The step that is next; null once a call was made")
@@ -120,7 +120,7 @@ def search(
 
 @router.get(
     "/v1/catalogue/{asset_id}/course",
-    summary="Where this organisation stands with an asset, and whose turn it is",
+    summary="This organisation's access to an asset, and whose turn it is",
     response_model=CourseAnswer,
 )
 async def course(

@@ -157,7 +157,7 @@ class OwnAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where this organisation stands with an asset."""
+    """This organisation's access to an asset."""
 
     done: frozenset[Step]
     current: Step | None

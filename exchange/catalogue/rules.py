@@ -88,7 +88,7 @@ BAND_FEN = {
 def course(
     grant: OwnGrant | None, agreement: OwnAgreement | None, *, offered: bool | None, now: int
 ) -> Course:
-    """Where an organisation stands with an asset, and whose turn it is.
+    """An organisation's access to an asset, and whose turn it is.
 
     Args:
         grant: the organisation's latest grant on the asset.

@@ -87,7 +87,7 @@ def _require_known(wanted: CatalogueFilter) -> None:
 
 
 async def course(context: Context, asset_id: bytes) -> Course:
-    """Where this organisation stands with an asset, and whose turn it is; ``asset_unknown``.
+    """This organisation's access to an asset, and whose turn it is; ``asset_unknown``.
 
     The provider is asked for its offers only where nothing else decides the next step.
     """

@@ -167,7 +167,7 @@ class ChainComparison:
 
 
 class DayState(StrEnum):
-    """Where a day of the book stands."""
+    """Status of a day of the book."""
 
     RUNNING = "running"
     """The day cannot be closed yet, or its last blocks are not in the book."""

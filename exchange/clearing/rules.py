@@ -48,7 +48,7 @@ def closes_at(bounds: tuple[int, int], closes_from: str) -> int:
 
 
 def state_of(*, closed: bool, closes_at: int, taken_until: int | None) -> DayState:
-    """Where a day stands.
+    """Status of a day.
 
     Args:
         closes_at: when the day may be closed.

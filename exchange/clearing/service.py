@@ -42,7 +42,7 @@ def require_keeper(context: Context) -> None:
     """Require that this node keeps the book; ``not_book_keeper``."""
     if not context.roles & KEEPERS:
         raise Forbidden(
-            "not_book_keeper", "The clearing book is kept by the operator and the supervisor."
+            "not_book_keeper", "The clearing book belongs to the operator and the supervisor."
         )
 
 
@@ -224,7 +224,7 @@ def _book_days(context: Context, session: Session, names: Sequence[str]) -> list
 
 
 def _taken_until(context: Context) -> int | None:
-    """Time of the last block whose events are in the database; None while it cannot be told."""
+    """Time of the last block whose events are in the database; None while it is unknown."""
     height = context.projected_height
     if height is None:
         return None

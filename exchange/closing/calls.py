@@ -26,7 +26,7 @@ def require_not_refused(session: Session, totals: StoredSettlement) -> None:
         raise Conflict(
             "cooperative_close_refused",
             "The chain refused the final totals that both sides signed.",
-            hint="Give notice: claims go on with what was acknowledged.",
+            hint="Give notice: claims continue with what was acknowledged.",
         )
 
 

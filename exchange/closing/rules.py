@@ -43,7 +43,7 @@ def require_closable(agreement: Agreement, records: ProvedRecords) -> None:
         raise Conflict(
             "key_ended",
             "A key that the agreement pins, the buyer's or the provider's, has ended.",
-            hint="Give notice; claims go on with what was signed before.",
+            hint="Give notice; claims continue with what was signed before.",
         )
 
 

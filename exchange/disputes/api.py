@@ -105,7 +105,7 @@ def contest(
 @router.post(
     "/v1/call-disputes/{receipt_id}/answer",
     status_code=202,
-    summary="Serve the kept answer again, sealed to the contest's key (provider)",
+    summary="Serve the stored answer again, sealed to the contest's key (provider)",
     response_model=DisputeCallAnswer,
 )
 def answer(
@@ -228,7 +228,7 @@ def freeze(
 @router.post(
     "/v1/agreements/{agreement_id}/unfreeze",
     status_code=202,
-    summary="Let the calls of a frozen agreement go on (supervisor)",
+    summary="Allow the calls of a frozen agreement again (supervisor)",
     response_model=FreezeAnswer,
 )
 def unfreeze(

@@ -133,7 +133,7 @@ class CheckAnswer(BaseModel):
 
 
 class PositionRow(BaseModel):
-    """Where a call stands."""
+    """Status of a call."""
 
     agreementId: str
     lane: int

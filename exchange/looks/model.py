@@ -68,5 +68,5 @@ class AccountCheck:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing as far as receipts, chain, log and buyers tell."""
+        """Whether receipts, chain, log and buyers show no gap."""
         return not self.findings

@@ -284,7 +284,7 @@ def unknown_subjects(
     responses={200: {"model": PeerCallAnswers}},
 )
 async def serve(request: Request) -> Response:
-    # Asked for by hand: the framework's way costs as much as both signatures.
+    # Read without the framework's dependency, which costs as much as both signatures.
     context, caller = await get_context(request), await require_member(request)
     items = field(await strict_json(request), "requests", list)
     return Response(

@@ -171,7 +171,7 @@ def require_parties(rights: Rights, records: ProvedRecords) -> None:
 def require_not_withdrawn(
     rights: Rights, query: CallQuery, records: ProvedRecords, *, stopped: bool
 ) -> None:
-    """No right that a served call stands on was withdrawn since, by the chain's records and the
+    """No right that a served call depends on was withdrawn since, by the chain's records and the
     owner's own stop.
 
     A void takes a served call out of the totals, so nothing that the buyer sends beside its signed
@@ -200,7 +200,7 @@ def require_repeated(query: CallQuery, package: Any, *, purposes: ListedPurposes
     """
     if not query.consent or not purposes.needs_consent(query.purpose):
         return
-    hint = "Send the request as it was first sent; its answer stands as it is."
+    hint = "Send the request as it was first sent; its answer does not change."
     if package is None:
         raise Forbidden(
             "consent_missing",

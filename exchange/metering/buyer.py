@@ -173,7 +173,7 @@ class Buyer:
             or json.loads(known.query)["query"] != query.to_json()
         ):
             raise Conflict(
-                "idempotency_key_reused", "The key stands for another call.", hint="Use a new key."
+                "idempotency_key_reused", "The key belongs to another call.", hint="Use a new key."
             )
         known = await self._resend(known)
         if known.withdrawn_by == BY_NODE and known.reason == WITHDRAWN:
@@ -349,7 +349,7 @@ class Buyer:
             except IntegrityError as error:
                 lane.outstanding = None
                 raise Conflict(
-                    "idempotency_key_reused", "The key stands for another call."
+                    "idempotency_key_reused", "The key belongs to another call."
                 ) from error
             except NoAnswer as error:
                 if sent.row is not None:

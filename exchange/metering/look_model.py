@@ -10,7 +10,7 @@ from exchange.metering.model import CallQuery, CallStatus
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where a call stands: its agreement, lane and sequence number."""
+    """A call's position: its agreement, lane and sequence number."""
 
     agreement_id: bytes
     lane: int

@@ -116,7 +116,7 @@ def _gateway_call(row: store.GatewayCallRow) -> GatewayCall:
 
 
 def kept_answer(context: Context, agreement_id: bytes, lane: int, seq: int) -> bytes | None:
-    """The gateway's kept answer of a lane's last position, as it was sent; None once it is
+    """The gateway's stored answer of a lane's last position, as it was sent; None once it is
     erased.
     """
     with context.database.read() as session:

@@ -90,7 +90,7 @@ class SharePaid(BaseModel):
 
 
 class AgreementMoneyAnswer(BaseModel):
-    """What became of an agreement's money; fen as text."""
+    """The status of an agreement's money; fen as text."""
 
     earned: str
     acknowledged: str

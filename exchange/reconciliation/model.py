@@ -204,7 +204,7 @@ class ReconciliationReport:
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """Status of a run."""
 
     RUNNING = "running"
     DONE = "done"

@@ -292,7 +292,7 @@ def compare(
         if counts is None:
             found.findings.append(
                 ReconciliationFinding(
-                    "unreachable", f"The {side}'s node did not tell its counts.", side=side
+                    "unreachable", f"The {side}'s node did not report its counts.", side=side
                 )
             )
     lanes = sorted({*(gateway or {}), *(buyer or {}), *chain})

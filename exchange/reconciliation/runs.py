@@ -1,7 +1,7 @@
 """The supervisor's runs: every agreement compared in the background, page by page.
 
-A run goes on where it was after a crash. A finding is followed from run to run: it is settled when
-a run compares its agreement and does not find it any more.
+A run continues where it was after a crash. A finding is followed from run to run: it is settled
+when a run compares its agreement and does not find it any more.
 """
 
 from __future__ import annotations

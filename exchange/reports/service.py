@@ -1,6 +1,6 @@
 """Making a one-stop report (信易贷 一站式查询).
 
-Each part is a metered call under the subject's consent; what the departments say of disputes stands
+Each part is a metered call under the subject's consent; what the departments report of disputes is
 beside the records; the bank signs a ``CreditQuery`` over consent, report and receipts, and has it
 anchored.
 """
@@ -190,11 +190,11 @@ async def make(
 ) -> CreditReport:
     """Call every department, gather disputes, sign and anchor the query.
 
-    ``key`` stands for the whole report and makes each call idempotent: a report asked for again
+    ``key`` identifies the whole report and makes each call idempotent: a report asked for again
     after a crash pays no department twice.
 
     Raises:
-        Conflict: ``idempotency_key_reused`` when the key stands for another report;
+        Conflict: ``idempotency_key_reused`` when the key belongs to another report;
         Forbidden: ``provider_not_department`` before anything is asked; with the first refusal's
             code; nothing is recorded then, and refused calls cost nothing.
     """
@@ -244,7 +244,7 @@ async def _part(
         raise Forbidden(
             result.reason or "refused",
             "A department refused; nothing is owed for it.",
-            hint="Make the report without this agreement, or mend what it was refused for.",
+            hint="Make the report without this agreement, or correct what it was refused for.",
             agreementId="0x" + part.agreement_id.hex(),
         )
     signed = await asyncio.to_thread(agreements.load, context, part.agreement_id)

@@ -162,7 +162,7 @@ def closing_window(
 
 @dataclass(frozen=True)
 class ClaimStatus:
-    """How the claims of one agreement stand."""
+    """Status of one agreement's claims."""
 
     agreement_id: bytes
     unclaimed: int = 0

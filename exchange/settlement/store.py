@@ -30,7 +30,7 @@ class DepositRow(Base):
 
 
 class ClaimedLaneRow(Base):
-    """What was claimed on a lane, as the chain's events tell it."""
+    """What was claimed on a lane, according to the chain's events."""
 
     __tablename__ = "exchange_claimed"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)

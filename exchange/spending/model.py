@@ -27,7 +27,7 @@ class Alarm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When a cap is reached if spending goes on as in the last days; None where it is not."""
+    """When a cap is reached if spending continues as in the last days; None where it is not."""
 
     days: int
     """Days that the rate was taken from."""

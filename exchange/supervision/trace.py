@@ -1,7 +1,7 @@
 """Any record back to its source: from an id, a log position or a day to the chain of records that
 it rests on.
 
-Everything comes from the node's own database: what the chain's events said, and the copies of the
+Everything comes from the node's own database: the chain's events, and the copies of the
 members' logs. Each record names what proves it.
 """
 

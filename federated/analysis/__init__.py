@@ -5,7 +5,7 @@ Only the permitted result leaves the owner.
 =============  ===================================================================================
 ``syntax``     the allowed SQL, parsed into our own forms
 ``policy``     what an owner allows: uses of columns, functions, group size, limits
-``statement``  an analysis as the SQL that DuckDB runs, generated anew and typed
+``statement``  an analysis as the SQL that DuckDB runs, generated from its parsed forms and typed
 ``confined``   runs it in a process that has the rows and nothing else
 ``child``      that process
 ``releases``   what was released over a source, and what may still be

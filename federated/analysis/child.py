@@ -1,7 +1,7 @@
 """The process that ``confined`` starts: it answers one request over the rows it received.
 
-It stands alone: a fresh interpreter that imports nothing of the project, with no environment, and
-no files but a sealed memory file (descriptor 0) and a pipe (1). It leaves the network
+It is self-contained: a fresh interpreter that imports nothing of the project, with no environment,
+and no files but a sealed memory file (descriptor 0) and a pipe (1). It leaves the network
 (``leave_network``), loads the rows, gives up everything but memory and arithmetic (``confine``),
 and only then runs the statements.
 

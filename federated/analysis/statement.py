@@ -1,4 +1,4 @@
-"""An analysis as the SQL that DuckDB runs, generated anew.
+"""An analysis as the SQL that DuckDB runs, generated from its parsed forms.
 
 Columns have generated names and every constant is a bound parameter. Expressions have types
 (number, text, truth), checked here against the policy's, so that what passes cannot fail in DuckDB:

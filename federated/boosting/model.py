@@ -142,7 +142,7 @@ class LabelForestPart:
         total = np.full(count, self.base)
         for nodes in self.trees:
             at, added = np.zeros(count, np.int64), np.zeros(count)
-            for index, node in enumerate(nodes):  # children stand behind their parents
+            for index, node in enumerate(nodes):  # children follow their parents
                 here = at == index
                 if node.party is None:
                     added[here] = node.weight

@@ -58,10 +58,10 @@ MAX_LENGTH = 1 << 28
 def min_threshold(members: int, colluders: int = 0) -> int:
     """Return the least threshold that is safe against ``colluders`` members.
 
-    Colluders tell the aggregator all they know. A sum without their own parts must still be of two
-    vectors or more: ``colluders + 2``. And two different lists of survivors must not both find
-    enough answers where the colluders answer both: twice the threshold is more than ``members +
-    colluders``.
+    Colluders share all they know with the aggregator. A sum without their own parts must still be
+    of two vectors or more: ``colluders + 2``. And two different lists of survivors must not both
+    find enough answers where the colluders answer both: twice the threshold is more than
+    ``members + colluders``.
     """
     return max(colluders + 2, (members + colluders) // 2 + 1)
 

@@ -5,7 +5,7 @@ A plan is read from a job's parameters:
     {"model": "logistic", "label": "Status", "positive": "bad",
      "features": {"Income": [0, 500], "Home": ["owner", "rent"]},
      "rounds": 10, "epochs": 1, "batch": 256, "rate": 0.5, "mu": 0.0, "l2": 0.0001,
-     "clip": 4.0, "fraction": 24, "most_rows": 1000000}
+     "clip": 4.0, "fraction": 24, "max_rows": 1000000}
 
 ``features`` are public: a number's range, or a category's values. A number is clipped to its range
 and scaled to [-1, 1]; a category becomes one column a value; anything else counts as missing: 0 in
@@ -17,7 +17,7 @@ element by element, and that number; the quotient of the sums moves the common p
 are clipped in L2 norm, and carry the member's share of discrete Gaussian noise. Without it a last
 sum counts scores by label, from which AUC and KS of all rows follow.
 
-``"colluders": 1`` is the number of members that may tell the aggregator all they know without
+``"colluders": 1`` is the number of members that may share all they know with the aggregator without
 revealing another's vector; 0 by default. The threshold follows from it, or may be set higher.
 """
 
@@ -53,7 +53,7 @@ _DEFAULTS: dict[str, Any] = {
     "l2": 0.0,
     "clip": 4.0,
     "fraction": 24,
-    "most_rows": 1_000_000,
+    "max_rows": 1_000_000,
     "threshold": 0,
     "colluders": 0,
     "privacy": None,
@@ -195,7 +195,7 @@ class TrainingPlan:
                 label,
                 self.members,
                 2 * SCORE_BINS,
-                self.parameters["most_rows"],
+                self.parameters["max_rows"],
                 64,
                 self._threshold,
             )
@@ -212,7 +212,7 @@ class TrainingPlan:
             label,
             self.members,
             self.model.size + 1,
-            self.quantiser.bound * self.parameters["most_rows"],
+            self.quantiser.bound * self.parameters["max_rows"],
             64,
             self._threshold,
         )
@@ -307,10 +307,10 @@ class TrainingPlan:
         ]
         if not len(rows):
             raise BadInput("no_rows", "There is no row with a label.")
-        if len(rows) > self.parameters["most_rows"]:
+        if len(rows) > self.parameters["max_rows"]:
             raise BadInput(
                 "too_many_rows",
-                f"The plan allows {self.parameters['most_rows']} rows "
+                f"The plan allows {self.parameters['max_rows']} rows "
                 f"a member; there are {len(rows)}.",
             )
         return rows, labels[keep]
@@ -332,7 +332,7 @@ class TrainingPlan:
             ("epochs", 1000),
             ("batch", 10**6),
             ("hidden", 10_000),
-            ("most_rows", 2**32),
+            ("max_rows", 2**32),
         ):
             _require(
                 type(given[name]) is int and 1 <= given[name] <= most,

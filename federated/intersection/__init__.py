@@ -6,7 +6,7 @@ no party learns (circuit PSI, ``docs/protocols/circuit.md``). Identifiers are ne
 plain hash: there are so few of them that all can be tried (``docs/protocols/intersection.md``).
 
 ===============  =================================================================================
-``identifiers``  formats of identifiers, and the tags that stand for them within one run
+``identifiers``  formats of identifiers, and the tags that represent them within one run
 ``suites``       ciphers, hashes and groups (``groups``: ristretto255; ``sm2``)
 ``handshake``    terms of an intersection, and what two parties agree on first: a ``PsiSession``
 ``psi``          one intersection between two parties, by either method

@@ -29,7 +29,7 @@ T = TypeVar("T")
 class OtSender:
     """The sender of a batch of transfers.
 
-    ``start`` and ``finish`` are separate so that other work can go on until the receiver answers.
+    ``start`` and ``finish`` are separate so that other work runs until the receiver answers.
     """
 
     def __init__(

@@ -7,8 +7,8 @@ functions is 1.09. In small sets the likely failure is four items with the same 
 additional bins keep it below 2**-43 at every size (``docs/protocols/intersection.md``).
 
 All items without a bin are placed in rounds: each takes one of its bins and evicts the item there;
-of several that take the same bin one stays, and the others go on. An item takes an empty bin if one
-of its three is empty, otherwise a random one. The number of rounds is bounded; the caller tries
+of several that take the same bin one stays, and the others continue. An item takes an empty bin if
+one of its three is empty, otherwise a random one. The number of rounds is bounded; the caller tries
 again with other tags.
 """
 

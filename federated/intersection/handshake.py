@@ -32,7 +32,7 @@ class PsiTerms:
 
     ``method``: ``kkrt`` or ``ecdh``. ``suite``: ``aes`` or ``sm``. ``reveal``: who learns the
     result: ``receiver``, ``both``, ``size`` (the receiver learns the number of common rows alone)
-    or ``nobody`` (only a computation on shares goes on with it, see ``opprf``). ``pad_to``: set
+    or ``nobody`` (only a computation on shares continues with it, see ``opprf``). ``pad_to``: set
     sizes are shown rounded up to a multiple of it, or with ``power_of_two`` to the next power of
     two. ``join``: which rows an alignment returns, those that all parties have (``inner``) or all
     rows of the leader (``left``).

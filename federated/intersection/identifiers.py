@@ -1,4 +1,4 @@
-"""Identifiers: their format, and the 128-bit tags that stand for them within one run.
+"""Identifiers: their format, and the 128-bit tags that represent them within one run.
 
 A tag is the CBC-MAC, under a key that both parties derive for this run, of the identifier padded
 with zeros to whole blocks of a common width. For inputs of one fixed width that were chosen before

@@ -21,7 +21,7 @@ size of the table follows from the padded size.
 **Failure.** There are 1.3 slots a key (as in the first paper) and 384 more, in three equal thirds;
 the threshold of peeling is 1.222. By the second paper's fit to its experiments, a core that grows
 with the set then has probability below 2**-40 at every size. Small cores are solvable unless the
-dense slots do not tell their keys apart, also below 2**-40 (``docs/protocols/circuit.md``). The
+dense slots do not distinguish their keys, also below 2**-40 (``docs/protocols/circuit.md``). The
 caller tries again with other slots.
 """
 

@@ -1,7 +1,7 @@
 """An oblivious programmable PRF (OPPRF): a follower's words at a leader's matching rows.
 
 For each of its rows the leader gets the words that a follower programmed for that identifier, or
-noise if it programmed none. The leader cannot tell which of the two it has, and the follower does
+noise if it programmed none. The leader cannot distinguish the two, and the follower does
 not learn the leader's identifiers: no party knows which rows are common (Kolesnikov, Matania,
 Pinkas, Rosulek, Trieu, CCS 2017; over cuckoo hashing, as in Pinkas, Schneider, Tkachenko, Yanai,
 EUROCRYPT 2019). The leader places its rows into bins once, for all followers, so that a bin is the

@@ -134,7 +134,7 @@ def _opened(session: CommandSession, made: dict[str, Any]) -> None:
         raise Conflict(
             "proposal_ended",
             found["reasonText"] or "The proposal has ended.",
-            hint="Order anew under a new idempotency key.",
+            hint="Order again under a new idempotency key.",
         )
 
 

@@ -265,7 +265,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "course",
-            "where this organisation stands with an asset, and whose turn it is",
+            "this organisation's access to an asset, and whose turn it is",
             read("/v1/catalogue/{asset_id}/course"),
             (ASSET,),
         ),

@@ -93,7 +93,7 @@ def _file(session: CommandSession, arguments: argparse.Namespace) -> int:
     )
 
 
-def _hand_in(session: CommandSession, arguments: argparse.Namespace) -> None:
+def _upload(session: CommandSession, arguments: argparse.Namespace) -> None:
     path: Path = arguments.file
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -329,9 +329,9 @@ GROUP = CommandGroup(
             "system",
         ),
         Command(
-            "hand-in",
-            "hand a CSV file of subjects to the node: it is checked and priced, nothing is called",
-            _hand_in,
+            "upload",
+            "upload a CSV file of subjects; the node checks and prices it and calls nothing",
+            _upload,
             (
                 arg("file", type=Path, help="CSV with the columns subject and, perhaps, consent"),
                 AGREEMENT,
@@ -342,7 +342,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "files",
-            "list the files handed in, the newest first",
+            "list the uploaded files, the newest first",
             read_pages("/v1/call-files", within="files", columns=FILES),
             PAGE,
             "system",
@@ -356,7 +356,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "file-start",
-            "start a file that was handed in, or resume a stopped one",
+            "start an uploaded file, or resume a stopped one",
             change("/v1/call-files/{file_id}/start"),
             (FILE_ID,),
             "system",
@@ -390,7 +390,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "file",
-            "make a call for each row of a CSV or JSONL file; run it again to go on after a stop",
+            "make a call for each row of a CSV or JSONL file; repeat it to continue after a stop",
             _file,
             (
                 arg(

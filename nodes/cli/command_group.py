@@ -150,7 +150,7 @@ PAGE = (
         metavar="N",
         help=f"rows shown (default {DEFAULT_ROWS}, at most {MAX_ROWS})",
     ),
-    arg("--cursor", metavar="TEXT", help="go on where the page before ended"),
+    arg("--cursor", metavar="TEXT", help="continue where the page before ended"),
     arg("--all", action="store_true", dest="every", help="every row, page after page"),
 )
 """The arguments of a list in pages."""
@@ -218,7 +218,7 @@ def list_answer(
 
 
 MAX_ROWS_SHOWN = 100_000
-"""Where ``--all`` stops; it says how to go on."""
+"""Where ``--all`` stops; it says how to continue."""
 
 
 def change(path: str, body: Body = lambda _arguments: {}) -> Action:
@@ -264,6 +264,6 @@ REASON_HELP = "why: a code such as misuse or legal-order, or its Chinese name su
 
 
 def listed(text: str) -> list[str]:
-    """Names separated by commas; a name that holds a comma stands in double quotes, as in CSV."""
+    """Names separated by commas; a name that holds a comma is in double quotes, as in CSV."""
     (row,) = csv.reader([text.replace("\n", " ")], skipinitialspace=True)
     return [name.strip() for name in row if name.strip()]

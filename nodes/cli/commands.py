@@ -256,7 +256,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             _agreement,
         ),
         "call": CommandEntry(
-            "metered calls: one, fetch, withdraw, list, hand-in, files, file-show, file-start, "
+            "metered calls: one, fetch, withdraw, list, upload, files, file-show, file-start, "
             "file-stop, file-rows, file-remove, spending, file",
             _call,
         ),
@@ -326,10 +326,10 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
             _node,
         ),
         "console": CommandEntry(
-            "people of a node's console: invite, reset, forget-person", _console
+            "user accounts of a node's console: invite, reset, forget-person", _console
         ),
         "webhook": CommandEntry(
-            "own systems that are told of events: list, add, test, deliveries, replay, rotate, "
+            "own systems that receive events: list, add, test, deliveries, replay, rotate, "
             "disable, enable, remove",
             _webhook,
         ),
@@ -358,6 +358,6 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "bench": CommandEntry("measure, each figure beside a baseline of the same run", _bench),
     },
 }
-"""What people find in the help."""
+"""The groups as the help lists them."""
 
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}

@@ -138,11 +138,11 @@ def _record(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _answer(arguments: argparse.Namespace) -> dict[str, Any]:
-    if (arguments.record is None) != arguments.stands:
+    if (arguments.record is None) != arguments.confirm:
         raise BadInput(
-            "answer_missing", "A dispute is answered with --record FILE or with --stands."
+            "answer_missing", "A dispute is answered with --record FILE or with --confirm."
         )
-    return {"record": None if arguments.stands else read_json(arguments.record, "repaired record")}
+    return {"record": None if arguments.confirm else read_json(arguments.record, "repaired record")}
 
 
 GROUP = CommandGroup(
@@ -265,7 +265,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "answer",
-            "as the department, repair a disputed record or stand by it",
+            "as the department, repair a disputed record or confirm it",
             change("/v1/disputes/{dispute_id}/answer", _answer),
             (
                 arg("dispute_id"),
@@ -275,7 +275,7 @@ GROUP = CommandGroup(
                     metavar="FILE",
                     help="the repaired record, all its columns, as JSON",
                 ),
-                arg("--stands", action="store_true", help="the old record stands"),
+                arg("--confirm", action="store_true", help="the old record is confirmed"),
             ),
         ),
     )

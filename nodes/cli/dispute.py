@@ -140,7 +140,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "answer",
-            "as provider, serve the kept answer again (your node does so by itself)",
+            "as provider, serve the stored answer again (your node does so by itself)",
             change("/v1/call-disputes/{receipt_id}/answer"),
             (RECEIPT,),
         ),
@@ -221,7 +221,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "unfreeze",
-            "as supervisor, let the calls of a frozen agreement go on",
+            "as supervisor, allow the calls of a frozen agreement again",
             change("/v1/agreements/{agreement_id}/unfreeze"),
             (arg("agreement_id"),),
         ),

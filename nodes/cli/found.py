@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Found the network; what is done is said in a line each."""
+    """Found the network; each step is reported in a line."""
     admissions = [Admission.load(path) for path in arguments.admission]
     approvers = [open_person_key(path) for path in arguments.admin_key]
     blocks = arguments.min_window_blocks

@@ -114,9 +114,9 @@ def _decide(session: CommandSession, arguments: argparse.Namespace, *, approved:
     asset = reviewed_asset(shown, terms)
     if approved and asset is None:
         raise BadInput(
-            "grant_asset_unseen",
+            "grant_asset_not_shown",
             "The node does not publish the asset version that this "
-            "grant is about; nothing is approved unseen.",
+            "grant is about, so that it cannot be reviewed.",
             hint="Ask at the owner's node: qiaolian asset own.",
         )
     decision = decision_of(

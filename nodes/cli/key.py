@@ -59,7 +59,7 @@ def _make(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 def _replace(session: CommandSession, arguments: argparse.Namespace) -> None:
     """Make the next key, have the governors register it, then have them end the old one; run again,
-    it goes on where it stopped.
+    it continues where it stopped.
     """
     old, following = _opened(arguments.key, arguments.passphrase_file), arguments.next
     if not following.exists():

@@ -218,7 +218,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "replace",
-            "put another key in the place of one; run again, it goes on where it stopped",
+            "put another key in the place of one; run again, it continues where it stopped",
             _replace,
             (
                 PURPOSE,

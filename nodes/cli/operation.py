@@ -21,7 +21,7 @@ def _wait(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 GROUP = CommandGroup(
     (
-        Command("show", "how it stands", _show, (OPERATION,)),
+        Command("show", "show its status", _show, (OPERATION,)),
         Command(
             "wait",
             "wait until the chain has it; fails with the chain's code if it was refused",

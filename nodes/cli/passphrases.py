@@ -27,7 +27,7 @@ def open_key(path: Path, passphrase_from: Path | None) -> Secp256k1Signer:
 
 
 def require_passphrase(path: Path) -> str | None:
-    """A key file's passphrase asked of the person; None when it stands beside the file.
+    """A key file's passphrase asked of the person; None when it is in a file beside it.
     ``key_missing``, ``key_passphrase_missing``.
     """
     if not path.is_file():

@@ -14,12 +14,12 @@ from nodes.cli.session import CommandSession
 
 FINDINGS: Columns = {
     "agreement": "agreementId",
-    "finding": "kind",
+    "kind": "kind",
     "lane": "lane",
     "positions": lambda row: (
         "-" if row["fromSeq"] is None else f"{row['fromSeq']} to {row['toSeq']}"
     ),
-    "told": "sentence",
+    "finding": "sentence",
 }
 MONEY: Columns = {
     "agreement": "agreementId",

@@ -317,12 +317,12 @@ class CommandSession:
             raise
 
     def post_with_progress(self, path: str, body: Any, how_far: Callable[[], str]) -> Any:
-        """Post what may take long, and say how far it is. As long as the node tells that, its
+        """Post what may take long, and say how far it is. As long as the node reports that, its
         answer is waited for.
 
         Raises:
             QiaolianError: what the node refused; ``node_unreachable`` once it neither answers nor
-                tells how far it is.
+                reports how far it is.
         """
         client, answer = self._connect(None), Future[Any]()
 
@@ -461,7 +461,7 @@ def agreed(question: str) -> bool:
         raise BadInput(
             "confirmation_missing",
             "Nobody is there to be asked.",
-            hint="Give --yes to go on without being asked.",
+            hint="Give --yes to continue without being asked.",
         )
     print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() == "yes"

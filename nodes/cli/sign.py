@@ -95,7 +95,7 @@ def _review(request: SignRequest) -> None:
     """Compare what the node describes with what is signed, where this program knows how.
 
     Raises:
-        BadInput: ``grant_differs``, ``grant_malformed``, ``grant_asset_unseen``,
+        BadInput: ``grant_differs``, ``grant_malformed``, ``grant_asset_not_shown``,
             ``sign_request_differs``, and as ``_review_deal`` and ``_review_login``.
     """
     statement = request.statement
@@ -115,9 +115,9 @@ def _review(request: SignRequest) -> None:
     asset = reviewed_asset(request.described, terms)
     if isinstance(statement, GrantDecision) and statement.approved and asset is None:
         raise BadInput(
-            "grant_asset_unseen",
+            "grant_asset_not_shown",
             "The request does not show the asset version that this grant is about; "
-            "nothing is approved unseen.",
+            "it cannot be reviewed.",
         )
 
 

@@ -242,7 +242,7 @@ GROUP = CommandGroup(
             (SIGNED,),
             role=None,
         ),
-        Command("status", "where a consent stands on the chain", _status, (SIGNED,), role=None),
+        Command("status", "show a consent's status on the chain", _status, (SIGNED,), role=None),
         Command(
             "withdraw",
             "take a consent back, through any member's node",

@@ -1,4 +1,4 @@
-"""``qiaolian webhook``: addresses of the organisation's own that are told of events."""
+"""``qiaolian webhook``: addresses of the organisation's own systems that receive events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GROUP = CommandGroup(
         ),
         Command(
             "add",
-            "tell an address of events; prints the secret this once",
+            "send events to an address; prints its secret once",
             change(
                 "/v1/webhooks",
                 lambda arguments: {

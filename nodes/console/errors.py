@@ -17,7 +17,7 @@ _TURNS = {
     Refuser.NODE: N_("You can continue from here."),
     Refuser.PEER: N_("It is the other organisation's turn."),
     Refuser.PROXY: N_("It is the turn of whoever runs the network between the nodes."),
-    Refuser.CHAIN: N_("It is the chain's turn; the node goes on by itself."),
+    Refuser.CHAIN: N_("It is the chain's turn; the node continues by itself."),
     Refuser.CLOCK: N_("It is your administrator's turn: two clocks differ too much."),
 }
 _OUR_FAULT = N_("It is the turn of whoever runs this node.")
@@ -57,7 +57,7 @@ def error_view(error: QiaolianError, language: str) -> ErrorView:
 
 def error_page(request: Request, error: QiaolianError) -> Response:
     """The answer to a request that was refused. Who is not logged in is sent to the log-in page;
-    a form is never kept for later.
+    a form is never stored for later.
     """
     if error.code == "login_needed":
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -30,7 +30,7 @@ if engine.dialect.name == "sqlite":
 
 
 def _plain_type(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
-    """A migration names plain column types only, so that it stands when the packages' own types
+    """A migration names plain column types only, so that it works when the packages' own types
     change.
     """
     return (

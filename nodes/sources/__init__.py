@@ -44,7 +44,7 @@ class Sources(Mapping[str, Source]):
             changed=self._forget,
         )
         """Uploaded files, which are sources too; they are not listed, since nothing is wrong with
-        a node whose people are still mending a file.
+        a node whose people are still correcting a file.
         """
 
     def __getitem__(self, name: str) -> Source:
@@ -81,7 +81,7 @@ class Sources(Mapping[str, Source]):
             ) from error
 
     def _forget(self, name: str) -> None:
-        """Open a source anew at its next use, and forget its index."""
+        """Reopen a source at its next use, and forget its index."""
         with self._lock:
             self._open.pop(name, None)  # whoever still reads it closes it
             (self._config.data / "sources" / f"{name}.index").unlink(missing_ok=True)

@@ -117,7 +117,7 @@ class CsvSource(IndexedFile):
         return names
 
     def records(self, file: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
-        """Offset, bytes and first line number of each record; a record goes on while a quote is
+        """Offset, bytes and first line number of each record; a record continues while a quote is
         open.
         """
         offset = 0

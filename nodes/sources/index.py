@@ -1,5 +1,5 @@
-"""Where each key's record lies in a file: built in one streaming pass, kept beside the node's data,
-renewed when the file changes.
+"""The position of each key's record in a file: built in one streaming pass, stored beside the
+node's data, renewed when the file changes.
 
 An index is a SQLite file keyed by a digest of the key under a random salt, so identifiers do not
 lie around a second time; the record that is found is compared with the key asked for. It belongs to
@@ -34,7 +34,7 @@ SCHEMA_WAIT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A record's key, where it lies (offset and length, or row group and row) and its line or row
+    """A record's key, its position (offset and length, or row group and row) and its line or row
     number.
     """
 
@@ -98,7 +98,7 @@ class RowIndex:
 
 
 def key_digest(salt: bytes, key: str) -> bytes:
-    """16 bytes that stand for a key in one index."""
+    """16 bytes that represent a key in one index."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()
 
 
@@ -369,7 +369,7 @@ class IndexedFile(ABC):
             raise BadInput(
                 "source_malformed",
                 f"The file of source {self.name} is damaged, or is "
-                "not of the kind it is said to be.",
+                "not of the kind it claims to be.",
                 hint="Write the file again.",
                 source=self.name,
             ) from error

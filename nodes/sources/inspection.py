@@ -1,7 +1,7 @@
 """Inspects a file of records: every fault with its line, column and cell, in one pass.
 
-A source stops at its first fault, which is right for what is published. A person who mends a file
-wants to see all of them at once.
+A source stops at its first fault, which is right for what is published. A person who corrects a
+file wants to see all of them at once.
 """
 
 from __future__ import annotations

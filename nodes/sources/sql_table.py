@@ -140,7 +140,7 @@ class SqlSource:
 
     def _ask(self, value: str | int) -> Sequence[sa.Row[Any]]:
         """Look up on the open connection. After a failure it is opened once more, with the table's
-        columns read anew: they may have changed.
+        columns read again: they may have changed.
         """
         try:
             return self._answer(value)

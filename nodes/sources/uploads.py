@@ -44,7 +44,7 @@ class UploadedFiles:
     configured: Mapping[str, SourceEntry]
     home: Path
     changed: Callable[[str], None]
-    """Called with a source's name when its file was replaced, read anew or removed."""
+    """Called with a source's name when its file was replaced, read again or removed."""
     clock: Callable[[], float] = time.time
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -20,7 +20,7 @@ Id = Annotated[str, Path(min_length=1, max_length=64)]
 
 
 class WebhookBody(BaseModel):
-    """A new webhook; without ``kinds`` it is told of everything."""
+    """A new webhook; without ``kinds`` it receives every event."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -106,7 +106,7 @@ class DeliveryList(ListAnswer):
 @router.post(
     "/v1/webhooks",
     status_code=201,
-    summary="Tell an address of the organisation's own about events; the secret is shown once",
+    summary="Send events to an address of the organisation's own; the secret is shown once",
 )
 def create(
     body: WebhookBody,

@@ -1,4 +1,4 @@
-"""Webhooks, the events they are told of, and deliveries. Times are Unix seconds."""
+"""Webhooks, the events they receive, and deliveries. Times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class EventKind(StrEnum):
-    """What a webhook may be told of; ``webhook.test`` is sent on request only."""
+    """The events that a webhook can receive; ``webhook.test`` is sent on request only."""
 
     GRANT_REQUESTED = "grant.requested"
     GRANT_APPROVED = "grant.approved"
@@ -26,7 +26,7 @@ SUBSCRIBED = tuple(kind for kind in EventKind if kind is not EventKind.TEST)
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """Status of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -36,7 +36,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address of the organisation's own that is told of events."""
+    """An address of the organisation's own that receives events."""
 
     id: str
     url: str

@@ -104,7 +104,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_translated(address: Address) -> bool:
-    """Whether an IPv6 address stands for an IPv4 one behind a translator (6to4, Teredo, NAT64)."""
+    """Whether an IPv6 address maps to an IPv4 one behind a translator (6to4, Teredo, NAT64)."""
     if isinstance(address, ipaddress.IPv4Address):
         return False
     nat64 = ipaddress.IPv6Network("64:ff9b::/96")

@@ -214,8 +214,8 @@ def fail_pending(session: Session, webhook_id: str, *, error: str, now: int) -> 
 
 
 def prune(session: Session, *, before: int) -> None:
-    """Delete deliveries and events from before a time. Pending ones stay, and so do nearly spent
-    caps, which are told of once.
+    """Delete deliveries and events from before a time. Pending ones stay, and so do events of
+    nearly spent caps, which are sent once.
     """
     old = WebhookDeliveryRow.created_at < before
     ended = WebhookDeliveryRow.state != DeliveryState.PENDING.value

@@ -5,7 +5,7 @@ anchors, witnessing, other members' demands, uploaded files that nothing uses.
 A worker is a coroutine run again and again; ``nodes.workers.scheduler`` says when. A round that
 fails is reported (once for each new code) and tried again, with longer pauses while it keeps
 failing. A round that could not do its work with some members only returns the error instead: health
-shows it, and the others' work goes on at the same pace.
+shows it, and the others' work continues at the same pace.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def node_workers(node: AssembledNode) -> list[Worker]:
     changes = DatabaseChanges(context.database, context.transaction_address).version
     guard = RestoreGuardWorker(context, node.restore_guard)
     workers = [
-        Worker("standing", RESTORE_GUARD_SECONDS, guard.round, lambda: node.restore_guard.passed)
+        Worker(
+            "restore-guard", RESTORE_GUARD_SECONDS, guard.round, lambda: node.restore_guard.passed
+        )
     ]
     if node.config.console is not None:
         workers.append(Worker("uploads", UPLOADS_SECONDS, UploadsWorker(context).round))

@@ -37,7 +37,7 @@ class CancelBody(BaseModel):
 
 
 class AssetRow(BaseModel):
-    """An asset of any member as the chain's events tell it; heights in blocks."""
+    """An asset of any member according to the chain's events; heights in blocks."""
 
     assetId: str
     holder: str

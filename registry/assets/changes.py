@@ -2,8 +2,8 @@
 exactly that.
 
 The comparison returns a fingerprint of the source's rows. The publication takes the fingerprint
-and fails if the rows are others by then (``source_changed``), so that nothing is published
-unseen.
+and fails if the rows are others by then (``source_changed``), so that only reviewed
+changes are published.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ class AssetIncident(Base):
     asset_version: Mapped[int]
     kind: Mapped[str] = mapped_column(String(31))
     columns: Mapped[str]
-    """The columns that differ as a JSON list; empty where the commitment of the whole record cannot
-    tell.
+    """The columns that differ as a JSON list; empty where only the commitment of the whole
+    record is known.
     """
     position: Mapped[int]
     """The record's place in the published version, from 0; -1 where it has none."""

@@ -26,7 +26,7 @@ from registry.sources import Record
 
 
 class CatalogueAsset(Base):
-    """An asset of any member, as AssetRegistry's events tell it."""
+    """An asset of any member, according to AssetRegistry's events."""
 
     __tablename__ = "asset_catalogue"
     asset_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
@@ -64,7 +64,7 @@ class OwnAsset(Base):
 
 class RecordSalt(Base):
     """The salt of one record's commitment; destroying it is erasure. ``override`` is a repaired
-    record that stands in for the source's.
+    record that replaces the source's.
     """
 
     __tablename__ = "asset_record"

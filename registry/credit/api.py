@@ -56,7 +56,7 @@ _DISPUTE: dict[str, Any] = {
 
 
 class AnswerBody(BaseModel):
-    """A repaired record, or nothing when the old one stands."""
+    """A repaired record, or nothing if the old one is unchanged."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"record": {"Seniority": 12, "Job": "fixed"}}}
@@ -229,7 +229,7 @@ async def dispute(request: Request, context: Context = Depends(get_context)) -> 
 @router.post(
     "/v1/disputes/{dispute_id}/answer",
     status_code=202,
-    summary="Repair a record or stand by it",
+    summary="Repair a disputed record or confirm it",
     response_model=RepairAnswer,
 )
 def answer(

@@ -213,7 +213,7 @@ def held(
 
 @router.get(
     "/v1/consents/{commitment}",
-    summary="Where a consent stands on the chain, for whoever knows its commitment",
+    summary="A consent's status on the chain, for whoever knows its commitment",
     response_model=ConsentStatus,
 )
 def consent_status(commitment: str, context: Context = Depends(get_context)) -> ConsentStatus:

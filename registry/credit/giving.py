@@ -128,7 +128,7 @@ async def give(
     registration: ConsentRegistration,
     signature: bytes,
 ) -> bytes:
-    """Hand a signed consent to its bank, then relay its registration; the consent's id.
+    """Send a signed consent to its bank, then relay its registration; the consent's id.
 
     Raises:
         Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``, ``wrong_authority``;

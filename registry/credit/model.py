@@ -83,7 +83,7 @@ class ConsentPackage:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPackage:
-    """A package that holds together, as far as its bytes can tell; whose key ``signer`` is only the
+    """A package that is consistent in itself; whose key ``signer`` is only the
     chain knows.
     """
 

@@ -34,7 +34,7 @@ async def fetch_disputes(
 
 
 async def deliver_consent(context: Context, package: ConsentPackage) -> None:
-    """Hand a subject's consent to the bank it is for, as the subject itself could; whatever refusal
+    """Send a subject's consent to the bank it is for, as the subject itself could; whatever refusal
     the bank gives.
     """
     await context.peers.post(package.consent.bank, "/v1/consents/held", package.to_json())

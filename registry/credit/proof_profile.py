@@ -48,7 +48,7 @@ RESULT_NOT_SHOWN = (
     "nor that their receipts serve this query alone, nor the grants they were served under."
 )
 DISPUTES_NOT_SHOWN = (
-    "The disputes are those the bank says it was told of: that there are no others, "
+    "The disputes are those that the bank names: that there are no others, "
     "and that they are the consent's subject's, is not shown."
 )
 DISPUTES_NOT_LISTED = (
@@ -392,7 +392,7 @@ def _answer(
     _require(
         repair.old_record == dispute.record, "answer_differs", "An answer is about another record."
     )
-    verb = "repaired the record" if repair.upheld else "stood by the record"
+    verb = "repaired the record" if repair.upheld else "confirmed the record"
     return (
         f"{repair.department} {verb} in "
         f"{claims.block(record.answered_at)} (asset version {repair.asset_version})."

@@ -78,7 +78,7 @@ def require_size(text: str) -> None:
             "The consent package is larger than "
             f"{MAX_CONSENT_BYTES} bytes, which no call can carry.",
             hint="Have the subject's key certified for an identity without "
-            "attachments, and the consent signed anew.",
+            "attachments, and the consent signed again.",
         )
 
 

@@ -2,7 +2,7 @@
 keys an issuer certified.
 
 A subject is a firm or a person whom an issuer knows by a code; everywhere else a salted commitment
-stands for it. One key serves one purpose.
+represents it. One key serves one purpose.
 """
 
 from __future__ import annotations

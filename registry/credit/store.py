@@ -88,7 +88,7 @@ class CreditQueryRow(Base):
     """The departments' receipts in the report's order, with what each was delivered under:
     ``receipt``, ``signature``, ``agreement``, ``agreementSignature`` (the department's)."""
     disputes: Mapped[list[dict[str, object]]] = mapped_column(JSON)
-    """The disputes the departments told of, with their statements."""
+    """The disputes that the departments reported, with their statements."""
     operation: Mapped[str]
 
 

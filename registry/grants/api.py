@@ -69,7 +69,9 @@ class GrantRow(BaseModel):
     state: str = Field(description="`sent`, `requested`, `approved`, `refused` or `revoked`")
     reason: str
     terms: dict[str, Any] = Field(description="`GrantTerms`; see docs/statements.md")
-    scope: dict[str, Any] | None = Field(description="null where this node was not told the scope")
+    scope: dict[str, Any] | None = Field(
+        description="null where this node has not received the scope"
+    )
     requestedAt: int | None
     approvedAt: int | None
     refusedAt: int | None

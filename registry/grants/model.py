@@ -70,11 +70,11 @@ class GrantSide(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant with its terms and what became of it; heights are those the chain gave it."""
+    """A grant with its terms and status; heights are those the chain gave it."""
 
     terms: GrantTerms
     scope: DisclosedScope | None
-    """None where this node was not told the scope."""
+    """None where this node has not received the scope."""
     requested_at: int | None = None
     approved_at: int | None = None
     refused_at: int | None = None
@@ -115,7 +115,7 @@ class GrantDetail:
 
 @dataclass(frozen=True, slots=True)
 class LoadedGrant:
-    """A grant as the gateway caches it; whether it is stopped is read afresh."""
+    """A grant as the gateway caches it; whether it is stopped is read again."""
 
     grant_id: bytes
     terms: GrantTerms

@@ -203,7 +203,7 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     if grant.scope is None and decision.approved:
         raise Conflict(
             "scope_not_received",
-            "The grantee has not sent the scope; nothing can be approved unseen.",
+            "The grantee has not sent the scope; without it the grant cannot be reviewed.",
         )
     if decision.approved:
         _require_listed(context, grant.terms)

@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 3_600
 
 def reviewed(described: Mapping[str, Any]) -> tuple[bytes, GrantTerms]:
     """The id and terms of a grant as the node describes it, once they are what the officer's
-    signature would stand under.
+    signature would be attached to.
 
     Raises:
         BadInput: ``grant_differs`` when the terms are not those of the id or the columns not those

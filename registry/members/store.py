@@ -19,7 +19,7 @@ from registry.pages import Page, PageRequest, page_of
 
 
 class MemberRow(Base):
-    """A member with the heights its status changed at, as MemberDirectory's events tell them."""
+    """A member with the heights its status changed at, according to MemberDirectory's events."""
 
     __tablename__ = "member_directory"
     member: Mapped[str] = mapped_column(primary_key=True)

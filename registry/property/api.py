@@ -107,7 +107,7 @@ class StepBody(BaseModel):
     registration, nothing for the agent.
 
     For tax it is the sheet as its person saw it (``GET /v1/deals/{id}/taxes``); without one the
-    rules' sheet is signed unseen.
+    sheet of the rules is signed without review.
     """
 
     model_config = ConfigDict(

@@ -94,7 +94,7 @@ class Unit:
     owner: str
     """Code of the owner's identity."""
     registered_at: int = 0
-    """Height of the last deal's registration; 0 while the register's first entry stands."""
+    """Height of the last deal's registration; 0 while the register's first entry is the latest."""
     last_registration: bytes = NO_DEAL
     """The deal that made ``owner`` the owner, as the chain proved it."""
 
@@ -247,7 +247,7 @@ class DealSearch:
     text: str = ""
     """Part of a unit's register number, or a whole deal id or unit pseudonym in 0x hexadecimal."""
     stage: DealStage | None = None
-    """``DRAFT``, ``OPEN``, ``REGISTERED`` or ``EXPIRED``: what the chain's events tell apart."""
+    """``DRAFT``, ``OPEN``, ``REGISTERED`` or ``EXPIRED``: what the chain's events distinguish."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def _title(claims: VerifiedClaims, terms: DealTerms, content: Mapping[str, Any])
         where = ""
         claims.limits.append(
             "The title statement is not shown in the registration centre's "
-            "log: when it was made is the centre's word."
+            "log: only the centre asserts when it was made."
         )
     return (
         f"{title.registrar} stated at {utc(title.issued_at)} that the seller may sell unit "

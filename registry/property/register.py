@@ -129,7 +129,7 @@ def certified_by(session: Session, registrar: str, key: str) -> CertifiedIdentit
     ):
         raise NotFound(
             "subject_key_unknown",
-            "The key is not certified by this office for deals.",
+            "The key is not certified by this issuer for deals.",
             hint="Certify the person's one-time key first (POST /v1/certificates).",
         )
     return found
@@ -207,7 +207,7 @@ def _buyer_of(
         buyer = certified_by(session, context.member, terms.buyer)
     except NotFound as error:
         raise _behind(
-            unit_id, "This office has no certificate of its own for the buyer's key."
+            unit_id, "This issuer has no certificate of its own for the buyer's key."
         ) from error
     return str(buyer.identity.get("code", ""))
 

@@ -39,10 +39,10 @@ class UnitRow(Base):
     number: Mapped[str] = mapped_column(unique=True)
     owner: Mapped[str]
     registered_at: Mapped[int] = mapped_column(default=0)
-    """Height of the last deal's registration; 0 while the register's first entry stands."""
+    """Height of the last deal's registration; 0 while the register's first entry is the latest."""
     last_registration: Mapped[bytes] = mapped_column(LargeBinary, default=bytes(32))
     """The deal that made ``owner`` the owner, as the chain proved it; 32 zero bytes while the
-    register's first entry stands.
+    register's first entry is the latest.
     """
 
 

@@ -1,3 +1,3 @@
-"""The parts of ``qiaolian bench``, one module each; every figure stands beside a baseline of the
+"""The parts of ``qiaolian bench``, one module each; every figure has a baseline of the
 same run.
 """

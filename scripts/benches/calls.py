@@ -4,7 +4,7 @@ stripped prototype.
 The prototype does what no design can leave out, in this process and without a network: both sides
 sign and check, and each makes one durable insert.
 
-Times and rates tell how busy the machine is as much as how quick the calls are; the processor time
+Times and rates depend on the load of the machine as much as on the code; the processor time
 of a call does not.
 """
 

@@ -161,7 +161,7 @@ class _Tree:
 
     def __init__(self, items: _Trie) -> None:
         self._nodes: dict[bytes, rlp.Item] = {}
-        """Nodes by hash: all but those of under 32 bytes, which stand within their parents."""
+        """Nodes by hash: all but those of under 32 bytes, which are stored within their parents."""
         self._top = self._node(sorted(items)) if items else b""
         self.root = keccak256(rlp.encode(self._top)) if items else EMPTY_ROOT
 

@@ -1,4 +1,4 @@
-"""Step 7: kill -9 of a gateway, a validator and an outbox worker while calls go on. Step 8: a
+"""Step 7: kill -9 of a gateway, a validator and an outbox worker while calls continue. Step 8: a
 revocation under a continuous caller.
 """
 
@@ -72,7 +72,7 @@ class CallingClient(threading.Thread):
                 raise Conflict(self.refused_as, "The caller was refused.")
             return len(self.answered) >= goal
 
-        wait_for(check, "calls to go on", seconds=seconds, every=0.05)
+        wait_for(check, "calls to continue", seconds=seconds, every=0.05)
 
     def finish(self) -> None:
         """Stop after the call under way."""
@@ -110,7 +110,7 @@ def _gateway(world: World, screen: Screen, state: DemoState, caller: CallingClie
     state.killed.append(f"gateway of {GATEWAY}")
     screen.line(
         f"the gateway of {GATEWAY} is killed with -9 and ready "
-        f"again after {seconds:.1f} s; calls go on"
+        f"again after {seconds:.1f} s; calls continue"
     )
 
 

@@ -66,7 +66,7 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
         ),
         (
             report["revocation_seconds"] is not None,
-            "The gateway went on serving after the grant was revoked.",
+            "The gateway continued to serve after the grant was revoked.",
         ),
         (
             {bundle["story"] for bundle in report["bundles"]} >= set(STORIES),

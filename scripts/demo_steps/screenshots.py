@@ -35,7 +35,7 @@ def take(url: str, picture: Path, *, height: int, language: str = "en") -> None:
         )
     picture.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
-        words = [
+        command = [
             str(program),
             "--headless=new",
             "--no-sandbox",
@@ -51,7 +51,7 @@ def take(url: str, picture: Path, *, height: int, language: str = "en") -> None:
         ]
         picture.unlink(missing_ok=True)
         try:
-            done = subprocess.run(words, capture_output=True, timeout=SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
             raise _failed(url) from error
     if done.returncode != 0 or not picture.is_file():

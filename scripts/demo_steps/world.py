@@ -246,7 +246,7 @@ def _founded(
     deployment.save(path)
     ledger = Ledger(network.rpc_urls, deployment)
     screen.line(
-        f"{len(deployment.contracts)} contracts stand",
+        f"{len(deployment.contracts)} contracts are deployed",
         f"MemberDirectory {deployment.contracts['MemberDirectory']}",
     )
     screen.line(

@@ -188,7 +188,7 @@ class Parties:
         )
         errors = [error for error in ended.values() if isinstance(error, QiaolianError)]
         if errors:
-            # A party that was only told of another's failure is not the one to listen to.
+            # A party that only reports another's failure has not the cause.
             raise next(
                 (error for error in errors if error.code not in ("peer_failed", "peer_gone")),
                 errors[0],

@@ -55,11 +55,11 @@ BATCH = 100
 CHANGED_BIT = 1
 STEPS = 8
 OWNER = "real-estate"
-LEAST = 10
+MIN_ROWS = 10
 POLICY = f"""period = "demo"
 purposes = ["{PURPOSE}"]
 functions = ["count", "avg"]
-min_rows = {LEAST}
+min_rows = {MIN_ROWS}
 releases = 10
 
 [sources.{SOURCE}.Home]
@@ -305,7 +305,7 @@ class FederatedDemo:
 
     def _hidden_intersection(self, parties: Parties) -> None:
         """The same, but nobody learns which firms are common. It draws its own test rows: a column
-        of them would tell.
+        of them would show it.
         """
         receipts = self._run(
             parties,
@@ -432,7 +432,7 @@ class FederatedDemo:
         groups = Counter(table.columns["Home"].tolist())
         returned = {row["Home"] or None: int(row["firms"]) for row in rows}
         self._report["analysis_right"] = returned == {
-            home: count for home, count in groups.items() if count >= LEAST
+            home: count for home, count in groups.items() if count >= MIN_ROWS
         }
         self._screen.line(f"{BANK} submits: {PERMITTED}")
         shown = ", ".join(
@@ -444,7 +444,7 @@ class FederatedDemo:
         )
         self._screen.line(
             f"{OWNER} answers: {shown}; {len(groups) - len(rows)} "
-            f"groups below {LEAST} firms are withheld"
+            f"groups below {MIN_ROWS} firms are withheld"
         )
         forbidden = self._analysis_job("most", FORBIDDEN, ["Home", "Assets"])
         parties.approve(forbidden)

@@ -20,7 +20,7 @@ _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name that f
 
 @contextmanager
 def watched(paths: Sequence[Path]) -> Iterator[Callable[[], dict[Path, int]]]:
-    """Watch files; the function given tells which have been opened since, with their sizes in
+    """Watch files; the returned function lists which have been opened since, with their sizes in
     bytes.
 
     Raises:
@@ -50,7 +50,7 @@ def watched(paths: Sequence[Path]) -> Iterator[Callable[[], dict[Path, int]]]:
 
 
 def _events(descriptor: int) -> Iterator[int]:
-    """The watches that have something to tell."""
+    """The watches that have reported something."""
     while True:
         try:
             data = os.read(descriptor, 1 << 16)

@@ -11,7 +11,7 @@ OLDEST_PYTHON="3, 11"
 OLDEST_GO_MINOR=24
 OLDEST_NODE=18
 
-# Programs and tests start many Python processes; without stored bytecode each compiles every module anew, a third of its start.
+# Programs and tests start many Python processes; without stored bytecode each compiles every module again, a third of its start.
 unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '  %s\n' "$*"; }
@@ -21,7 +21,7 @@ fail() {
   exit 1
 }
 
-# logged NAME WHAT COMMAND...: run the command with its output in the log; tell every 15 s that it is still at it.
+# logged NAME WHAT COMMAND...: run the command with its output in the log; report every 15 s that it is still running.
 logged() {
   local name=$1 what=$2 log=$LOGS/setup-$1.log started=$SECONDS code=0 ticker
   shift 2
@@ -73,10 +73,10 @@ release_folders() { exec 9>&- || true; }
 
 # PYTHON: a Python new enough, the one QIAOLIAN_PYTHON names if it is set.
 require_python() {
-  local each
-  for each in "${QIAOLIAN_PYTHON:-}" python3.11 python3.12 python3.13 python3; do
-    if [ -n "$each" ] && "$each" -c "import sys; sys.exit(sys.version_info < ($OLDEST_PYTHON))" >/dev/null 2>&1; then
-      PYTHON=$each
+  local candidate
+  for candidate in "${QIAOLIAN_PYTHON:-}" python3.11 python3.12 python3.13 python3; do
+    if [ -n "$candidate" ] && "$candidate" -c "import sys; sys.exit(sys.version_info < ($OLDEST_PYTHON))" >/dev/null 2>&1; then
+      PYTHON=$candidate
       return
     fi
   done

@@ -23,7 +23,7 @@ from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
 from chain.statements.members import Approval, Role
 
-# web3 stands witness in these tests; importing it raises the recursion limit of the whole process
+# web3 is the reference in these tests; importing it raises the recursion limit of the whole process
 # to 100,000 (py_ecc), with which deeply nested JSON ends the process instead of being refused. The
 # programs import it by chain.ethereum.web3_client, which puts the limit back.
 sys.setrecursionlimit(1000)

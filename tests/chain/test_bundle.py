@@ -124,7 +124,7 @@ def check(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
     ):
         raise Inconsistent("record_other", "The record is another.")
     return [
-        f"voucher {signed.statement.seq} stands at {position.index}"
+        f"voucher {signed.statement.seq} is at {position.index}"
         for signed, position in zip(vouchers, places, strict=True)
     ]
 
@@ -501,7 +501,7 @@ def flipped(text: str, index: int = -1) -> str:
 
 def test_a_complete_proof_is_verified(world: World) -> None:
     report = world.verify()
-    assert report.proved == ["voucher 1 stands at 0"]
+    assert report.proved == ["voucher 1 is at 0"]
     assert report.height == world.head
     assert "cannot prove that nobody looked earlier" in report.limits[0]
 
@@ -726,7 +726,7 @@ def test_a_bundle_over_the_verifiers_limits_is_not_built(monkeypatch: pytest.Mon
     assert [statement["message"]["seq"] for statement in json.loads(written)["statements"]] == [
         1,
         2,
-    ], "each stands once, where it was added first"
+    ], "each occurs once, where it was added first"
     for name, most in (("MAX_BYTES", len(written)), ("MAX_ELEMENTS", 2)):
         with monkeypatch.context() as patch:
             patch.setattr(f"chain.bundle.builder.{name}", most)
@@ -811,7 +811,7 @@ def test_a_statement_logged_before_its_key_ended_still_counts(world: World) -> N
     report = world.verify(
         lambda value: world.add_voucher(value, 2, world.office.ended_late, logged=1)
     )
-    assert report.proved == ["voucher 1 stands at 0", "voucher 2 stands at 1"]
+    assert report.proved == ["voucher 1 is at 0", "voucher 2 is at 1"]
 
 
 def test_a_statement_under_an_ended_key_that_no_earlier_anchor_includes_is_refused(

@@ -1,4 +1,4 @@
-"""Text from strangers does nothing but stand where it is printed."""
+"""Text from strangers controls nothing but its own characters."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ OTHER_KINDS: tuple[Any, ...] = (
 
 Place = tuple[Any, ...]
 Change = Callable[[Any, Any], None]
-"""Changes what stands in a list or object under a key."""
+"""Changes the value in a list or object under a key."""
 
 
 @pytest.fixture(autouse=True)
@@ -323,7 +323,7 @@ def test_the_sources_are_well_typed() -> None:
 
 
 def test_the_committed_page_is_what_its_sources_give() -> None:
-    """Built anew it has the same bytes, so that anybody can check the released SHA-256."""
+    """Rebuilt, it has the same bytes, so that anybody can check the released SHA-256."""
     assert verifier_page.PAGE.read_text(encoding="utf-8") == verifier_page.page()
     assert verifier_page.CODES.read_text(encoding="utf-8") == verifier_page.codes()
 

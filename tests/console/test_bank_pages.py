@@ -54,7 +54,7 @@ def agreement(bank: TestConsole) -> str:
     return stored(bank)
 
 
-def hand_in(
+def upload(
     person: ConsolePerson, agreement: str, content: bytes, name: str = "subjects.csv"
 ) -> httpx.Response:
     path = f"/call-files/new?agreement={agreement}"
@@ -69,7 +69,7 @@ def hand_in(
 
 def test_a_file_is_checked_cell_by_cell_and_priced(bank: TestConsole, agreement: str) -> None:
     clerk = bank.person(PersonRole.CLERK)
-    answer = hand_in(clerk, agreement, TABLE.encode("gb18030"), HOSTILE)
+    answer = upload(clerk, agreement, TABLE.encode("gb18030"), HOSTILE)
     assert answer.status_code == 303, answer.text
     page = clerk.page(answer.headers["location"])
     assert html.escape(HOSTILE) in page
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(
     bank: TestConsole, agreement: str, content: bytes, code: str
 ) -> None:
     clerk = bank.person(PersonRole.CLERK)
-    answer = hand_in(clerk, agreement, content)
+    answer = upload(clerk, agreement, content)
     assert (answer.status_code, code in answer.text) == (422, True)
     assert service.listing(bank.context, PageRequest()).rows == []
 
@@ -130,7 +130,7 @@ def test_a_file_of_calls_over_the_limit_is_refused(bank: TestConsole, agreement:
 
 def test_a_file_is_started_stopped_and_deleted(bank: TestConsole, agreement: str) -> None:
     clerk = bank.person(PersonRole.CLERK)
-    path = hand_in(clerk, agreement, b"subject\nA1\nA2\n").headers["location"]
+    path = upload(clerk, agreement, b"subject\nA1\nA2\n").headers["location"]
     assert clerk.send(path, f"{path}/start", {}).headers["location"] == path
     running = clerk.page(path)
     assert "hx-get" in running
@@ -150,7 +150,7 @@ def test_results_run_no_formula_and_lose_no_digit(bank: TestConsole, agreement: 
     clerk = bank.person(PersonRole.CLERK)
     citizen = "44070119900101001X"
     content = f"subject\n=1+1\n{citizen}\n110101199003070011\n0012\n".encode()
-    path = hand_in(clerk, agreement, content).headers["location"]
+    path = upload(clerk, agreement, content).headers["location"]
     answer = clerk.get(f"{path}/results.csv")
     rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert rows[0][:2] == ["Line", "Subject"]
@@ -165,7 +165,7 @@ def test_nobody_but_a_clerk_hands_in_or_starts(
     bank: TestConsole, agreement: str, role: PersonRole
 ) -> None:
     clerk, other = bank.person(PersonRole.CLERK), bank.person(role)
-    path = hand_in(clerk, agreement, b"subject\nA1\n").headers["location"]
+    path = upload(clerk, agreement, b"subject\nA1\n").headers["location"]
     answer = other.post(f"{path}/start", other.hidden("/account"))
     assert (answer.status_code, "person_role_missing" in answer.text) == (403, True)
     found = service.rows(bank.context, path.rsplit("/", 1)[1], PageRequest()).rows
@@ -207,7 +207,7 @@ def test_spending_is_shown_to_the_fen_with_its_alarm(bank: TestConsole, agreemen
 def test_lists_without_rows_say_how_to_get_some(bank: TestConsole) -> None:
     clerk = bank.person(PersonRole.CLERK)
     for path, text in {
-        "/call-files": "No file has been handed in yet.",
+        "/call-files": "No file has been uploaded yet.",
         "/consents": "No such consent is stored.",
         "/reports": "No report has been made yet.",
         "/spending": "There is no open agreement",

@@ -209,7 +209,7 @@ def test_a_record_that_stands_makes_no_version(department: TestConsole) -> None:
     dispute = disputed(department, own)
     clerk = department.person(PersonRole.CLERK)
     page = f"/record-disputes/{dispute}"
-    answer = clerk.send(page, f"{page}/answer", {"answer": "stands"})
+    answer = clerk.send(page, f"{page}/answer", {"answer": "confirm"})
     assert answer.status_code == 303, answer.text
     found = disputes.find_dispute(department.context, bytes.fromhex(dispute[2:]))
     assert found.repair is not None

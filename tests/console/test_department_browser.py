@@ -1,4 +1,4 @@
-"""A data clerk in a real browser, on real nodes: a file with a fault is mended, previewed and
+"""A data clerk in a real browser, on real nodes: a file with a fault is corrected, previewed and
 registered, and a bank finds it; a bank's demand is answered with it.
 """
 

@@ -159,7 +159,7 @@ def test_the_command_signs_no_grant_that_differs_from_its_description(
         (REVOCATION, {}, "grant_malformed"),
         (REVOCATION, described, "sign_request_differs"),
         (revocation, other, "grant_differs"),
-        (approval, described, "grant_asset_unseen"),
+        (approval, described, "grant_asset_not_shown"),
     ]
     for statement, shown, code in cases:
         file.write_bytes(SignRequest(statement, domain, {}, shown).to_bytes())

@@ -25,7 +25,7 @@ PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 
 
 def commands(text: str) -> Iterator[str]:
-    """Every ``qiaolian`` command in a page's indented or fenced blocks, lines that go on joined."""
+    """Every ``qiaolian`` command in a page's indented or fenced blocks, continued lines joined."""
     for line in text.replace("\\\n", " ").splitlines():
         arguments = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
         if line.startswith(

@@ -160,9 +160,7 @@ def test_a_revocation_is_not_hidden_behind_the_grants_older_record(market: Marke
     market.anchor()
     later = [*both(market, agreement_id), grant_export.bundle(market.department.context, grant_id)]
     for before, after in zip(earlier, later, strict=True):
-        assert checked(market, before).proved, (
-            "what is proved at one older height tells of that height"
-        )
+        assert checked(market, before).proved, "a proof at one older height covers that height"
         assert checked(market, after).proved
         assert (
             refusal(market, with_earlier_words(after, before, contract_of(market, "GrantRegistry")))

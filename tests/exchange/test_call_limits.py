@@ -33,7 +33,7 @@ def agreement_id(market: Market, grant_id: bytes) -> bytes:
 
 @pytest.fixture
 def limited(market: Market) -> Iterator[Any]:
-    """Starts the department's gateway anew with limits of its own."""
+    """Restarts the department's gateway with limits of its own."""
     services = market.department.context.services
 
     def start(**limits: int) -> None:

@@ -314,7 +314,7 @@ def test_a_gateway_that_restarts_goes_on_where_it_was(market: Market, agreement_
 
 
 def put_back(market: Market, path: Path) -> Context:
-    """The bank's node over a copy of its database as it is now, to go on from later as from an old
+    """The bank's node over a copy of its database as it is now, to continue from later as from an old
     backup.
     """
     with (

@@ -131,7 +131,7 @@ def test_a_query_shows_who_certified_who_delivered_and_under_what_and_says_what_
     assert report.limits[1:] == (proof_profile.RESULT_NOT_SHOWN, proof_profile.DISPUTES_NOT_SHOWN)
 
 
-def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(
+def test_nothing_that_shows_issuer_delivery_or_agreement_can_be_left_out(
     market: Market, reported: dict[str, Any]
 ) -> None:
     for section in ("statements", "storage", "keys"):
@@ -203,10 +203,10 @@ def test_a_receipt_that_another_bank_signed_for_it_is_no_departments(
 def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(
     market: Market, reported: dict[str, Any]
 ) -> None:
-    """As a department could sign one on the quiet."""
+    """A department could sign one secretly."""
     part, department = reported["parts"][0], market.department
-    quiet = invented(market, part, agreement=between(market, part, department), signer=department)
-    claimed(market, reported["consent"], [quiet], "agreement_not_open")
+    secret = invented(market, part, agreement=between(market, part, department), signer=department)
+    claimed(market, reported["consent"], [secret], "agreement_not_open")
 
 
 def bought(buyer: Any, agreement_id: bytes, served: Any, part: DeliveredPart) -> DeliveredPart:
@@ -294,8 +294,8 @@ def test_a_report_buys_nothing_from_a_member_that_is_no_department(
 
 
 def made_up(market: Market, helper: Any) -> str:
-    """A consent under a key that a helping member certified as the firm's; on the chain and in the
-    bank's hands. Its commitment.
+    """A consent under a key that a helping member certified as the firm's; on the chain and
+    stored by the bank. Its commitment.
     """
     key, salt, identity_salt, identity = (
         new_private_key(),
@@ -373,7 +373,7 @@ def suspended(market: Market, node: Node) -> Iterator[None]:
         market.settle()
 
 
-def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_no_verifier(
+def test_a_consent_certified_by_an_issuer_suspended_before_the_query_convinces_no_verifier(
     market: Market, reported: dict[str, Any]
 ) -> None:
     with suspended(market, market.department):
@@ -381,7 +381,7 @@ def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_n
     assert checked(market, reported["bundle"])
 
 
-def test_an_office_suspended_twice_since_is_shown_as_it_was(
+def test_an_issuer_suspended_twice_since_is_shown_as_it_was(
     market: Market, reported: dict[str, Any]
 ) -> None:
     for _ in range(2):
@@ -401,7 +401,7 @@ def test_an_office_suspended_twice_since_is_shown_as_it_was(
 def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(
     market: Market, reported: dict[str, Any], name: str
 ) -> None:
-    """The chain takes a dispute under any key: whose it is, only an office can say."""
+    """The chain takes a dispute under any key: only its issuer can name its owner."""
     helper, relayer, key, now = (
         getattr(market, name),
         market.operator,

@@ -314,7 +314,7 @@ def test_a_ruling_that_does_not_fit_is_not_signed(market: Market, deal: bytes) -
 
 def test_the_nodes_act_by_themselves(market: Market, deal: bytes) -> None:
     """After a notice the provider claims in the second half of the window, answers a contest, and
-    ends what nobody goes on with; the agreement then closes.
+    ends what nobody continues with; the agreement then closes.
     """
     done(market, market.bank, str(notice.give_notice(market.bank.context, deal).operation))
     worker = DisputeWorker(market.department.context)

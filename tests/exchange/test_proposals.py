@@ -252,9 +252,7 @@ def test_a_key_that_comes_again_with_any_other_term_is_refused(
     }
     from exchange.agreements.schemas import OrderBody
 
-    assert set(changes) == set(OrderBody.model_fields), (
-        "every field is part of what a key stands for"
-    )
+    assert set(changes) == set(OrderBody.model_fields), "a key covers every field"
     stated = {name: changes[name] for name in ("unit", "price", "shares", "maxPerCall")}
     for name, value in changes.items():
         other = {**body, name: value}

@@ -151,7 +151,7 @@ class Shop:
         ]
 
     def forget(self) -> None:
-        """Start the list of incidents and the file anew."""
+        """Reset the list of incidents and the file."""
         write(self.path, rows())
         self.context.database.write(
             lambda session: session.execute(sa.text("DELETE FROM asset_incident")) and None
@@ -235,7 +235,7 @@ def test_consent_is_asked_for_where_the_asset_version_lists_that_it_is_needed(sh
 @pytest.fixture
 def unlisted(shop: Shop) -> Iterator[None]:
     """The published version's purposes as another metadata would list them; the gateway reads them
-    afresh.
+    again.
     """
     original = serving.own_published(shop.context, shop.asset_id, 1).metadata.document
 

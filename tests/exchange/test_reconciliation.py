@@ -308,7 +308,7 @@ def test_an_answer_in_transit_is_a_gap_of_one_position_until_it_arrives(
 
 
 def counters(market: Market, agreement_id: bytes) -> dict[str, Any]:
-    """What the provider's node truly tells of an agreement's lanes, to be edited."""
+    """What the provider's node truthfully reports of an agreement's lanes, to be edited."""
     return reconciliation.counters(
         market.department.context, agreement_id, market.supervisor.member, supervisor=True
     ).lanes_json()

@@ -36,7 +36,7 @@ SUBJECT = 7
 
 @dataclass
 class Given:
-    """A consent on the chain and in the bank's hands."""
+    """A consent on the chain and stored by the bank."""
 
     market: Market
     key: bytes
@@ -146,7 +146,7 @@ def trade(market: Market, agreement_id: bytes) -> GatewayTrade:
     return found
 
 
-def standing(market: Market, agreement_id: bytes) -> tuple[int, int, str]:
+def lane_after(market: Market, agreement_id: bytes) -> tuple[int, int, str]:
     """The totals, the grant's count and how the last position ended, in memory and on disk alike."""
     with market.department.context.database.read() as session:
         rows = session.execute(
@@ -188,9 +188,9 @@ def test_a_served_place_asked_for_without_its_consent_is_an_error_and_changes_no
     code: str,
 ) -> None:
     assess(market, agreement_id, given)
-    item, before = last_wire(market), standing(market, agreement_id)
+    item, before = last_wire(market), lane_after(market, agreement_id)
     assert repeated(market, item, consent=edit(given.package))["error"]["code"] == code
-    assert standing(market, agreement_id) == before == (50, 1, CallStatus.SERVED)
+    assert lane_after(market, agreement_id) == before == (50, 1, CallStatus.SERVED)
     assert repeated(market, item)["content"] is not None, (
         "the whole request again gets the answer again"
     )
@@ -203,7 +203,7 @@ def test_a_served_place_asked_for_with_another_consent_is_an_error_and_changes_n
     item, other = last_wire(market), consents(market)
     other.withdraw()
     assert repeated(market, item, consent=other.package)["error"]["code"] == "consent_malformed"
-    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
+    assert lane_after(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
 def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_without_their_consent(
@@ -222,7 +222,7 @@ def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_wi
         "grant_used_up",
         "grant_used_up",
     ]
-    assert standing(market, agreement_id) == (150, 3, CallStatus.REFUSED)
+    assert lane_after(market, agreement_id) == (150, 3, CallStatus.REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_served_place_asked_for_with_anything_else_changed_is_an_error_and_cha
 ) -> None:
     assess(market, agreement_id, given)
     assert "error" in repeated(market, last_wire(market), **changes)
-    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
+    assert lane_after(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
 def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Market, given: Given) -> None:
@@ -248,7 +248,7 @@ def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Market, gi
     given.withdraw()
     market.call(agreement_id, SUBJECT, consent="0x" + given.consent_id.hex())
     assert repeated(market, last_wire(market))["content"] is not None
-    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
+    assert lane_after(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
 def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(
@@ -261,7 +261,7 @@ def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(
         assert repeated(market, item)["content"] is not None
     finally:
         context.clock = clock
-    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
+    assert lane_after(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
 # --- What is really withdrawn ---------------------------------------------------------------------
@@ -274,15 +274,15 @@ def test_a_consent_withdrawn_since_voids_the_receipt_of_the_whole_request_only(
     item = last_wire(market)
     given.withdraw()
     assert repeated(market, item, consent=None)["error"]["code"] == "consent_missing"
-    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
+    assert lane_after(market, agreement_id) == (50, 1, CallStatus.SERVED)
     voided = repeated(market, item)
     assert voided["void"]["reason"] == "consent_withdrawn"
-    assert standing(market, agreement_id) == (0, 1, CallStatus.VOID), (
+    assert lane_after(market, agreement_id) == (0, 1, CallStatus.VOID), (
         "nothing is owed; the answer had left, so its use stays counted"
     )
     market.department.restarted()
     assert repeated(market, item) == voided
-    assert standing(market, agreement_id) == (0, 1, CallStatus.VOID)
+    assert lane_after(market, agreement_id) == (0, 1, CallStatus.VOID)
 
 
 def test_a_void_gives_no_use_of_the_grant_back(market: Market) -> None:
@@ -294,9 +294,7 @@ def test_a_void_gives_no_use_of_the_grant_back(market: Market) -> None:
             status.set_hold(market.supervisor.context, market.asset_id, reason=reason)
         )
         market.settle()
-        assert repeated(market, item)["void"]["reason"] == "asset_held", (
-            "a void stands once it is signed"
-        )
+        assert repeated(market, item)["void"]["reason"] == "asset_held", "a signed void is final"
     market.bank.restarted()
     with market.department.context.database.read() as session:
         assert (
@@ -357,4 +355,4 @@ def test_a_buyer_that_ends_its_own_key_gets_no_use_of_the_grant_back(market: Mar
     market.governance.execute("endKey", fingerprint, encode_code("retired"))
     market.settle()
     assert repeated(market, item)["void"]["reason"] == "key_ended"
-    assert standing(market, agreement_id) == (0, 1, CallStatus.VOID)
+    assert lane_after(market, agreement_id) == (0, 1, CallStatus.VOID)

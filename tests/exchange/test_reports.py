@@ -60,7 +60,7 @@ class Subject:
         return sign_digest(key, statement.digest(self.market.bank.context.domain("CreditLedger")))
 
     def consents(self) -> str:
-        """A consent on the chain, in the bank's hands; its commitment."""
+        """A consent on the chain, stored by the bank; its commitment."""
         operator, bank = self.market.operator, self.market.bank
         key, shown = self.certified("consent", self.market.department)
         now = bank.context.now()

@@ -77,7 +77,7 @@ def state(end: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_nothing_left(end: dict[str, Any]) -> None:
-    """Of a failed attempt only what was asked and what became of it."""
+    """Of a failed attempt only the request and its outcome."""
     assert sorted(path.name for path in end["folder"].iterdir()) == ["spec.json", "state.json"]
     assert (state(end)["state"], state(end)["code"]) == ("failed", end["error"].code)
     assert end["error"].code != "internal"
@@ -417,7 +417,7 @@ def test_a_peer_that_never_shows_its_yes_opens_nothing(
 def test_a_full_disk_stops_the_run_and_leaves_nothing(
     parties: Parties, make_job: MakeJob, approve: Approve, limit: int
 ) -> None:
-    """A limit on file sizes stands in for the disk: nothing at all, the recording, or the receipt
+    """A limit on file sizes replaces the full disk: nothing at all, the recording, or the receipt
     does not fit.
     """
     job = make_job(reveal="both")

@@ -66,7 +66,7 @@ class Street:
         return wire
 
     async def fill(self, name: str) -> list[TlsWire]:
-        """All of a peer's places, with connections that stand."""
+        """All connections that a peer may have, open."""
         wires = [await self.knock(name, f"job-{index}") for index in range(MAX_PENDING)]
         return [wire for wire in wires if wire is not None]
 

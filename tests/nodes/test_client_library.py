@@ -34,7 +34,7 @@ from qiaolian_client.operation import Operation
 from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
-QUICK = RetryPolicy(attempts=3, first_delay=0.01, longest_delay=0.02)
+QUICK = RetryPolicy(attempts=3, first_delay=0.01, max_delay=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +330,7 @@ def test_a_port_where_nobody_listens_is_unreachable() -> None:
 
 
 def test_delays_grow_and_are_bounded() -> None:
-    policy = RetryPolicy(attempts=9, first_delay=1.0, longest_delay=5.0)
+    policy = RetryPolicy(attempts=9, first_delay=1.0, max_delay=5.0)
     for attempt in range(1, 9):
         assert 0 <= policy.delay(attempt) <= min(5.0, 2.0 ** (attempt - 1))
     assert policy.delay(1, retry_after="3") >= 3

@@ -120,7 +120,7 @@ def stopped(*pids: int) -> Iterator[None]:
 
 
 def asked_while(client: NodeClient, waiting: list[Any]) -> list[float]:
-    """Seconds that each of a series of /healthz took while the work went on."""
+    """Seconds that each of a series of /healthz took during the work."""
     took: list[float] = []
     while len(took) < 20:
         before = time.monotonic()

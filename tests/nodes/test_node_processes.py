@@ -88,7 +88,7 @@ def certificate() -> dict[str, Any]:
 
 
 def approve_at(network: TestNetwork, organisation: Organisation) -> None:
-    """Hand in a governor's approval of a proposal, which any node takes and logs."""
+    """Send a governor's approval of a proposal, which any node takes and logs."""
     client = organisation.client("administrator")
     arguments = {"member": network.of("bank").member, "reason": "test"}
     proposal = client.post(
@@ -290,7 +290,7 @@ def test_a_full_disk_has_its_own_code_and_leaves_nothing_half_done(
             pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         )
     department.node.wait_ready(department.client(None))
-    # The very same request succeeds once there is room: nothing of the first stands in its way.
+    # The very same request succeeds once there is room: nothing of the first prevents it.
     assert clerk.post("/v1/assets", publication("people-full"))["assetId"]
 
 

@@ -292,12 +292,12 @@ def test_what_happened_on_the_chain_is_told_to_those_it_concerns(
     secret, _ = added(bank, receiver), added(supervisor, receiver)
     sold = agree("people-hooks")
 
-    def told() -> list[str]:
+    def received_kinds() -> list[str]:
         events = [receiver.event(secret, index) for index in range(len(receiver.got))]
         return [event.kind for event in events if event.subject == sold["agreement"]]
 
     eventually(lambda: supervisor.client("auditor").get(f"/v1/agreements/{sold['agreement']}"))
-    assert eventually(told) == ["agreement.opened"]
+    assert eventually(received_kinds) == ["agreement.opened"]
     assert {row["event"]["kind"] for row in listed(bank)} >= {"grant.approved", "agreement.opened"}
     assert listed(supervisor) == []
     with pytest.raises(QiaolianError, match="administrator"):

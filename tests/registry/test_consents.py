@@ -334,7 +334,7 @@ def rights(network: Network, subject: Any, asset_id: bytes) -> tuple[bytes, dict
 def seek(
     network: Network, caller: str, grant_id: bytes, package: Any, subject: str, **changed: Any
 ) -> list[dict[str, Any]]:
-    """What the department's node tells a member's node of disputes."""
+    """What the department's node reports to a member's node of disputes."""
     body = {
         "subject": subject,
         "columns": ["Seniority"],
@@ -400,20 +400,20 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(
     claim, salt = {"column": "Seniority", "says": 11}, new_salt()
     statement = dispute_of(network, subject, asset_id, claim, salt)
     tax = network["tax"]
-    hand_in = {"claim": claim, "claim_salt": salt, "subject": subject.code}
+    submitted = {"claim": claim, "claim_salt": salt, "subject": subject.code}
     with pytest.raises(QiaolianError):
         disputes.raise_dispute(
-            tax.context, statement, sign_digest(new_private_key(), bytes(32)), **hand_in
+            tax.context, statement, sign_digest(new_private_key(), bytes(32)), **submitted
         )
     with pytest.raises(QiaolianError):
         disputes.raise_dispute(
             tax.context,
             statement,
             subject.sign(statement, network.deployment),
-            **(hand_in | {"subject": "other"}),
+            **(submitted | {"subject": "other"}),
         )
     dispute_id = disputes.raise_dispute(
-        tax.context, statement, subject.sign(statement, network.deployment), **hand_in
+        tax.context, statement, subject.sign(statement, network.deployment), **submitted
     )
     tax.done(f"dispute/{dispute_id.hex()}")
     waiting = disputes.unanswered(tax.context)

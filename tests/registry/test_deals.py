@@ -166,10 +166,10 @@ class Drawn:
         }
         return DealStep(**(fields | changed))
 
-    def hand_in(
+    def submit(
         self, step: StepKind, who: Any = None, /, *, at: str = "agency", **changed: Any
     ) -> Any:
-        """A person's signature under a step, handed in at the agent's desk."""
+        """A person's signature under a step, submitted at the agent's node."""
         statement = self.people(step, **changed)
         who = who or (self.sale.seller if step is StepKind.SELLER else self.sale.buyer)
         signature = who.sign(statement, self.network.deployment)
@@ -189,7 +189,7 @@ class Drawn:
         """Each step by its own party, until the chain has it."""
         for step in steps:
             made = (
-                self.hand_in(step) if step in (StepKind.SELLER, StepKind.BUYER) else self.sign(step)
+                self.submit(step) if step in (StepKind.SELLER, StepKind.BUYER) else self.sign(step)
             )
             self.network[SIGNERS.get(step, "agency")].done(made.operation)
             self.network.sync()
@@ -226,7 +226,7 @@ class Drawn:
         return sum(self.id.hex() in path for _, path in self.network[name].peers.asked)
 
     def delivered(self) -> None:
-        """Wait until every party has every step: what missed its hand-out is asked for, as each
+        """Wait until every party has every step: what missed its push is pulled, as each
         node's worker does all the time.
         """
         deliveries = [StepDelivery(self.network[name].context) for name in PARTIES]
@@ -417,10 +417,10 @@ def test_a_deal_without_a_loan_has_no_mortgage(network: Network, sale: Sale) -> 
 def test_who_signs_before_the_seller_waits_for_the_deal_to_open(
     network: Network, deal: Drawn, first: StepKind
 ) -> None:
-    made = deal.hand_in(first) if first is StepKind.BUYER else deal.sign(first)
+    made = deal.submit(first) if first is StepKind.BUYER else deal.sign(first)
     assert not made.operation
     assert deal.states() == {"draft"}
-    network["agency"].done(deal.hand_in(StepKind.SELLER).operation)
+    network["agency"].done(deal.submit(StepKind.SELLER).operation)
     network.sync()
     assert (deal.states(), deal.word.done(first)) == ({"open"}, True)
     deal.take(*{StepKind.BUYER, StepKind.AGENT} - {first}, StepKind.TAX)
@@ -448,20 +448,20 @@ def test_nobody_signs_for_seller_or_buyer(
     other = deal.sale.buyer if step is StepKind.SELLER else deal.sale.seller
     for who in (other, person()):
         with refused(network, "wrong_party"):
-            deal.hand_in(step, who)
+            deal.submit(step, who)
     with refused(network, "wrong_party"):
         deal.sign(step, by="agency")
     with refused(network, "other_agent"):
-        deal.hand_in(step, at="bank")
+        deal.submit(step, at="bank")
 
 
 def test_what_is_signed_is_this_deal_and_its_content(network: Network, deal: Drawn) -> None:
     with refused(network, "other_deal"):
-        deal.hand_in(StepKind.SELLER, deal_id=secrets.token_bytes(32))
+        deal.submit(StepKind.SELLER, deal_id=secrets.token_bytes(32))
     with refused(network, "content_differs"):
-        deal.hand_in(StepKind.SELLER, content=secrets.token_bytes(32))
+        deal.submit(StepKind.SELLER, content=secrets.token_bytes(32))
     with refused(network, "unknown_step"):
-        deal.hand_in(StepKind.SELLER, step=200)
+        deal.submit(StepKind.SELLER, step=200)
 
 
 def test_no_step_goes_before_those_it_rests_on(network: Network, deal: Drawn) -> None:
@@ -483,10 +483,10 @@ def test_no_step_goes_before_those_it_rests_on(network: Network, deal: Drawn) ->
 def test_a_step_taken_stays_as_it_was_signed(network: Network, deal: Drawn) -> None:
     deal.take(StepKind.SELLER)
     first = deal.at("agency").steps[0]
-    assert deal.hand_in(StepKind.SELLER).operation
+    assert deal.submit(StepKind.SELLER).operation
     assert deal.at("agency").steps[0] == first
     with refused(network, "step_taken"):
-        deal.hand_in(StepKind.SELLER, signed_at=deal.terms.expires_at - DAY + 1)
+        deal.submit(StepKind.SELLER, signed_at=deal.terms.expires_at - DAY + 1)
 
 
 @pytest.mark.parametrize(
@@ -545,7 +545,7 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(
     agency, bank = network["agency"], network["bank"]
     with suspended(network, "agency"):
         refusals = {
-            agency.outcome(deal.hand_in(step).operation).code
+            agency.outcome(deal.submit(step).operation).code
             for step in (StepKind.SELLER, StepKind.BUYER)
         }
         assert refusals == {"not_active"}
@@ -554,7 +554,7 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(
             "not_active",
             0,
         )
-    agency.done(deal.hand_in(StepKind.SELLER).operation)
+    agency.done(deal.submit(StepKind.SELLER).operation)
     network.sync()
     assert (deal.states(), deal.word.done(StepKind.BUYER), deal.at("agency").refusal) == (
         {"open"},
@@ -574,7 +574,7 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(
     assert deal.word.done(StepKind.MORTGAGE)
 
 
-# --- What parties hand each other -----------------------------------------------------------------
+# --- What parties send each other -----------------------------------------------------------------
 
 
 def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sale) -> None:
@@ -645,7 +645,7 @@ def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Network, deal:
 
 @contextmanager
 def cut_off(network: Network, sender: str, *receivers: str) -> Iterator[None]:
-    """What the sender hands out does not reach these."""
+    """What the sender pushes does not reach these."""
     down = network[sender].peers.down
     down.update(network[receiver].member for receiver in receivers)
     try:
@@ -870,7 +870,7 @@ def test_pauses_double_between_two_bounds_and_end_with_success() -> None:
 
 
 def handed(network: Network, deal: Drawn, caller: str, to: str, body: dict[str, Any]) -> Any:
-    """Hand a step to another node as a member of the network would."""
+    """Send a step to another node as a member of the network would."""
     path = f"/v1/peer/deals/0x{deal.id.hex()}/steps"
     return asyncio.run(network[to].answer("POST", path, body, {"x-member": network[caller].member}))
 
@@ -898,7 +898,7 @@ def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Network, deal
     assert handed(network, deal, "tax", "bank", body) == {"taken": True}
 
 
-def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(
+def test_strangers_to_a_deal_receive_nothing_and_submit_nothing(
     network: Network, deal: Drawn
 ) -> None:
     deal.take(StepKind.SELLER)
@@ -1073,7 +1073,7 @@ def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(
     with refused(network, "unit_in_deal"):
         asyncio.run(deal_deals.create(network["agency"].context, sale.wanted(buyer=buyer)))
     with refused(network, "unit_in_deal"):
-        second.hand_in(StepKind.SELLER)
+        second.submit(StepKind.SELLER)
     assert (second.states(), second.word.opened_at) == ({"draft"}, 0)
     assert open_deal(network, sale.title.unit) == first.id
     first.take(StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
@@ -1086,7 +1086,7 @@ def test_a_deal_that_is_over_by_the_nodes_clock_takes_no_signature(
     later_clock(monkeypatch, network, 2 * DAY)
     for step in (StepKind.SELLER, StepKind.BUYER):
         with refused(network, "deal_over"):
-            deal.hand_in(step)
+            deal.submit(step)
     with refused(network, "deal_over"):
         deal.sign(StepKind.AGENT)
 
@@ -1120,9 +1120,9 @@ def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(
     with refused(network, "unit_held"):
         sale.draw_up()
     with refused(network, "unit_held"):
-        drawn_before.hand_in(StepKind.SELLER)
+        drawn_before.submit(StepKind.SELLER)
     with refused(network, "unit_held"):
-        deal.hand_in(StepKind.BUYER)
+        deal.submit(StepKind.BUYER)
     with refused(network, "unit_held"):
         deal.sign(StepKind.AGENT)
     statement = deal.people(StepKind.BUYER)

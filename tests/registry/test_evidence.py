@@ -203,7 +203,7 @@ def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Network) -> 
 
 
 def put_back(node: Node, path: Path) -> Any:
-    """A node over a copy of its database as it is now, to go on from later as from an old backup."""
+    """A node over a copy of its database as it is now, to continue from later as from an old backup."""
     with (
         sqlite3.connect(node.context.database.engine.url.database) as now,
         sqlite3.connect(path) as copy,

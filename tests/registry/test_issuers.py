@@ -358,7 +358,7 @@ def test_a_deal_taxed_by_an_agency_convinces_no_verifier(
     for step in StepKind:
         by = "agency" if step is StepKind.TAX else SIGNERS.get(step, "agency")
         made = (
-            deal.hand_in(step)
+            deal.submit(step)
             if step in (StepKind.SELLER, StepKind.BUYER)
             else deal.sign(step, by=by)
         )

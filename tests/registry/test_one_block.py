@@ -130,7 +130,7 @@ def test_a_home_is_certified_and_sold_by_unit_and_registration_of_one_block(
     with decided_on_one_block(agency.context, registrar):
         deal = sale.draw_up()
     with decided_on_one_block(agency.context):
-        opened = deal.hand_in(StepKind.SELLER)
+        opened = deal.submit(StepKind.SELLER)
     agency.done(opened.operation)
     network.sync()
     deal.take(*list(StepKind)[1:-1])

@@ -61,7 +61,7 @@ def view_only(network: Network, name: str) -> Any:
     return context
 
 
-def registered_unseen(network: Network, deal: Drawn) -> Any:
+def registered_without_view(network: Network, deal: Drawn) -> Any:
     """Register a deal; the centre's view has the block, its projection does not. The centre's
     context.
     """
@@ -110,7 +110,7 @@ def invented(network: Network, name: str, event: str, deal: Drawn, **arguments: 
 def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(
     network: Network, deal: Drawn
 ) -> None:
-    context = registered_unseen(network, deal)
+    context = registered_without_view(network, deal)
     seller = replace(deal.sale.seller, key=new_private_key())
     network.certify("registrar", seller, "deal")
     with fails("not_owner"):
@@ -127,13 +127,13 @@ def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_p
     second = titled(network, sale.number, other_key, person())
     assert second.title.last_registration == sale.title.last_registration == bytes(32)
     first, also = sale.draw_up(), second.draw_up()
-    registered_unseen(network, first)
+    registered_without_view(network, first)
     for name in ("agency", "tax", "bank"):
         view_only(network, name)
     with fails("title_superseded"):
         sale.draw_up()
     with fails("title_superseded"):
-        also.hand_in(StepKind.SELLER)
+        also.submit(StepKind.SELLER)
     assert not also.word.opened_at
 
 
@@ -167,7 +167,7 @@ def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_ha
     """A centre restored from a copy of before the sale: the former owner is in its register, the
     deal is not.
     """
-    context = registered_unseen(network, deal)
+    context = registered_without_view(network, deal)
     network.sync()
     following = titled(
         network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()
@@ -309,7 +309,7 @@ def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(
         with refused(network, "chain_view_stale"):
             register.register_entry(registrar, deal.terms.unit)
     with stale(network["agency"].context.view), refused(network, "chain_view_stale"):
-        deal.hand_in(StepKind.SELLER)
+        deal.submit(StepKind.SELLER)
     deal.take(*BEFORE_REGISTER)
     with stale(registrar.view), refused(network, "chain_view_stale"):
         deal.sign(StepKind.REGISTER)

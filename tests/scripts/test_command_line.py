@@ -146,7 +146,7 @@ def test_every_signing_command_shows_the_statement_and_asks() -> None:
 
 
 def test_every_endpoint_for_people_and_systems_has_a_command() -> None:
-    """Each feature has an interface for programs and a command line. `call hand-in` gives a file to
+    """Each feature has an interface for programs and a command line. `call upload` gives a file to
     the node, which makes the calls itself; the stream of calls is for programs alone.
     """
     sources = "".join(

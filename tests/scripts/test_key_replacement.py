@@ -233,7 +233,7 @@ def test_a_trade_goes_on_across_the_replacement_of_statement_keys_and_verifies(
     sides = {"department": "providerKey", "bank": "buyerKey"}
     for name in names:
         assert pinned(town, name, after)[sides[name]] == "0x" + new[name][26:], (
-            "what is signed anew pins the new key"
+            "what is signed again pins the new key"
         )
         assert pinned(town, name, before)[sides[name]] != "0x" + new[name][26:]
     for closed in (before, after):

@@ -347,7 +347,7 @@ Place = tuple[Any, ...]
 
 
 def texts(value: Any, shape: str = "", path: Place = ()) -> Iterator[tuple[str, Place]]:
-    """Where every text of a JSON value stands, with its shape, e.g. ``.statements[].type``; a
+    """The position of every text of a JSON value, with its shape, e.g. ``.statements[].type``; a
     member's name as ``.statements[].type@``.
     """
     items = (

@@ -108,7 +108,7 @@ class ConsoleMarket:
         return str(made["agreementId"])
 
     def consented(self) -> None:
-        """The subject's consent to the bank: certified, signed, on the chain and handed over."""
+        """The subject's consent to the bank: certified, signed, on the chain and delivered."""
         key, consent = self.root / "subject.json", self.root / "consent.json"
         certificate = self.root / "certificate.json"
         _command("subject", "key", "--key", str(key), "--code", SUBJECT, "--purpose", "consent")

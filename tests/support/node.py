@@ -69,7 +69,7 @@ class LocalPeers:
     lost: int = 0
     """How many of the next answers to what is posted are lost."""
     refusal: QiaolianError | None = None
-    """What stands in the way of calls: a proxy's answer, or that of the peer's token check."""
+    """What prevents calls: a proxy's answer, or that of the peer's token check."""
     altered: Callable[[Any], Any] | None = None
     """Changes each answer."""
     sent: list[tuple[str, Any]] = field(default_factory=list)

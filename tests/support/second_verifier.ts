@@ -57,7 +57,7 @@ function checkTest(claims: Claims, subject: JsonObject): Sentence[] {
   const [commitment] = claims.commitments(RECORD_DOMAIN);
   claims.disclosed(commitment ? fromHex(commitment)! : new Uint8Array(32), RECORD_DOMAIN);
   require(commitment === subject.get("commitment"), "record_other", "The record is another.");
-  return vouchers.map(({ values }, at) => plain(`voucher ${values.seq} stands at ${entries[at].index}`));
+  return vouchers.map(({ values }, at) => plain(`voucher ${values.seq} is at ${entries[at].index}`));
 }
 
 function plain(text: string): Sentence {
@@ -83,9 +83,9 @@ function decode(text: string): Bytes {
 const profiles = new Map([...PROFILES, ["test", checkTest]]);
 for await (const line of createInterface({ input: process.stdin })) {
   const question: Question = JSON.parse(line);
-  const said =
+  const answer =
     question.kind === "vector"
       ? vector(question)
       : answer(verify(decode(question.bundle), decode(question.trust), profiles, question.maxBytes));
-  console.log(JSON.stringify(said));
+  console.log(JSON.stringify(answer));
 }

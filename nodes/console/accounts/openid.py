@@ -1,7 +1,7 @@
 """Log-in at the organisation's OpenID provider: authorisation code with PKCE, state and nonce
 (OpenID Connect Core 1.0, RFC 7636, RFC 9700).
 
-What a log-in under way needs is kept in a cookie, encrypted under a key of this node, so that a
+What a log-in under way needs is stored in a cookie, encrypted under a key of this node, so that a
 log-in counts in the browser that began it and in no other.
 """
 

@@ -1,7 +1,7 @@
 """Accounts: invitations, log-in and log-out, sessions, roles.
 
-Nobody is told whether a log-in name exists. Whatever ends a right (a new password, another role,
-a disabled account) ends the account's sessions in the same transaction.
+A failed log-in does not show whether the name exists. Whatever ends a right (a new password,
+another role, a disabled account) ends the account's sessions in the same transaction.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def account(context: Records, account_id: str) -> Account:
 
 
 def new_account_id() -> str:
-    """A fresh id for an account. It names nobody, and so may stand in acts."""
+    """A fresh id for an account. It names nobody, and so may occur in acts."""
     return secrets.token_hex(16)
 
 

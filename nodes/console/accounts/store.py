@@ -59,7 +59,7 @@ class ConsoleInvitation(Base):
 
 
 class ConsoleRecoveryCode(Base):
-    """A code that stands in for the second factor once, by its SHA-256."""
+    """A code that replaces the second factor once, by its SHA-256."""
 
     __tablename__ = "console_recovery_code"
     account_id: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -245,7 +245,7 @@ STEPS: Mapping[Step, str] = {
 TURNS: Mapping[Turn, str] = {
     Turn.OWN: N_("It is your organisation's turn."),
     Turn.PROVIDER: N_("It is the other organisation's turn."),
-    Turn.CHAIN: N_("It is the chain's turn; the node goes on by itself."),
+    Turn.CHAIN: N_("It is the chain's turn; the node continues by itself."),
     Turn.NOBODY: N_("Everything is in place."),
 }
 ENDED: Mapping[str, str] = {
@@ -271,7 +271,7 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class CourseView:
-    """Where this organisation stands with an asset; labels are marked."""
+    """This organisation's access to an asset; labels are marked."""
 
     steps: list[StepView]
     turn: str

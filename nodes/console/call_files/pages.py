@@ -1,4 +1,4 @@
-"""Calls by file: hand in, see the cost, start, watch, stop, resume, take the results."""
+"""Calls by file: upload, see the cost, start, watch, stop, resume, take the results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _reader = require(*_ROLES, nodes=_BUYERS)
 
 
 class FileForm(ConsoleForm):
-    """A file that is handed in."""
+    """A file that is uploaded."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     columns: Annotated[list[str], Field(min_length=1, max_length=256)]
@@ -90,7 +90,7 @@ def file_form(
 
 
 @router.post("/call-files/new")
-async def hand_in(
+async def upload(
     request: Request,
     form: Annotated[FileForm, Form(media_type="multipart/form-data")],
     visit: Annotated[Visit, Depends(_clerk)],

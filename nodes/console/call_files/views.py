@@ -160,7 +160,7 @@ RESULT_COLUMNS = (
 def result_cells(
     results: Iterator[RowResult], columns: tuple[str, ...], language: str
 ) -> Iterator[list[Cell]]:
-    """The lines of the export: what became of each row, then the record's columns."""
+    """The lines of the export: the outcome of each row, then the record's columns."""
     for result in results:
         row, record = result.row, result.record or {}
         yield [

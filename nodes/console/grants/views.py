@@ -48,7 +48,7 @@ class GrantView:
     scene: str
     operations: list[str]
     columns: list[str] | None
-    """None where this node was not told the scope."""
+    """None where this node has not received the scope."""
     not_before: int
     not_after: int
     max_uses: int

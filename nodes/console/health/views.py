@@ -28,7 +28,7 @@ PART_NAMES = {
     "cosignatures": N_("cosignatures"),
     "sources": N_("data sources"),
     "workers": N_("background tasks"),
-    "worker standing": N_("background task: check after a restore"),
+    "worker restore-guard": N_("background task: check after a restore"),
     "worker projector": N_("background task: events of the chain"),
     "worker evidence": N_("background task: log and anchors"),
     "worker claims": N_("background task: claims"),

@@ -1,1 +1,1 @@
-"""Contract calls that an act queued: where each stands."""
+"""Status of the contract calls that an act queued."""

@@ -1,4 +1,4 @@
-"""Where a queued contract call stands. The page refreshes itself until the call is final, and
+"""Status of a queued contract call. The page refreshes itself until the call is final, and
 survives a reload, because the state is the outbox's.
 """
 

@@ -131,7 +131,7 @@ def fingerprint(context: Context, draft: Draft) -> str:
 
 
 def replace_file(context: Context, draft_id: str, file_name: str, content: BinaryIO) -> None:
-    """Upload a mended file in place of the draft's; ``draft_unknown``, ``draft_closed``,
+    """Upload a corrected file in place of the draft's; ``draft_unknown``, ``draft_closed``,
     ``upload_unknown``, and as ``SourceFiles.store``.
     """
     draft = _open(context, draft_id)
@@ -301,7 +301,7 @@ def _finish(
 
 
 def remove_unused(context: Context) -> None:
-    """Delete drafts that nobody goes on with, and files that nothing uses any more."""
+    """Delete drafts that nobody continues with, and files that nothing uses any more."""
     now = context.now()
     context.database.write(lambda session: store.delete_idle(session, before=now - DRAFT_SECONDS))
     files = serving.source_files(context)
@@ -346,7 +346,7 @@ def _shown(row: ConsoleDraft) -> Draft:
 
 
 def broken_off() -> Unavailable:
-    """Why a registration that was under way when the node ended goes on no more."""
+    """Why a registration that was under way when the node ended does not continue."""
     return Unavailable(
         "registration_broken_off",
         "The node ended while the registration was under way.",

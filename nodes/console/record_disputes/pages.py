@@ -35,7 +35,7 @@ class AnswerForm(ConsoleForm):
     """The department's answer; the lists run side by side."""
 
     model_config = ConfigDict(str_strip_whitespace=False)
-    answer: Literal["repair", "stands"]
+    answer: Literal["repair", "confirm"]
     columns: Annotated[list[str], Field(default_factory=list, max_length=1_000)]
     cells: Annotated[list[str], Field(default_factory=list, max_length=1_000)]
 

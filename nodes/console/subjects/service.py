@@ -39,7 +39,7 @@ class SubjectEntry:
 
 
 def challenge(context: Context, *, key: str, origin: str, browser: str) -> SubjectLogin:
-    """The statement that a key signs to log in. Whether the key is known is not told before it has
+    """The statement that a key signs to log in. Whether the key is known is not shown before it has
     signed.
 
     Args:

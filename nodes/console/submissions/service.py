@@ -55,7 +55,7 @@ def begin(context: Records, account_id: str, form_key: str, content: bytes) -> s
             raise Conflict(
                 "form_key_reused",
                 "This form was sent already, with other content.",
-                hint="Load the page again and fill it in anew.",
+                hint="Load the page again and fill it in again.",
             )
         if row.location is None and row.process == process_token():
             raise Conflict(

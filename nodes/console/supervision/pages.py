@@ -96,7 +96,7 @@ class HoldForm(ConsoleForm):
 
 
 class AgreementFreezeForm(ConsoleForm):
-    """An agreement whose calls are to stop for a reason, or to go on."""
+    """An agreement whose calls are to stop for a reason, or to continue."""
 
     agreement: str
     reason: str = ""

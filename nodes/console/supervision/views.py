@@ -118,7 +118,7 @@ class RecordView:
     title_is_label: bool
     facts: list[tuple[str, str, bool]]
     trace: str
-    """What the search field takes to go on from here; empty where nothing follows."""
+    """What the search field takes to continue from here; empty where nothing follows."""
     proof: str
     """The kind of its proof's page; empty for none."""
     bundle: str

@@ -20,7 +20,7 @@ BEFORE = {
     "credit_query": "0",
     "exchange_agreement": "coalesce(proposed_at * 1000000000, opened_at, 0)",
 }
-"""The order of the rows that are there already, as near as what was recorded tells it."""
+"""The order of the rows that are there already, as near as the recorded data gives it."""
 INDEXES = (
     ("asset_catalogue", "registered_at"),
     ("credit_dispute", "raised_at"),

@@ -17,7 +17,7 @@ from federated.analysis.releases import ROWS, Partition, Released, ReleaseFile, 
 from federated.errors import Conflict
 from federated.job import Table
 
-ROW_COUNT, LEAST = 60, 6
+ROW_COUNT, MIN_ROWS = 60, 6
 ALL = np.ones(ROW_COUNT, np.bool_)
 
 
@@ -29,7 +29,7 @@ def offer(partition: Partition, *sets: NDArray[np.int64]) -> list[bool]:
     """Which of the sets are released, one after the other."""
     given = []
     for asked in sets:
-        given.append(partition.admits(asked, LEAST))
+        given.append(partition.admits(asked, MIN_ROWS))
         if given[-1]:
             partition.cut(asked)
     return given
@@ -67,7 +67,7 @@ def test_a_tracker_of_sets_that_pairwise_differ_enough_is_stopped() -> None:
     """X+Y, X+Z, Y+Z+r and X+Y+Z differ pairwise by many rows; together they would isolate r."""
     x, y, z, r = range(10), range(10, 20), range(20, 30), range(30, 31)
     sets = [rows(x, y), rows(x, z), rows(y, z, r), rows(x, y, z)]
-    assert all(len(np.setxor1d(a, b)) >= LEAST for a in sets for b in sets if a is not b)
+    assert all(len(np.setxor1d(a, b)) >= MIN_ROWS for a in sets for b in sets if a is not b)
     assert offer(Partition.fresh(ALL), *sets)[2] is False
 
 
@@ -75,7 +75,7 @@ def test_the_same_set_may_be_released_again() -> None:
     assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(30))) == [True, True]
 
 
-@pytest.mark.parametrize("size", [0, 1, LEAST - 1])
+@pytest.mark.parametrize("size", [0, 1, MIN_ROWS - 1])
 def test_small_and_empty_sets_are_not_released(size: int) -> None:
     assert offer(Partition.fresh(ALL), rows(range(size))) == [False]
 
@@ -112,13 +112,13 @@ def test_every_atom_of_what_was_released_is_large_enough(
     released, given = Released(), {ROWS: list[Any](), "Income": list[Any]()}
     for index, asked in enumerate(sets):
         column = "Income" if index % 2 else None
-        if released.release(rows(sorted(asked)), column, {ROWS: ALL, "Income": holds}, LEAST):
+        if released.release(rows(sorted(asked)), column, {ROWS: ALL, "Income": holds}, MIN_ROWS):
             given[ROWS].append(rows(sorted(asked)))
             if column:
                 given[column].append(rows(sorted(asked)))
     for family, within in ((ROWS, ALL), ("Income", holds)):
         sizes = atoms(given[family], within)
-        assert min(sizes, default=LEAST) >= LEAST
+        assert min(sizes, default=MIN_ROWS) >= MIN_ROWS
         if family in released.families:
             assert released.families[family].smallest() == min(sizes, default=0)
 
@@ -130,7 +130,7 @@ def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[
     """
     partition, given = Partition.fresh(ALL), []
     for asked in sets:
-        if partition.admits(rows(sorted(asked)), LEAST):
+        if partition.admits(rows(sorted(asked)), MIN_ROWS):
             partition.cut(rows(sorted(asked)))
             given.append(np.isin(np.arange(ROW_COUNT), sorted(asked)).astype(float))
     if not given:
@@ -141,9 +141,9 @@ def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[
         weights = solver[row]
         assert (
             np.count_nonzero(np.abs(weights) > 1e-9) == 0
-            or np.count_nonzero(np.abs(weights) > 1e-9) >= LEAST
+            or np.count_nonzero(np.abs(weights) > 1e-9) >= MIN_ROWS
         )
-        assert weights[row] <= 1 / LEAST + 1e-9
+        assert weights[row] <= 1 / MIN_ROWS + 1e-9
 
 
 # --- The record -----------------------------------------------------------------------------------
@@ -153,12 +153,12 @@ def test_a_record_survives_its_process(tmp_path: Path) -> None:
     file = ReleaseFile(tmp_path, "records", "q4")
     with file.changed() as released:
         released.begin("0x1", {"": "a", "Income": "b"}, max_runs=2)
-        assert released.release(rows(range(30)), "Income", {ROWS: ALL, "Income": ALL}, LEAST)
+        assert released.release(rows(range(30)), "Income", {ROWS: ALL, "Income": ALL}, MIN_ROWS)
     again = ReleaseFile(tmp_path, "records", "q4")
     with again.changed() as released:
         assert released.runs == ["0x1"]
-        assert not released.release(rows(range(29)), None, {ROWS: ALL}, LEAST)
-        assert not released.release(rows(range(29)), "Income", {ROWS: ALL, "Income": ALL}, LEAST)
+        assert not released.release(rows(range(29)), None, {ROWS: ALL}, MIN_ROWS)
+        assert not released.release(rows(range(29)), "Income", {ROWS: ALL, "Income": ALL}, MIN_ROWS)
     assert ReleaseFile(tmp_path, "records", "q5").read().runs == []
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "releases").rglob("*"))
 

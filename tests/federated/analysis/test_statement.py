@@ -35,7 +35,7 @@ from federated.errors import BadInput
 from federated.job import Table
 from tests.federated.analysis.conftest import POLICY, make_table
 
-LEAST = 10
+MIN_ROWS = 10
 TABLE = make_table(200)
 RULES = Policy.parse(
     POLICY.replace('uses = ["filter"]', 'uses = ["group", "filter"]').encode(),
@@ -110,7 +110,7 @@ OPERATIONS: dict[str, Any] = {
 
 
 def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]:
-    """For each group of at least ``LEAST`` rows: each cell's number of rows or values, and their
+    """For each group of at least ``MIN_ROWS`` rows: each cell's number of rows or values, and their
     sum.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
@@ -121,7 +121,7 @@ def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]
             groups[tuple(value_of(key.expression, row) for key in analysis.keys)].append(row)
     out = {}
     for key, rows in groups.items():
-        if len(rows) >= LEAST:
+        if len(rows) >= MIN_ROWS:
             out[key] = [_cell(cell, rows, scaled) for cell in analysis.cells]
     return out
 
@@ -258,7 +258,7 @@ def in_this_process(
 @given(analyses())
 @settings(suppress_health_check=list(HealthCheck))
 def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> None:
-    statement = write(analysis, RULES, min_rows=LEAST, max_groups=1000)
+    statement = write(analysis, RULES, min_rows=MIN_ROWS, max_groups=1000)
     computed = in_this_process(statement, 1000)
     wanted = expected(analysis)
     indexes = [
@@ -277,7 +277,7 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
     }
     assert got == wanted
     holds = {"Income": ~np.isnan(TABLE.columns["Income"])}
-    allowed = permitted(Released(), computed, statement, holds, len(TABLE), LEAST)
+    allowed = permitted(Released(), computed, statement, holds, len(TABLE), MIN_ROWS)
     rows = table(analysis, statement, RULES, computed, allowed, computed.sizes, computed.sums)
     assert len(rows) <= len(wanted)
     for row in rows:
@@ -289,7 +289,7 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
             strict=True,
         ):
             if value is not None:
-                assert size >= LEAST
+                assert size >= MIN_ROWS
                 assert value == {"count": size, "sum": total / 100, "avg": total / 100 / size}[
                     cell.function
                 ] or value == pytest.approx(total / 100 / size)
@@ -314,12 +314,12 @@ def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are
     for source, seen in zip(sources, shown, strict=True):
         released, holds = Released(), {"Income": ~np.isnan(source.columns["Income"])}
         for analysis in asked:
-            statement = write(analysis, RULES, min_rows=LEAST, max_groups=1000)
+            statement = write(analysis, RULES, min_rows=MIN_ROWS, max_groups=1000)
             computed = in_this_process(statement, 1000, source)
             seen.append(
                 (
                     computed.keys,
-                    permitted(released, computed, statement, holds, len(source), LEAST).tolist(),
+                    permitted(released, computed, statement, holds, len(source), MIN_ROWS).tolist(),
                 )
             )
     assert shown[0] == shown[1]
@@ -356,7 +356,7 @@ def test_operations_that_do_not_fit_or_may_fail_on_some_data_are_refused(where: 
         write(
             read(f"SELECT count(*) FROM records WHERE {where}"),
             RULES,
-            min_rows=LEAST,
+            min_rows=MIN_ROWS,
             max_groups=10,
         )
 
@@ -365,7 +365,7 @@ def test_nothing_of_the_submitted_text_is_in_what_runs() -> None:
     analysis = read(
         "SELECT \"Home\" AS \"'; DROP TABLE rows; --\", count(*) FROM records WHERE Home <> '''; DROP TABLE rows; --' GROUP BY Home",
     )
-    statement = write(analysis, RULES, min_rows=LEAST, max_groups=10)
+    statement = write(analysis, RULES, min_rows=MIN_ROWS, max_groups=10)
     assert "DROP" not in statement.marked + statement.groups + statement.members
     assert statement.parameters == ("'; DROP TABLE rows; --",)
 
@@ -373,20 +373,20 @@ def test_nothing_of_the_submitted_text_is_in_what_runs() -> None:
 def test_numbers_that_are_not_finite_are_missing_keys() -> None:
     big = " * ".join(["Age", *(["1000000000000000"] * 25)])
     analysis = read(f"SELECT {big} AS k, count(*) FROM records GROUP BY {big}")
-    computed = in_this_process(write(analysis, RULES, min_rows=LEAST, max_groups=10), 10)
+    computed = in_this_process(write(analysis, RULES, min_rows=MIN_ROWS, max_groups=10), 10)
     assert computed.keys == [(None,)]
     assert computed.sizes.tolist() == [[200]]
 
 
 def test_the_two_zeros_are_one_key() -> None:
     analysis = read("SELECT -0 * Age AS k, count(*) FROM records GROUP BY -0 * Age")
-    computed = in_this_process(write(analysis, RULES, min_rows=LEAST, max_groups=10), 10)
+    computed = in_this_process(write(analysis, RULES, min_rows=MIN_ROWS, max_groups=10), 10)
     assert [math.copysign(1, key) for (key,) in computed.keys if isinstance(key, float)] == [1.0]
 
 
 def test_the_confined_process_computes_the_same() -> None:
     sql = "SELECT Home, floor(Age / 20) AS a, count(*), sum(Income) FILTER (WHERE Status = 'bad') FROM records WHERE Age > 20 GROUP BY Home, floor(Age / 20)"
-    statement = write(read(sql), RULES, min_rows=LEAST, max_groups=100)
+    statement = write(read(sql), RULES, min_rows=MIN_ROWS, max_groups=100)
     here = in_this_process(statement, 100)
     there = compute(
         encode_rows(TABLE, statement, RULES), statement, AnalysisLimits(), max_groups=100
@@ -434,7 +434,7 @@ def test_an_answer_that_cannot_be_is_not_taken(groups: pa.Table, members: pa.Tab
     statement = write(
         read("SELECT Home, count(*) FROM records GROUP BY Home"),
         RULES,
-        min_rows=LEAST,
+        min_rows=MIN_ROWS,
         max_groups=10,
     )
     assert _read(written(GROUPS, MEMBERS), 3, statement, 10).keys == [("a",), ("b",)]

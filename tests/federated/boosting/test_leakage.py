@@ -86,7 +86,7 @@ def isolated(curious: Curious, cuts: SplitCandidates) -> tuple[int, int]:
 
 
 def _alone(row: int, inside: NDArray[np.int64], cuts: SplitCandidates) -> bool:
-    """Whether no other row of the node stands in this row's bin of some column."""
+    """Whether no other row of the node is in this row's bin of some column."""
     return any((codes[inside] == codes[row]).sum() == 1 for codes in cuts._codes)
 
 

@@ -29,7 +29,7 @@ PARAMETERS = {
     "label": "y",
     "features": {"x": [0, 1], "home": ["own", "rent"]},
     "rounds": 1,
-    "most_rows": 100,
+    "max_rows": 100,
     "batch": 2,
 }
 

@@ -34,7 +34,7 @@ PARAMETERS: dict[str, Any] = {
     "epochs": 2,
     "batch": 32,
     "rate": 0.5,
-    "most_rows": 1000,
+    "max_rows": 1000,
 }
 PRIVATE = PARAMETERS | {"fraction": 16, "rounds": 2, "privacy": {"clip": 1.0, "noise": 3.0}}
 SEEDS = {name: bytes([index]) * 32 for index, name in enumerate(("server", *MEMBERS))}
@@ -96,7 +96,7 @@ def run_all(
     gone: Mapping[str, int] | None = None,
     alter: Callable[[Session], None] | None = None,
 ) -> dict[str, Any]:
-    """All roles in one process; what became of each. ``gone``: how many messages a party sends to
+    """All roles in one process; the outcome of each. ``gone``: how many messages a party sends to
     the server before it stops.
 
     ``alter`` changes what the server sends.
@@ -186,7 +186,7 @@ def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
     ("wrong", "code"),
     [
         ({"clip": 1e8, "fraction": 40}, "grid_wrong"),
-        ({"clip": 2.0**20, "fraction": 30, "most_rows": 2**32}, "ring_too_small"),
+        ({"clip": 2.0**20, "fraction": 30, "max_rows": 2**32}, "ring_too_small"),
         ({"threshold": 1}, "threshold_wrong"),
         ({"threshold": 4}, "threshold_wrong"),
         ({"threshold": 2, "colluders": 1}, "threshold_wrong"),

@@ -131,7 +131,7 @@ def collude(
     bases: dict[str, bytes],
 ) -> dict[str, Any]:
     """An aggregator that gives each member the keys it likes, and members with these bases: what
-    became of each, and what the aggregator was sent.
+    outcome of each, and what the aggregator was sent.
     """
 
     async def server(session: Session) -> Any:

@@ -149,7 +149,7 @@ class Run:
 
     def agrees(self, name: str, number: int = 0) -> int:
         """How many bins hold what the dictionary does, all of those it knows; no word that was sent
-        stands anywhere else.
+        occurs anywhere else.
         """
         expected, got = self.expected(name, number), self.got[name][number]
         assert {index: got[index].tolist() for index in expected} == expected

@@ -454,7 +454,7 @@ def test_with_one_department_the_bank_learns_its_points_and_with_two_only_their_
 
 
 def test_the_points_of_a_single_department_sort_its_firms_into_their_bins() -> None:
-    # What the bank can do with them, carried out: firms of equal points stand in the same bins of
+    # What the bank can do with them, carried out: firms of equal points are in the same bins of
     # all the department's columns.
     single = Run(scorecard_of(1), TABLES).outcomes()
     part, table = part_of(single, "tax"), TABLES["tax"]

@@ -28,7 +28,7 @@ export function parseHeader(raw: Bytes): Header {
   if (istanbul.length !== 3 || rlp.isBytes(validators) || rlp.isBytes(seals)) {
     throw malformedHeader("does not carry Istanbul seals");
   }
-  if (extra[ROUND] !== 0) throw malformedHeader("tells a consensus round");
+  if (extra[ROUND] !== 0) throw malformedHeader("names a consensus round");
   const unsealed = [...fields];
   unsealed[EXTRA] = concat(extra.slice(0, VANITY), rlp.encode([validators, proposerSeal, []]));
   const header = {

@@ -1,4 +1,4 @@
-/** Text from strangers, made safe to show: characters that do more than stand in a line become
+/** Text from strangers, made safe to show: characters that do more than show in a line become
  * escapes, and long text is cut. */
 
 const MAX_LINE = 2_000;
@@ -10,7 +10,7 @@ const UNSAFE = /[\p{C}\p{Z}]/u;
 const HIDDEN =
   /[\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\ufe00-\ufe0f\u180b-\u180f\u{e0000}-\u{e0fff}]/u;
 
-/** One line that only stands where it is shown. */
+/** One line without control over the text around it. */
 export function printable(text: string): string {
   return shortened(text, MAX_LINE, (cut) => escaped(cut));
 }

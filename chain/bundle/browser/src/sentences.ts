@@ -1,4 +1,4 @@
-/** The sentences of a report, in English and Chinese; `{name}` stands for a value. */
+/** The sentences of a report, in English and Chinese; `{name}` is replaced by a value. */
 import { utc } from "./printable.ts";
 
 export type Language = "en" | "zh";
@@ -89,7 +89,7 @@ const TEXTS = {
     zh: "买方确认了这次拒绝。",
   },
   refusalNotAcknowledged: {
-    en: "The buyer has not acknowledged this refusal: it is the provider's word.",
+    en: "The buyer has not acknowledged this refusal: only the provider asserts it.",
     zh: "买方没有确认这次拒绝：仅有提供方的陈述。",
   },
   callRefused: {
@@ -107,7 +107,7 @@ const TEXTS = {
   },
   claimed: {
     en:
-      "The chain's lane stands at {amount} fen up to position {seq}, " +
+      "The chain's lane is at {amount} fen up to position {seq}, " +
       "which takes the buyer's signature: the call was claimed.",
     zh: "链上通道记录为截至第 {seq} 个序号共 {amount} 分，这需要买方的签名：本次调用已请款。",
   },
@@ -145,7 +145,7 @@ const TEXTS = {
     zh: "买方确认了截至第 {last} 个序号的全部调用，最后一个未确认。",
   },
   laneClaimed: {
-    en: "The chain's lane stands at {claimed} of {amount} fen, never more than delivered.",
+    en: "The chain's lane is at {claimed} of {amount} fen, never more than delivered.",
     zh: "链上通道记录为 {amount} 分中的 {claimed} 分，从未超过交付。",
   },
   laneLeftOut: {
@@ -481,7 +481,7 @@ const TEXTS = {
   },
   disputesTold: {
     en:
-      "The disputes are those the bank says it was told of: that there are no others, " +
+      "The disputes are those that the bank names: that there are no others, " +
       "and that they are the consent's subject's, is not shown.",
     zh: "异议为银行自称收到的异议：不能证明没有其他异议，也不能证明异议属于该数据主体。",
   },
@@ -500,7 +500,7 @@ const TEXTS = {
     zh: "{department} 于{block}修复了该记录（资产版本 {version}）。",
   },
   stoodBy: {
-    en: "{department} stood by the record in {block} (asset version {version}).",
+    en: "{department} confirmed the record in {block} (asset version {version}).",
     zh: "{department} 于{block}维持该记录（资产版本 {version}）。",
   },
 
@@ -516,7 +516,7 @@ const TEXTS = {
   titleNotLogged: {
     en:
       "The title statement is not shown in the registration centre's log: " +
-      "when it was made is the centre's word.",
+      "only the centre asserts when it was made.",
     zh: "没有日志证明权属声明：其签署时间仅有登记中心的陈述。",
   },
   titleBuiltOn: {

@@ -14,7 +14,7 @@ type AnySigned = Signed<Values<Fields>>;
 
 /**
  * Record the statements, each signed by a proved key or by a certified subject's key; certificates
- * are checked first, wherever they stand. Returns the fingerprints of the keys that signed.
+ * are checked first, at any position. Returns the fingerprints of the keys that signed.
  */
 export function checkStatements(
   elements: Json[],
@@ -89,7 +89,7 @@ function checkSignature(
 function addCertificate(signed: AnySigned, certificates: Map<string, AnySigned>): void {
   const { issuer, key } = signed.values as unknown as Certificate;
   if (signed.member !== issuer || signed.purpose !== Purpose.STATEMENT) {
-    const sentence = "A certificate is not signed by the office it names.";
+    const sentence = "A certificate is not signed by the issuer it names.";
     throw new Refusal(Kind.SIGNATURE, "signer_unknown", sentence);
   }
   const other = certificates.get(key);

@@ -77,7 +77,7 @@ def stored(*, agreement_id: str | None = None, outcome: str | None = None) -> Pl
 
 @dataclass(frozen=True, slots=True)
 class CallResults:
-    """What became of many calls, in the order of their subjects."""
+    """The outcomes of many calls, in the order of their subjects."""
 
     subjects: tuple[str, ...]
     results: tuple[CallAnswer | FailedCall, ...]

@@ -112,7 +112,7 @@ class ApprovalBody(BaseModel):
 
 class AssetRow(BaseModel):
     """
-    An asset of any member as the chain's events tell it; heights in blocks.
+    An asset of any member according to the chain's events; heights in blocks.
     """
 
     model_config = ConfigDict(
@@ -809,7 +809,7 @@ class Countersignature(BaseModel):
 
 class CourseAnswer(BaseModel):
     """
-    Where this organisation stands with an asset.
+    This organisation's access to an asset.
     """
 
     model_config = ConfigDict(
@@ -1440,7 +1440,7 @@ class GrantDetail(BaseModel):
     reason: str
     terms: Annotated[dict[str, Any], Field(description="`GrantTerms`; see docs/statements.md")]
     scope: Annotated[
-        dict[str, Any] | None, Field(description="null where this node was not told the scope")
+        dict[str, Any] | None, Field(description="null where this node has not received the scope")
     ]
     requested_at: Annotated[int | None, Field(alias="requestedAt")]
     approved_at: Annotated[int | None, Field(alias="approvedAt")]
@@ -1479,7 +1479,7 @@ class GrantRow(BaseModel):
     reason: str
     terms: Annotated[dict[str, Any], Field(description="`GrantTerms`; see docs/statements.md")]
     scope: Annotated[
-        dict[str, Any] | None, Field(description="null where this node was not told the scope")
+        dict[str, Any] | None, Field(description="null where this node has not received the scope")
     ]
     requested_at: Annotated[int | None, Field(alias="requestedAt")]
     approved_at: Annotated[int | None, Field(alias="approvedAt")]
@@ -1958,7 +1958,7 @@ class OpenedAnswer(BaseModel):
 
 class Opening(BaseModel):
     """
-    Where the contract call that opens an agreement stands.
+    Status of the contract call that opens an agreement.
     """
 
     model_config = ConfigDict(
@@ -1971,7 +1971,7 @@ class Opening(BaseModel):
 
 class OperationAnswer(BaseModel):
     """
-    Where a contract call stands; the code and its context are those of a refusal.
+    Status of a contract call; the code and its context are those of a refusal.
     """
 
     model_config = ConfigDict(
@@ -2272,7 +2272,7 @@ class PingBodyAnswer(BaseModel):
 
 class PositionRow(BaseModel):
     """
-    Where a call stands.
+    Status of a call.
     """
 
     model_config = ConfigDict(
@@ -2421,7 +2421,7 @@ class QueryList(BaseModel):
 
 class QueuedCall(BaseModel):
     """
-    A contract call that is queued; `GET /v1/operations/{operation}` tells how it ends.
+    A contract call that is queued; `GET /v1/operations/{operation}` shows how it ends.
     """
 
     model_config = ConfigDict(
@@ -3010,7 +3010,7 @@ class StepBody(BaseModel):
     registration, nothing for the agent.
 
     For tax it is the sheet as its person saw it (``GET /v1/deals/{id}/taxes``); without one the
-    rules' sheet is signed unseen.
+    sheet of the rules is signed without review.
     """
 
     model_config = ConfigDict(
@@ -3543,7 +3543,7 @@ class WebhookAnswer(BaseModel):
 
 class WebhookBody(BaseModel):
     """
-    A new webhook; without ``kinds`` it is told of everything.
+    A new webhook; without ``kinds`` it receives every event.
     """
 
     model_config = ConfigDict(
@@ -3650,7 +3650,7 @@ class ExchangeReconciliationApiFindingRow(BaseModel):
 
 class RegistryCreditApiAnswerBody(BaseModel):
     """
-    A repaired record, or nothing when the old one stands.
+    A repaired record, or nothing if the old one is unchanged.
     """
 
     model_config = ConfigDict(
@@ -3790,7 +3790,7 @@ class AgreementDetail(BaseModel):
 
 class AgreementMoneyAnswer(BaseModel):
     """
-    What became of an agreement's money; fen as text.
+    The status of an agreement's money; fen as text.
     """
 
     model_config = ConfigDict(

@@ -1,6 +1,6 @@
 """Metered calls as a stream: lines are sent while results come back, over one connection.
 
-HTTP clients send the whole request before they read the answer; here both go on at once, so this
+HTTP clients send the whole request before they read the answer; here both happen at once, so this
 speaks HTTP/1.1 itself, with ``h11`` for its rules.
 """
 
@@ -40,7 +40,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class StreamedResult:
-    """What became of a line; lines count from 1."""
+    """The outcome of a line; lines count from 1."""
 
     line: int
     result: CallAnswer | FailedCall

@@ -64,5 +64,5 @@ def bundle(agreement_id: str, *, lane: int, seq: int) -> Operation[bytes]:
 
 
 def operation(operation_id: str, *, wait: int = 0) -> Operation[OperationAnswer]:
-    """Where a promised contract call stands; ``wait``: at most so many seconds for its end."""
+    """Status of a promised contract call; ``wait``: at most so many seconds for its end."""
     return get(f"/v1/operations/{operation_id}", OperationAnswer, wait=wait)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 HEADER: Final = "Qiaolian-Signature"
 TOLERANCE_SECONDS: Final = 300
-"""How old a delivery may be. Each attempt is signed anew."""
+"""How old a delivery may be. Each attempt is signed again."""
 
 
 class DeliveryRefused(Exception):

@@ -66,7 +66,7 @@ async function load(slot: Slot, file: File | undefined): Promise<void> {
   check();
 }
 
-/** Verify once both files are there, after the page has said that it does. */
+/** Verify once both files are there, after the page has announced it. */
 function check(): void {
   const { bundle, trust } = files;
   if (!bundle || !trust) return;

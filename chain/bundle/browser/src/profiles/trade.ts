@@ -153,7 +153,7 @@ function openedSentences(
   return sentences;
 }
 
-/** The chain's lane stands at the call or beyond it. */
+/** The chain's lane is at the call or beyond it. */
 function claimSentence(trade: Trade, receipt: Of<typeof UsageReceipt>): Sentence {
   const { claims, agreementId, lane, agreement } = trade;
   const record = laneRecord(claims.value(CONTRACT, "lanes", [agreementId, lane]));

@@ -345,7 +345,7 @@ function positionsOf(seqs: bigint[]): Sentence {
   return say("manyPositions", { count: seqs.length, first: seqs[0], last: seqs.at(-1)! });
 }
 
-/** How the agreement's money stands. */
+/** The agreement's amounts. */
 export function closingSentence(claims: Claims, state: AgreementRecord): Sentence {
   const { opened, paid, refunded, locked, closedAt } = state;
   require(
