@@ -49,7 +49,7 @@ DEFAULT_BLOCKS, MAX_BLOCKS = 60, 300
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """How another member's node is. Times in Unix seconds; None for what is not known."""
+    """Status of another member's node. Times in Unix seconds; None for what is not known."""
 
     member: str
     state: State
@@ -138,7 +138,7 @@ def _bad_answer() -> Unavailable:
 
 
 def node_statuses(context: Context) -> list[NodeStatus]:
-    """How the other members' nodes are; ``not_network_watcher``."""
+    """Status of the other members' nodes; ``not_network_watcher``."""
     require_watcher(context)
     monitor = context.services.find(NetworkMonitor)
     return [] if monitor is None else monitor.statuses()
@@ -202,7 +202,7 @@ def alarms_of(
     forks: int,
     now: float,
 ) -> list[Alarm]:
-    """What is not in order, the worst first.
+    """Problems, the worst first.
 
     Args:
         report: None where the chain has no seals or cannot be read.
@@ -331,13 +331,13 @@ class AlarmRow(BaseModel):
 
 
 class AlarmList(BaseModel):
-    """What is not in order, the worst first."""
+    """Problems, the worst first."""
 
     alarms: list[AlarmRow]
 
 
 class NodeRow(BaseModel):
-    """How another member's node is; times in Unix seconds."""
+    """Status of another member's node; times in Unix seconds."""
 
     member: str
     state: State

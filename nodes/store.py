@@ -9,7 +9,7 @@ from chain.core.database import Base
 
 
 class NodeCursor(Base):
-    """How far a worker has followed the chain; moved in the transaction of what it applied."""
+    """The last block that a worker has processed; moved in the transaction of what it applied."""
 
     __tablename__ = "node_cursor"
     name: Mapped[str] = mapped_column(primary_key=True)

@@ -60,7 +60,7 @@ class PeerCaller:
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a token says. Times in Unix seconds; ``target`` is path and query as sent."""
+    """The claims of a token. Times in Unix seconds; ``target`` is path and query as sent."""
 
     issuer: str
     audience: str

@@ -72,7 +72,7 @@ ProfileChecker = Callable[["VerifiedClaims", Mapping[str, Any]], list[str]]
 
 @dataclass
 class Evidence:
-    """What was verified so far, and which of it has been used."""
+    """The verified elements, and which of them the profile has read."""
 
     trust: Trust
     blocks: dict[int, headers.Header] = field(default_factory=dict)

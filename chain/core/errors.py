@@ -13,7 +13,7 @@ from typing import Self
 
 
 class Refuser(StrEnum):
-    """What kind of party refused, and so where to look."""
+    """The kind of party that refused."""
 
     NODE = "node"
     """The node that was asked."""

@@ -170,7 +170,7 @@ class ValidatorHome:
 
     @property
     def log(self) -> Path:
-        """What the program says."""
+        """The output of the program."""
         return self.directory / "kcn.log"
 
     @property

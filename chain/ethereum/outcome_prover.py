@@ -1,4 +1,4 @@
-"""How the transactions of a block ended, proved under its checked header.
+"""Outcomes of the transactions of a block, proved under its checked header.
 
 A receipt does not name its transaction. So all transactions of the block are read, and the root of
 their trie is compared with the header's; a receipt is of the transaction with the same index.

@@ -80,7 +80,7 @@ class ValidatorReport:
 
     @property
     def blocks(self) -> int:
-        """How many blocks were looked at."""
+        """The number of blocks that were read."""
         return self.last - self.first + 1
 
     @property

@@ -40,7 +40,7 @@ class SignedCall:
 
 @dataclass(frozen=True, slots=True)
 class FinalOutcome:
-    """How a call ended on the chain."""
+    """Outcome of a call on the chain."""
 
     id: int
     height: int

@@ -38,7 +38,7 @@ class ContestReason(IntEnum):
 
 
 class DisputeOutcome(IntEnum):
-    """How a dispute ended."""
+    """Outcome of a dispute."""
 
     OPEN = 0
     """It has not ended."""
@@ -57,7 +57,7 @@ class DisputeOutcome(IntEnum):
 
 
 class RulingOutcome(IntEnum):
-    """What a ruling orders."""
+    """The order of a ruling."""
 
     REFUND = 0
     PAY = 1

@@ -43,7 +43,7 @@ GATEWAY_UNITS = (MeteredUnit.CALL, MeteredUnit.ROW, MeteredUnit.BYTE)
 
 
 class UsageOutcome(IntEnum):
-    """How a usage request ended. A refusal consumes its position in the lane and costs nothing."""
+    """Outcome of a usage request. A refusal consumes its position in the lane and costs nothing."""
 
     SERVED = 0
     REFUSED = 1
@@ -224,7 +224,7 @@ class Voucher(Statement):
 
 @dataclass(frozen=True)
 class LaneTotal(Struct):
-    """What a lane came to in all."""
+    """The final totals of a lane."""
 
     lane: Uint16
     seq: Uint64

@@ -69,7 +69,7 @@ class ProposalRefusal:
 
 @dataclass(frozen=True)
 class ProposalEnd:
-    """How a proposal ended without an agreement."""
+    """Outcome of a proposal without an agreement."""
 
     state: AgreementStage
     reason: str

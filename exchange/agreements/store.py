@@ -186,7 +186,7 @@ def latest_of_asset(session: Session, asset_id: bytes, buyer: str) -> AgreementR
 
 
 def count_by_state(session: Session, side: AgreementSide) -> dict[AgreementStage, int]:
-    """How many agreements of a side are in each state."""
+    """The number of one side's agreements in each state."""
     query = sa.select(AgreementRow.state, sa.func.count())
     query = query.where(OWN, AgreementRow.side == side).group_by(AgreementRow.state)
     counted = {AgreementStage(state): count for state, count in session.execute(query)}

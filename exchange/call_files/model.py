@@ -67,7 +67,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """What a file says."""
+    """The content of a file."""
 
     rows: Sequence[FileRow]
     unused_columns: Sequence[str]
@@ -114,7 +114,7 @@ class CallFile:
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:
-    """How far a file is."""
+    """Progress of a file."""
 
     counts: dict[RowState, int]
     amount: int

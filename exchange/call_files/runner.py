@@ -130,7 +130,7 @@ def _stopping(outcomes: Sequence[_Outcome]) -> str:
 
 
 def _columns(made: _Outcome, row: StoredRow) -> Mapping[str, Any]:
-    """What is stored of a row."""
+    """The stored fields of a row."""
     if isinstance(made, CallResult) and made.reason in ENDING:
         return {"code": made.reason, "attempt": row.attempt + 1}
     if isinstance(made, CallResult):

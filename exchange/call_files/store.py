@@ -115,7 +115,7 @@ def running(session: Session) -> list[CallFile]:
 
 
 def progress(session: Session, file_ids: Collection[str]) -> dict[str, FileProgress]:
-    """How far some files are."""
+    """Progress of some files."""
     query = (
         sa.select(
             CallFileLine.file_id,

@@ -35,7 +35,7 @@ class PriceBand(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CatalogueFilter:
-    """What is looked for; empty fields match everything."""
+    """A search; empty fields match everything."""
 
     text: str = ""
     """Words, or their beginnings, of names, titles, description, category and columns."""

@@ -61,7 +61,7 @@ class DayTotals:
 
     @property
     def entries(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return sum(self.counts.values())
 
     @property

@@ -201,7 +201,7 @@ def days(session: Session, *, before: str, limit: int) -> list[str]:
 
 
 def open_days(session: Session, *, before: str) -> int:
-    """How many days with entries before a day are not closed."""
+    """The number of earlier days with entries that are not closed."""
     closed = sa.select(DayClosingRow.day)
     query = sa.select(sa.func.count(DayRow.day.distinct())).where(
         DayRow.day < before, DayRow.day.not_in(closed)

@@ -11,7 +11,7 @@ from chain.statements.trade import Agreement, UsageReceipt
 
 
 class DisputeRole(StrEnum):
-    """What this organisation is in a dispute."""
+    """This organisation's role in a dispute."""
 
     PROVIDER = "provider"
     BUYER = "buyer"
@@ -118,7 +118,7 @@ class DisputeCall:
 
 @dataclass(frozen=True, slots=True)
 class RulingRequest:
-    """What an arbiter decides."""
+    """An arbiter's decision."""
 
     amount: int
     """What is paid of the call, in fen."""

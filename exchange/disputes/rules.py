@@ -32,7 +32,7 @@ MAX_ANSWER_BYTES = 48_000_000
 
 
 def role_in(agreement: Agreement, member: str) -> DisputeRole:
-    """What a member is in the disputes of an agreement."""
+    """A member's role in the disputes of an agreement."""
     roles = {
         agreement.provider: DisputeRole.PROVIDER,
         agreement.buyer: DisputeRole.BUYER,

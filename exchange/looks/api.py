@@ -97,7 +97,7 @@ class FindingRow(BaseModel):
 
 
 class CheckAnswer(BaseModel):
-    """What was compared, and what was found."""
+    """What was compared, and the findings."""
 
     complete: bool
     looks: int

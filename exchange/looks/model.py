@@ -54,7 +54,7 @@ class LaneAccount:
 
 @dataclass(frozen=True, slots=True)
 class AccountCheck:
-    """What was compared, and what was found."""
+    """What was compared, and the findings."""
 
     looks: int
     """Delivered calls for the subject."""

@@ -110,7 +110,7 @@ def _by_buyer(
 
 
 def _missing_in_log(context: Context, subject: str) -> int:
-    """How many receipts of a subject's calls this node's log does not hold."""
+    """The number of receipts of a subject's calls that are missing from this node's log."""
     digest = settlement_digest(context)
     digests = [digest(receipt) for receipt in looks.receipts_about(context, subject)]
     return len(digests) - evidence_log.count_known(context, digests)

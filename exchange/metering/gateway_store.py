@@ -75,7 +75,7 @@ def store_void(
 
 
 def counted_uses(session: Session, grant_id: bytes) -> int:
-    """How many calls count against a grant's ``max_uses``."""
+    """The number of calls that count against a grant's ``max_uses``."""
     counted = sa.or_(GATEWAY.c.status.in_(_COUNTED), GATEWAY.c.reason == SUBJECT_UNKNOWN)
     query = sa.select(sa.func.count()).where(GATEWAY.c.grant_id == grant_id, counted)
     return session.scalar(query) or 0

@@ -55,7 +55,7 @@ class GatewayLimits:
 
 
 class CallStatus(StrEnum):
-    """How the call at a position ended."""
+    """Outcome of the call at a position."""
 
     ASKED = "asked"
     SERVED = "served"
@@ -138,7 +138,7 @@ class StoredCall:
 
 @dataclass(frozen=True, slots=True)
 class LaneRecords:
-    """What one side has stored of a lane."""
+    """One side's stored state of a lane."""
 
     last: StoredCall
     previous: StoredCall | None

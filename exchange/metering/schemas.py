@@ -240,7 +240,7 @@ class PeerCallAnswers(BaseModel):
 
 
 class VouchersAnswer(BaseModel):
-    """How many vouchers were accepted."""
+    """The number of accepted vouchers."""
 
     taken: int
 

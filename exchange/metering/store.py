@@ -407,7 +407,7 @@ def gateway_page(
 def status_counts(
     session: Session, table: sa.Table, agreement_id: bytes
 ) -> dict[int, dict[CallStatus, int]]:
-    """How many calls of each lane of an agreement have each status."""
+    """The number of calls by lane and status."""
     query = sa.select(table.c.lane, table.c.status, sa.func.count())
     query = query.where(table.c.agreement_id == agreement_id)
     found: dict[int, dict[CallStatus, int]] = {}

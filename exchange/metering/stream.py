@@ -42,7 +42,7 @@ class ClientGone(Exception):
 
 @dataclass
 class OpenStreams:
-    """What a node streams now."""
+    """The current settings of a node's stream."""
 
     count: int = 0
     calls: set[asyncio.Task[None]] = field(default_factory=set)

@@ -177,12 +177,12 @@ class ReconciliationReport:
 
     @property
     def lanes(self) -> int:
-        """How many lanes were compared."""
+        """The number of compared lanes."""
         return sum(len(compared.lanes) for compared in self.agreements)
 
     @property
     def positions(self) -> int:
-        """How many positions the gateways counted."""
+        """The number of positions that the gateways counted."""
         return sum(
             lane.gateway.seq
             for compared in self.agreements

@@ -71,7 +71,7 @@ def findings(
 
 
 def open_counts(context: Context) -> tuple[int, int]:
-    """How many findings are open, and how many of them are overdue."""
+    """The numbers of open and of overdue findings."""
     with context.database.read() as session:
         return store.count_open(session), store.count_open(session, due_before=context.now())
 

@@ -176,7 +176,7 @@ def findings_page(
 
 
 def count_open(session: Session, *, due_before: int | None = None) -> int:
-    """How many findings are open; of these, how many are overdue."""
+    """The numbers of open and of overdue findings."""
     query = sa.select(sa.func.count()).where(FindingRow.settled_at.is_(None))
     if due_before is not None:
         query = query.where(FindingRow.due_at < due_before)

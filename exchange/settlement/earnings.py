@@ -65,7 +65,7 @@ def listing(context: Context, page: PageRequest) -> Page[AgreementEarnings]:
 
 
 def totals(context: Context) -> EarningsTotals:
-    """What all agreements earned."""
+    """Earnings of all agreements."""
     report, delivered = _report(context), usage.total(context).amount
     with context.database.read() as session:
         claimed = store.total_claimed(session, agreements.provided(context))

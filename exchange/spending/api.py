@@ -27,7 +27,7 @@ class ForecastAnswer(BaseModel):
 
 
 class SpendingRow(BaseModel):
-    """What was spent under one agreement; money in fen, times in Unix seconds."""
+    """Spending under one agreement; money in fen, times in Unix seconds."""
 
     agreementId: str
     provider: str

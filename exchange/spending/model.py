@@ -13,7 +13,7 @@ RATE_DAYS = 30
 
 
 class Alarm(StrEnum):
-    """What an agreement's buyer should look at."""
+    """An alarm about an agreement's spending."""
 
     CAP_REACHED = "cap-reached"
     """Less than one unit's price is left, or no unit is."""
@@ -38,7 +38,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class AgreementSpending:
-    """What was spent under one agreement."""
+    """Spending under one agreement."""
 
     agreement_id: bytes
     provider: str

@@ -41,7 +41,7 @@ def forecast(
 
 
 def alarms(agreement: Agreement, used: SpentTotals, expected: Forecast, *, now: int) -> list[Alarm]:
-    """What to look at, of an agreement that is open."""
+    """The alarms of an open agreement."""
     found = []
     if _is_used_up(agreement, used):
         found.append(Alarm.CAP_REACHED)

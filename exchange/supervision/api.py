@@ -66,7 +66,7 @@ class FlowList(BaseModel):
 
 
 class HourRow(BaseModel):
-    """What happened in an hour; fen as text, ``hour`` in Unix seconds."""
+    """Activity in an hour; fen as text, ``hour`` in Unix seconds."""
 
     hour: int
     calls: int = Field(description="Settled on the chain")

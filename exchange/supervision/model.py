@@ -53,7 +53,7 @@ class Flows(FlowSums):
 
 @dataclass(frozen=True, slots=True)
 class HourCounts:
-    """What happened on the network in an hour."""
+    """Activity of the network in an hour."""
 
     hour: int
     """Unix seconds of its start."""

@@ -71,7 +71,7 @@ def hours(context: Context, *, number: int = 24) -> list[HourCounts]:
 
 
 def open_agreements(context: Context) -> int:
-    """How many agreements of the network are open."""
+    """The number of the network's open agreements."""
     require_watcher(context)
     with context.database.read() as session:
         return store.open_agreements(session)

@@ -53,7 +53,7 @@ class FlowRow(Base):
 
 
 class NetworkHourRow(Base):
-    """What happened on the network in an hour."""
+    """Activity of the network in an hour."""
 
     __tablename__ = "supervision_hour"
     hour: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
@@ -246,7 +246,7 @@ def hours(session: Session, since: int) -> Sequence[HourCounts]:
 
 
 def open_agreements(session: Session) -> int:
-    """How many agreements are open."""
+    """The number of open agreements."""
     row = SupervisedAgreementRow
     query = sa.select(sa.func.count()).where(row.closed_at.is_(None))
     return session.scalars(query).one()

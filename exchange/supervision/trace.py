@@ -33,7 +33,7 @@ _POSITION = re.compile(r"(?:qiaolian/)?([0-9A-Z]{18})(?:/0)?[/:#]([0-9]{1,15})")
 
 
 class RecordKind(StrEnum):
-    """What a record is."""
+    """The kind of a record."""
 
     MEMBER = "member"
     ASSET = "asset"
@@ -47,7 +47,7 @@ class RecordKind(StrEnum):
 
 
 class FactKind(StrEnum):
-    """What a fact of a record says."""
+    """One fact of a record."""
 
     STATUS = "status"
     HOLDER = "holder"

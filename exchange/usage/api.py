@@ -72,7 +72,7 @@ class UsedDay(BaseModel):
 
 
 class UsedByBuyer(BaseModel):
-    """What a buyer used under one agreement."""
+    """A buyer's use under one agreement."""
 
     buyer: str
     agreementId: str
@@ -86,7 +86,7 @@ class UsedByBuyerList(ListAnswer):
 
 
 class UsedColumn(BaseModel):
-    """How many calls delivered a column."""
+    """The number of calls that delivered a column."""
 
     column: str = Field(description="Empty for calls from before columns were counted")
     calls: int

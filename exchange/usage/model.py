@@ -76,7 +76,7 @@ class DayUsage:
 
 @dataclass(frozen=True, slots=True)
 class BuyerUsage:
-    """What one member used under one agreement."""
+    """One member's use under one agreement."""
 
     buyer: str
     agreement_id: bytes
@@ -85,8 +85,8 @@ class BuyerUsage:
 
 @dataclass(frozen=True, slots=True)
 class ColumnUsage:
-    """How many calls delivered a column. Of calls from before columns were counted the name is
-    empty.
+    """The number of calls that delivered a column. Calls from before columns were counted have an
+    empty name.
     """
 
     column: str
@@ -119,7 +119,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class AgreementUsage:
-    """What was used under one agreement."""
+    """Use under one agreement."""
 
     agreement_id: bytes
     asset_id: bytes
@@ -129,7 +129,7 @@ class AgreementUsage:
 
 @dataclass(frozen=True, slots=True)
 class MonthlyEarning:
-    """What an agreement earned in a month."""
+    """Earnings of an agreement in a month."""
 
     month: int
     """Its first day."""

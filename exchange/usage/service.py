@@ -148,7 +148,7 @@ def months(days: Sequence[DayUsage]) -> list[DayUsage]:
 
 
 def calls_by_column(sets: Mapping[tuple[str, ...], int]) -> list[ColumnUsage]:
-    """How many calls delivered each column, the most delivered first."""
+    """The number of calls that delivered each column, the most delivered first."""
     found: defaultdict[str, int] = defaultdict(int)
     for columns, calls in sets.items():
         for column in columns or ("",):

@@ -117,7 +117,7 @@ def by_buyer(session: Session, asset_id: bytes, period: Period) -> list[BuyerUsa
 
 
 def by_columns(session: Session, asset_id: bytes, period: Period) -> dict[tuple[str, ...], int]:
-    """How many calls were served for each set of columns."""
+    """The number of served calls for each set of columns."""
     query = _of_asset(
         sa.select(_TABLE.c["columns"], sa.func.sum(_TABLE.c.served)), asset_id, period
     )

@@ -62,7 +62,7 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What all parties of a training agree on."""
+    """The terms of a training, equal at all parties."""
 
     name: str
     members: tuple[str, ...]

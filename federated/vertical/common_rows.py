@@ -105,7 +105,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class PartyState:
-    """What every data party works with."""
+    """The inputs of every data party."""
 
     plan: ScorecardPlan
     roles: PartyRoles

@@ -109,7 +109,7 @@ def _upload(session: CommandSession, arguments: argparse.Namespace) -> None:
 
 
 def _summary(session: CommandSession, answers: Sequence[dict[str, Any]], out: Path) -> int:
-    """How the rows ended; 1 when some could not be answered and the run is worth repeating."""
+    """Print the rows' outcomes; 1 when some were not answered and the run is worth repeating."""
     outcomes = Counter(answer["outcome"] for answer in answers)
     reasons = Counter(answer["reason"] for answer in answers if answer.get("reason"))
     amount = sum(int(answer.get("amount") or 0) for answer in answers)

@@ -361,7 +361,7 @@ class CommandSession:
         return answer
 
     def operation_outcome(self, operation: str) -> dict[str, Any]:
-        """How a promised contract call ended.
+        """Outcome of a promised contract call.
 
         Raises:
             Conflict: the chain's refusal, by its code; Unavailable: ``operation_pending`` after the

@@ -284,7 +284,7 @@ class IndexedFile(ABC):
     def _read(self, index: RowIndex, position: int, extent: int, line: int) -> Record: ...
 
     def _now(self) -> FileStamp:
-        """What the file is now."""
+        """The current state of the file."""
         try:
             status = self.path.stat()
         except OSError as error:

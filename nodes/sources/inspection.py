@@ -136,7 +136,7 @@ class _Findings:
         rows: int,
         columns: Sequence[SourceColumn],
     ) -> FileReport:
-        """What was found, by line."""
+        """The findings, by line."""
         faults = sorted(self._faults, key=lambda fault: fault.line or 0)
         return FileReport(
             kind=kind,

@@ -106,7 +106,7 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one attempt ended: ``error`` is empty for an answer of 200 to 299."""
+    """Outcome of one attempt: ``error`` is empty for an answer of 200 to 299."""
 
     status: int | None
     error: str

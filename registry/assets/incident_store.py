@@ -71,7 +71,7 @@ def incidents_page(
 
 
 def refused_calls(session: Session) -> int:
-    """How many calls were refused in all because a source departs from what was published."""
+    """The number of calls refused because a source departs from what was published."""
     return session.scalar(sa.select(sa.func.sum(AssetIncident.calls))) or 0
 
 

@@ -55,6 +55,6 @@ def listing(
 
 
 def total(context: Context) -> int:
-    """How many calls were refused in all because a source departs from what was published."""
+    """The number of calls refused because a source departs from what was published."""
     with context.database.read() as session:
         return incident_store.refused_calls(session)

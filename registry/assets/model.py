@@ -19,7 +19,7 @@ from registry.sources import Record, SourceSchema
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What people read of an asset."""
+    """The published text of an asset."""
 
     title_zh: str
     title_en: str
@@ -48,7 +48,7 @@ class AssetMetadata:
 
     @property
     def description(self) -> Description:
-        """What people read of the asset."""
+        """The published text of the asset."""
         document = self.document
         return Description(
             title_zh=document["titleZh"],
@@ -89,7 +89,7 @@ class AssetMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a clerk asks to publish."""
+    """A clerk's request to publish."""
 
     name: str
     source: str

@@ -130,7 +130,7 @@ def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record
 
 
 def publication_of(own: OwnVersion) -> Publication:
-    """What was asked when a version was published, as the base of the next one."""
+    """The request by which a version was published, as the base of the next one."""
     metadata, record = own.metadata, own.require_record()
     schema = metadata.schema
     return Publication(

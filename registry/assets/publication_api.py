@@ -28,7 +28,7 @@ router = APIRouter(tags=["assets"])
 
 
 class Description(BaseModel):
-    """What people read of an asset."""
+    """The published text of an asset."""
 
     model_config = ConfigDict(extra="forbid")
     titleZh: str

@@ -200,7 +200,7 @@ def records_of(context: Context, subject: str) -> list[tuple[str, bytes, Subject
 
 
 def unanswered(context: Context) -> int:
-    """How many disputes wait for this department's answer."""
+    """The number of disputes that wait for this department's answer."""
     with context.database.read() as session:
         return store.count_unanswered(session)
 

@@ -184,7 +184,7 @@ class Dispute:
 
     @property
     def state(self) -> DisputeState:
-        """How far the dispute is."""
+        """Status of the dispute."""
         if self.repair is not None:
             return DisputeState.ANSWERED
         return DisputeState.OPEN if self.opened_at else DisputeState.SENT

@@ -230,7 +230,7 @@ def disputes_by(session: Session, subject: str) -> list[Dispute]:
 
 
 def count_unanswered(session: Session) -> int:
-    """How many disputes have no answer."""
+    """The number of unanswered disputes."""
     query = sa.select(sa.func.count()).where(DisputeRow.repair_signature.is_(None))
     return session.scalar(query) or 0
 

@@ -27,7 +27,7 @@ _Clerks = Depends(require_local("clerk", "system"))
 
 
 class DemandBody(BaseModel):
-    """What this bank needs."""
+    """This bank's demand for data."""
 
     model_config = ConfigDict(
         extra="forbid",

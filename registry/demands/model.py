@@ -15,7 +15,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a bank needs."""
+    """A bank's demand for data."""
 
     demand_id: str
     """32 hexadecimal digits."""

@@ -67,7 +67,7 @@ def add(session: Session, demand: Demand) -> None:
 
 
 def count_open(session: Session) -> int:
-    """How many demands of this bank are open."""
+    """The number of this bank's open demands."""
     query = sa.select(sa.func.count()).where(DemandRow.withdrawn_at.is_(None))
     return session.scalar(query) or 0
 
@@ -114,7 +114,7 @@ def store_answer(session: Session, demand_id: str, answer: DemandAnswer) -> None
 
 
 def count_answers(session: Session, demand_id: str, department: str) -> int:
-    """How many assets a department answered a demand with."""
+    """The number of assets in a department's answer to a demand."""
     query = sa.select(sa.func.count()).where(
         DemandAnswerRow.demand_id == demand_id, DemandAnswerRow.department == department
     )

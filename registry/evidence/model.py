@@ -174,7 +174,7 @@ class CopiedHourCount:
 
 @dataclass(frozen=True, slots=True)
 class LeafContent:
-    """What a leaf says: when, what kind, and the digest; None of another length."""
+    """The content of a leaf: when, what kind, and the digest; None of another length."""
 
     at: int
     kind: str
@@ -182,7 +182,7 @@ class LeafContent:
 
 
 def read_leaf(leaf: bytes) -> LeafContent:
-    """What a leaf of any member says. A leaf of another form has no digest and no time."""
+    """The content of any member's leaf. A leaf of another form has no digest and no time."""
     try:
         value = json.loads(leaf)
         at, kind = value["at"], value["kind"]

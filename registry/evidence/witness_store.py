@@ -212,7 +212,7 @@ def copied_leaf(session: Session, origin: str, index: int) -> CopiedLeaf | None:
 
 
 def copied_size(session: Session, origin: str) -> int:
-    """How many leaves of a log are copied."""
+    """The number of copied leaves of a log."""
     row = session.get(CopiedLog, origin)
     return 0 if row is None else row.size
 

@@ -13,7 +13,7 @@ from registry.assets.model import OwnVersion
 
 @dataclass(frozen=True, slots=True)
 class GrantRequest:
-    """What a grantee's clerk asks for."""
+    """A grantee's request for a grant."""
 
     asset_id: bytes
     asset_version: int
@@ -95,7 +95,7 @@ class Grant:
 
     @property
     def state(self) -> GrantState:
-        """How far the grant is."""
+        """Status of the grant."""
         if self.revoked_at is not None or self.stopped:
             return GrantState.REVOKED
         if self.refused_at is not None:

@@ -96,7 +96,7 @@ def grants_page(
 def count_by_state(
     session: Session, *, owner: str | None = None, grantee: str | None = None
 ) -> dict[GrantState, int]:
-    """How many grants are in each state."""
+    """The number of grants in each state."""
     state = sa.case(*((holds, name.value) for name, holds in _HAS_STATE.items()))
     query = sa.select(state, sa.func.count()).where(*_of_side(owner, grantee)).group_by(state)
     counted = {GrantState(name): count for name, count in session.execute(query)}

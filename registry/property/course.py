@@ -14,7 +14,7 @@ _OVER = (DealStage.REGISTERED, DealStage.EXPIRED, DealStage.REFUSED)
 
 
 class StepState(StrEnum):
-    """How far one step of a deal is."""
+    """Status of one step of a deal."""
 
     DONE = "done"
     """The chain has it."""

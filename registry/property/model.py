@@ -228,7 +228,7 @@ class MissingStep:
 
 
 class DealStage(StrEnum):
-    """How far a deal is, by the events this node knows and its own calls."""
+    """Status of a deal, by the events this node knows and its own calls."""
 
     DRAFT = "draft"
     OPENING = "opening"

@@ -152,7 +152,7 @@ class ContractAbi:
         }
 
     def decode_revert(self, data: bytes) -> Reverted:
-        """What a revert's data says; see ``decode_revert``."""
+        """The decoded data of a revert; see ``decode_revert``."""
         return decode_revert(data, self)
 
     def function(self, name: str) -> Function:

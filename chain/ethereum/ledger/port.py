@@ -55,7 +55,7 @@ class Event:
 
 @dataclass(frozen=True)
 class TransactionReceipt:
-    """How a transaction ended."""
+    """Outcome of a transaction."""
 
     transaction_hash: bytes
     height: int
@@ -166,7 +166,7 @@ class Ledger:
         ]
 
     def receipt(self, transaction_hash: bytes) -> TransactionReceipt | None:
-        """How a transaction ended, or None while it is in no block."""
+        """Outcome of a transaction, or None while it is in no block."""
         return self.receipts([transaction_hash])[0]
 
     def receipts(self, transaction_hashes: Sequence[bytes]) -> list[TransactionReceipt | None]:
@@ -179,7 +179,7 @@ class Ledger:
         return [None if answer is None else self._receipt(answer) for answer in answers]
 
     def nonce(self, address: str) -> int:
-        """How many transactions of an account are in blocks."""
+        """The number of an account's transactions in blocks."""
         return _int(self.rpc.call("eth_getTransactionCount", address, "latest"))
 
     def send(self, raw_transactions: Sequence[bytes]) -> list[bytes | RpcRefused]:

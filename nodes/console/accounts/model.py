@@ -9,7 +9,7 @@ from registry.subjects.model import SubjectKey
 
 
 class PersonRole(StrEnum):
-    """What a person may do within the organisation."""
+    """A person's role within the organisation."""
 
     CHIEF_DATA_OFFICER = "chief_data_officer"
     """Decides on data: grants, publication, what leaves the organisation."""

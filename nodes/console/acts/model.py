@@ -1,4 +1,4 @@
-"""What a person or a named system did."""
+"""Acts of persons and named systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of agreements show. Money in fen, times in Unix seconds, heights in blocks."""
+"""View models of agreement pages. Money in fen, times in Unix seconds, heights in blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for a second person."""
+"""Acts that wait for a second person."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ PROPOSAL_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What waits for a second person; ``page`` is where to do it."""
+    """An act that waits for a second person; ``page`` is where to do it."""
 
     action: str
     subject: str

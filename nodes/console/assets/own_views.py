@@ -1,4 +1,4 @@
-"""What the holder's pages show of an own asset: versions, source and incidents."""
+"""View models of a holder's pages of its asset: versions, source and incidents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalogue's pages show of an asset. Money in fen, heights in blocks."""
+"""View models of the catalogue's pages. Money in fen, heights in blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of the clearing book show. Money in fen, times in Unix seconds."""
+"""View models of the pages of the clearing book. Money in fen, times in Unix seconds."""
 
 from __future__ import annotations
 

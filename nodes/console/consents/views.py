@@ -1,4 +1,4 @@
-"""What the pages of consents show. Heights in blocks, times in Unix seconds."""
+"""View models of the pages of consents. Heights in blocks, times in Unix seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of property deals show."""
+"""View models of the pages of property deals."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ def title_view(context: Context, deal: Deal, steps: list[StepView]) -> TitleView
 
 
 def signed_about(context: Context, deal: Deal, step: StepKind) -> dict[str, str]:
-    """What the signing panel says of a deal, by label."""
+    """The labels and values that the signing panel shows of a deal."""
     content, terms = deal.require_disclosed().content, deal.terms
     about = {
         N_("You sign as"): "卖方 / seller" if step is StepKind.SELLER else "买方 / buyer",

@@ -1,4 +1,4 @@
-"""What the pages of demands show. Times in Unix seconds."""
+"""View models of the pages of demands. Times in Unix seconds."""
 
 from __future__ import annotations
 

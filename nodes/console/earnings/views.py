@@ -1,4 +1,4 @@
-"""What the page of earnings shows. Money in fen, times in Unix seconds."""
+"""View models of the pages of earnings. Money in fen, times in Unix seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of grants show."""
+"""View models of the pages of grants."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def grant_view(context: Context, grant: Grant, language: str) -> GrantView:
 
 
 def signed_about(detail: GrantDetail, view: GrantView) -> dict[str, str]:
-    """What the signing panel says of a grant, by label."""
+    """The labels and values that the signing panel shows of a grant."""
     title = view.asset
     if detail.asset is not None:
         described = detail.asset.metadata.description

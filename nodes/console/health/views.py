@@ -1,4 +1,4 @@
-"""What the page of the node's state shows."""
+"""View models of the pages of the node's state."""
 
 from __future__ import annotations
 

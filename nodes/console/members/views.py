@@ -1,4 +1,4 @@
-"""What the pages of members and proposals show. Heights in blocks, times in Unix seconds."""
+"""View models of the pages of members and proposals. Heights in blocks, times in Unix seconds."""
 
 from __future__ import annotations
 

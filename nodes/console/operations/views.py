@@ -1,4 +1,4 @@
-"""What the page of a contract call shows."""
+"""View models of the pages of a contract call."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ColumnsForm(ConsoleForm):
 
 
 class DescriptionForm(ConsoleForm):
-    """What people read of the asset, its purposes and its terms."""
+    """The published text of the asset, its purposes and its terms."""
 
     name: Annotated[str, Field(min_length=1, max_length=32)]
     title_zh: Annotated[str, Field(min_length=1, max_length=400)]

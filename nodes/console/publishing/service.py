@@ -234,7 +234,7 @@ def register(
 
 
 def rows_committed(context: Context, draft: Draft) -> int:
-    """How many rows of a draft that is being registered are committed to."""
+    """The number of rows committed so far of a draft that is being registered."""
     asset_id = asset_id_of(context.member, draft.content.name)
     page = publication.own_versions(context, PageRequest(1), asset_id=asset_id)
     return page.rows[0].rows if page.rows else 0

@@ -1,4 +1,4 @@
-"""What the pages of publishing show. Labels are marked for translation."""
+"""View models of the pages of publishing. Labels are marked for translation."""
 
 from __future__ import annotations
 

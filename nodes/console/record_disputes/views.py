@@ -1,4 +1,4 @@
-"""What the pages of record disputes show. Heights in blocks."""
+"""View models of the pages of record disputes. Heights in blocks."""
 
 from __future__ import annotations
 

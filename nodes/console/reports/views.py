@@ -1,4 +1,4 @@
-"""What the pages of credit reports show, and the report as a PDF. Money in fen, times in Unix
+"""View models of the pages of credit reports, and the report as a PDF. Money in fen, times in Unix
 seconds, heights in blocks.
 """
 

@@ -1,4 +1,4 @@
-"""What a page shows of a statement that a person is to sign, and what comes back."""
+"""View models of a statement that a person signs, and of the signature file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of firms and citizens show."""
+"""View models of the pages of firms and citizens."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def bank_choices(context: Context) -> list[tuple[str, str]]:
 
 
 def consent_about(context: Context, consent: Consent, language: str) -> dict[str, str]:
-    """What the signing panel says of a consent, by label."""
+    """The labels and values that the signing panel shows of a consent."""
     return {
         N_("You allow"): f"{member_name(context, consent.bank)} ({consent.bank})",
         N_("to query your records for"): purpose_name(consent.purpose, language),
@@ -247,7 +247,7 @@ def consent_about(context: Context, consent: Consent, language: str) -> dict[str
 
 
 def dispute_about(record: RecordView, column: str, says: str) -> dict[str, str]:
-    """What the signing panel says of a dispute, by label."""
+    """The labels and values that the signing panel shows of a dispute."""
     value = dict(record.values).get(column, "")
     return {N_("Record"): record.asset, N_("Value"): f"{column} = {value}", N_("You say"): says}
 

@@ -1,4 +1,4 @@
-"""What the supervisor's pages show. Money in fen, times in Unix seconds, heights in blocks."""
+"""View models of the supervisor's pages. Money in fen, times in Unix seconds, heights in blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of usage show. Money in fen, times in Unix seconds."""
+"""View models of the pages of usage. Money in fen, times in Unix seconds."""
 
 from __future__ import annotations
 

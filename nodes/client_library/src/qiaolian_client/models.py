@@ -928,7 +928,7 @@ class DemandAnswerRow(BaseModel):
 
 class DemandBody(BaseModel):
     """
-    What this bank needs.
+    This bank's demand for data.
     """
 
     model_config = ConfigDict(
@@ -985,7 +985,7 @@ class DepositBody(BaseModel):
 
 class Description(BaseModel):
     """
-    What people read of an asset.
+    The published text of an asset.
     """
 
     model_config = ConfigDict(
@@ -1544,7 +1544,7 @@ class HoldRow(BaseModel):
 
 class HourRow(BaseModel):
     """
-    What happened in an hour; fen as text, ``hour`` in Unix seconds.
+    Activity in an hour; fen as text, ``hour`` in Unix seconds.
     """
 
     model_config = ConfigDict(
@@ -2914,7 +2914,7 @@ class SourceList(BaseModel):
 
 class SpendingRow(BaseModel):
     """
-    What was spent under one agreement; money in fen, times in Unix seconds.
+    Spending under one agreement; money in fen, times in Unix seconds.
     """
 
     model_config = ConfigDict(
@@ -3380,7 +3380,7 @@ class UsedAssetList(BaseModel):
 
 class UsedByBuyer(BaseModel):
     """
-    What a buyer used under one agreement.
+    A buyer's use under one agreement.
     """
 
     model_config = ConfigDict(
@@ -3407,7 +3407,7 @@ class UsedByBuyerList(BaseModel):
 
 class UsedColumn(BaseModel):
     """
-    How many calls delivered a column.
+    The number of calls that delivered a column.
     """
 
     model_config = ConfigDict(
@@ -3513,7 +3513,7 @@ class VoteRow(BaseModel):
 
 class VouchersAnswer(BaseModel):
     """
-    How many vouchers were accepted.
+    The number of accepted vouchers.
     """
 
     model_config = ConfigDict(
@@ -3985,7 +3985,7 @@ class ChangesBody(BaseModel):
 
 class CheckAnswer(BaseModel):
     """
-    What was compared, and what was found.
+    What was compared, and the findings.
     """
 
     model_config = ConfigDict(
@@ -4476,7 +4476,7 @@ class NetPositionList(BaseModel):
 
 class NodeRow(BaseModel):
     """
-    How another member's node is; times in Unix seconds.
+    Status of another member's node; times in Unix seconds.
     """
 
     model_config = ConfigDict(
@@ -4960,7 +4960,7 @@ class AgreementList(BaseModel):
 
 class AlarmList(BaseModel):
     """
-    What is not in order, the worst first.
+    Problems, the worst first.
     """
 
     model_config = ConfigDict(
