@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from chain.context import Context
 from chain.statements.members import Role
-from exchange.agreements import service as agreements
 from exchange.call_files import service
 from exchange.call_files.model import CallFileRequest, RowState
 from nodes.console.access import get_context, record, require
@@ -25,15 +24,14 @@ from nodes.console.call_files.views import (
     row_view,
     viewed,
 )
+from nodes.console.calls.views import call_terms
 from nodes.console.exports import csv_response
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_, gettext, in_language
-from nodes.console.names import asset_name, purpose_name
 from nodes.console.navigation import Entry
 from nodes.console.paging import console_page
 from nodes.console.rendering import render
 from registry.access import hex_bytes
-from registry.grants import service as grants
 from registry.pages import PageRequest
 
 router = APIRouter()
@@ -74,19 +72,9 @@ def file_form(
     visit: Annotated[Visit, Depends(_clerk)],
     agreement: Annotated[str, Query(max_length=66)],
 ) -> Response:
-    context = get_context(request)
-    signed = agreements.load(context, hex_bytes(agreement)).agreement
-    scope = grants.find(context, signed.grant_id).scope
+    terms = call_terms(get_context(request), agreement, request.state.language)
     record(request, visit, Act(ActKind.VIEW, "agreement", agreement))
-    return render(
-        request,
-        "call_files/form.html",
-        agreement=agreement,
-        name=asset_name(context, signed.asset_id),
-        purpose=purpose_name(signed.purpose, request.state.language),
-        columns=[] if scope is None else list(scope.columns),
-        price=signed.price,
-    )
+    return render(request, "call_files/form.html", terms=terms)
 
 
 @router.post("/call-files/new")

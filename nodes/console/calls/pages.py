@@ -19,15 +19,13 @@ from exchange.metering.model import CallOutstanding, CallQuery, CallResult
 from nodes.console.access import get_context, record, require
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
-from nodes.console.calls.views import call_page, call_row
+from nodes.console.calls.views import call_page, call_row, call_terms
 from nodes.console.forms import ConsoleForm, submit
 from nodes.console.i18n import N_
-from nodes.console.names import asset_name, purpose_name
 from nodes.console.navigation import Entry
 from nodes.console.paging import console_page
 from nodes.console.rendering import render
 from registry.access import hex_bytes
-from registry.grants import service as grants
 from registry.pages import PageRequest
 
 router = APIRouter()
@@ -67,20 +65,9 @@ def call_form(
     visit: Annotated[Visit, Depends(_clerk)],
     agreement: Annotated[str, Query(max_length=66)],
 ) -> Response:
-    context = get_context(request)
-    signed = agreements.load(context, hex_bytes(agreement)).agreement
-    scope = grants.find(context, signed.grant_id).scope
+    terms = call_terms(get_context(request), agreement, request.state.language)
     record(request, visit, Act(ActKind.VIEW, "agreement", agreement))
-    return render(
-        request,
-        "calls/form.html",
-        agreement=agreement,
-        name=asset_name(context, signed.asset_id),
-        purpose=purpose_name(signed.purpose, request.state.language),
-        columns=[] if scope is None else list(scope.columns),
-        price=signed.price,
-        max_per_call=signed.max_per_call,
-    )
+    return render(request, "calls/form.html", terms=terms)
 
 
 @router.post("/calls/new")

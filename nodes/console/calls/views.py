@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chain.context import Context
 from chain.core.error_codes import error_codes
+from exchange.agreements import service as agreements
 from exchange.metering.model import BuyerCall, CallResult, CallStatus
 from nodes.console.i18n import CHINESE, N_
+from nodes.console.names import asset_name, purpose_name
+from registry.access import hex_bytes
+from registry.grants import service as grants
 
 STATES: Mapping[CallStatus, str] = {
     CallStatus.ASKED: N_("unanswered"),
@@ -47,6 +52,32 @@ class CallPage:
     units: int
     amount: int
     receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallTerms:
+    """The terms of an agreement that its forms for calls show; fen."""
+
+    agreement_id: str
+    asset: str
+    purpose: str
+    columns: tuple[str, ...]
+    price: int
+    max_per_call: int
+
+
+def call_terms(context: Context, agreement_id: str, language: str) -> CallTerms:
+    """An agreement's terms; raises as ``agreements.load``."""
+    agreement = agreements.load(context, hex_bytes(agreement_id)).agreement
+    scope = grants.find(context, agreement.grant_id).scope
+    return CallTerms(
+        agreement_id=agreement_id,
+        asset=asset_name(context, agreement.asset_id),
+        purpose=purpose_name(agreement.purpose, language),
+        columns=() if scope is None else tuple(scope.columns),
+        price=agreement.price,
+        max_per_call=agreement.max_per_call,
+    )
 
 
 def call_row(call: BuyerCall, language: str) -> CallRow:
