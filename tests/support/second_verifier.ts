@@ -83,9 +83,9 @@ function decode(text: string): Bytes {
 const profiles = new Map([...PROFILES, ["test", checkTest]]);
 for await (const line of createInterface({ input: process.stdin })) {
   const question: Question = JSON.parse(line);
-  const answer =
+  const result =
     question.kind === "vector"
       ? vector(question)
       : answer(verify(decode(question.bundle), decode(question.trust), profiles, question.maxBytes));
-  console.log(JSON.stringify(answer));
+  console.log(JSON.stringify(result));
 }
