@@ -29,7 +29,7 @@ from nodes.metrics import Metrics
 from nodes.program_acts import ProgramAct
 from nodes.rates import RateLimiter
 from nodes.tokens import SCHEME, Authenticated, TokenVerifier
-from registry.access import Principal
+from registry.access import ACT_CHANGE, Principal
 
 log = logging.getLogger("qiaolian.http")
 
@@ -205,6 +205,8 @@ class RequestGate:
         if act is not None and act.begins:
             await act.record(BEGUN)
         exchange.act = act
+        if act is not None:
+            scope["state"][ACT_CHANGE] = act.store
 
     async def _authority(self, scope: Scope, headers: dict[bytes, bytes]) -> _Authority:
         """Who calls, decided before the body; nobody for a caller who shows nothing (public
@@ -313,7 +315,8 @@ class _Exchange:
             act, self.act = self.act, None
             if act is not None:
                 failed = message["status"] >= 400
-                await act.record((self.code or str(message["status"])) if failed else DONE)
+                if failed or not act.is_stored:
+                    await act.record((self.code or str(message["status"])) if failed else DONE)
             self._started = True
             self.status = message["status"]
             headers = list(message.get("headers", ()))

@@ -1,10 +1,10 @@
 """Acts of programs: what a request with an access token did, recorded under the token's name.
 
 The line is written before the answer's first byte leaves, with the answer's code where it is a
-refusal. A change has a line when it begins besides, so that a process that dies on the way leaves
-one; a metered call has its stored request for that. The state of a contract call
-(``/v1/operations``), the log's heads and the node's own state are no data of the organisation's:
-reading them is no act.
+refusal. That of a metered call is stored in one transaction with the call's record. A change has a
+line when it begins besides, so that a process that dies on the way leaves one; a metered call has
+its stored request for that. The state of a contract call (``/v1/operations``), the log's heads and
+the node's own state are no data of the organisation's: reading them is no act.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from chain.core.printable import printable
 from nodes.access import TokenEntry
@@ -56,14 +58,22 @@ class ProgramAct:
         self._act = act
         self.begins = begins
         """Whether it has a line of its own when it begins."""
+        self.is_stored = False
+        """Whether its line is stored with the result of what was done."""
 
     async def record(self, outcome: str) -> None:
         """Write a line; it returns once the line is durable."""
         await self._records.database.awrite(
-            lambda session: acts.append(
-                session, self._records, self._actor, self._act, outcome=outcome
-            )
+            lambda session: self._append(session, outcome), routine=self._act.kind is ActKind.USE
         )
+
+    def store(self, session: Session) -> None:
+        """Write the line of an act that succeeds, in the transaction that stores its result."""
+        self._append(session, acts.DONE)
+        self.is_stored = True
+
+    def _append(self, session: Session, outcome: str) -> None:
+        acts.append(session, self._records, self._actor, self._act, outcome=outcome)
 
 
 def begun(

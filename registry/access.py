@@ -16,6 +16,7 @@ from pydantic import Field
 
 from chain.context import Context
 from chain.core.canonical import loads
+from chain.core.database import Change
 from chain.core.errors import BadInput, Forbidden, Malformed, Unauthorised
 from registry.list_limits import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS
 from registry.pages import PageRequest
@@ -39,6 +40,15 @@ class Principal:
     roles: frozenset[str] = frozenset()
     person: str = ""
     """Which of the organisation's access tokens it is, such as ``token:core-banking``."""
+
+
+ACT_CHANGE = "act_change"
+
+
+def act_change(request: Request) -> Change | None:
+    """Store the request's act; for a service that stores its result in the same transaction."""
+    found: Change | None = request.scope["state"].get(ACT_CHANGE)
+    return found
 
 
 async def get_context(request: Request) -> Context:

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -55,6 +55,12 @@ class PreparedStatement:
         text, values = self.compile(connection.dialect, rows[0])
         connection.exec_driver_sql(text, [values(row) for row in rows])
 
+    def fetch(self, session: Session, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of a query within a transaction, as tuples."""
+        connection = session.connection()
+        text, made = self.compile(connection.dialect, values)
+        return list(connection.exec_driver_sql(text, made(values)).all())
+
     def compile(
         self, dialect: sa.Dialect, row: Mapping[str, Any]
     ) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
@@ -75,6 +81,18 @@ _DATA_VERSION = PreparedStatement(sa.text("PRAGMA data_version"))
 """
 
 
+Change = Callable[[Session], object]
+"""A change within a transaction."""
+
+
+class _Queued(NamedTuple):
+    """A change that waits for the writer."""
+
+    change: Callable[[Session], Any]
+    future: Future[Any]
+    routine: bool
+
+
 class Database:
     """An open database. ``close`` finishes what was submitted."""
 
@@ -91,10 +109,10 @@ class Database:
         """For prepared queries: kept likewise, apart from the pool, and without transactions."""
         self._asks = threading.Lock()
         self.commits = 0
-        """Commits of this process so far, the one under way included."""
-        self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        """Commits of this process so far, the one under way included; without routine ones."""
+        self.routine_commits = 0
+        """Commits of this process so far that had routine changes only."""
+        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._writer = threading.Thread(
             target=self._write_forever, name="database-writer", daemon=True
         )
@@ -181,10 +199,13 @@ class Database:
         finally:
             self._asks.release()
 
-    def submit(self, change: Callable[[Session], T]) -> Future[T]:
-        """Queue a change; the future resolves when it is durable."""
+    def submit(self, change: Callable[[Session], T], *, routine: bool = False) -> Future[T]:
+        """Queue a change; the future resolves when it is durable.
+
+        ``routine``: a change that comes with every call and gives background workers nothing to do.
+        """
         future: Future[T] = Future()
-        self._queue.put((change, future))
+        self._queue.put(_Queued(change, future, routine))
         return future
 
     def write(self, change: Callable[[Session], T]) -> T:
@@ -196,11 +217,11 @@ class Database:
         """
         return self.submit(change).result()
 
-    async def awrite(self, change: Callable[[Session], T]) -> T:
+    async def awrite(self, change: Callable[[Session], T], *, routine: bool = False) -> T:
         """``write`` for coroutines. A cancelled one is written whole or not at all: not at all if
-        its turn had not come.
+        its turn had not come. ``routine``: as for ``submit``.
         """
-        return await asyncio.wrap_future(self.submit(change))
+        return await asyncio.wrap_future(self.submit(change, routine=routine))
 
     def close(self) -> None:
         """Finish the queue and close."""
@@ -230,21 +251,24 @@ class Database:
                 batch.append(item)
             # From here on nobody can cancel what is being written; what was cancelled while it
             # waited is left out.
-            if batch := [item for item in batch if item[1].set_running_or_notify_cancel()]:
+            if batch := [item for item in batch if item.future.set_running_or_notify_cancel()]:
                 self._commit(batch)
             if stop:
                 return
 
-    def _commit(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
+    def _commit(self, batch: list[_Queued]) -> None:
         """Commit a batch together; if that fails for a reason outside the changes,
         each one alone.
         """
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
-        self.commits += 1
+        if all(item.routine for item in batch):
+            self.routine_commits += 1
+        else:
+            self.commits += 1
         try:
             with Session(self._connected(), expire_on_commit=False) as session, session.begin():
-                for change, future in batch:
+                for change, future, _ in batch:
                     try:
                         if len(batch) == 1:
                             value = change(session)
@@ -266,7 +290,7 @@ class Database:
                 for item in batch:
                     self._commit([item])
                 return
-            batch[0][1].set_exception(_translated(error))
+            batch[0].future.set_exception(_translated(error))
             return
         for future, value in done:
             future.set_result(value)

@@ -41,6 +41,11 @@ class CompletedCall:
     """The lane's new state; None if the answer halts it."""
     result: CallResult | QiaolianError
 
+    @property
+    def is_served(self) -> bool:
+        """Whether it delivers a record."""
+        return isinstance(self.result, CallResult) and self.result.status is CallStatus.SERVED
+
     @classmethod
     def conflict(cls, request: OutgoingRequest, error: QiaolianError, answer: Any) -> CompletedCall:
         """An answer that contradicts the records: it is stored unchanged, and the lane halts."""
@@ -199,8 +204,8 @@ def _check_void(
 def store_completed(
     session: Session, completed: Sequence[CompletedCall], *, digest: Digest, at: int
 ) -> None:
-    """Store the answers beside their requests, and name the receipts taken in this node's log, so
-    that its bundles need no log but its own.
+    """Store the answers beside their requests, with what the callers store along with a record, and
+    name the receipts taken in this node's log, so that its bundles need no log but its own.
     """
     rows: list[CompletedColumns] = [
         {
@@ -219,3 +224,6 @@ def store_completed(
     ]
     if received:
         append_all(session, received, at=at)
+    for call in completed:
+        if call.request.along is not None and call.is_served:
+            call.request.along(session)

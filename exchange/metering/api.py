@@ -47,6 +47,7 @@ from exchange.metering.wire import answers_body
 from registry.access import (
     NonNegativeInt,
     Principal,
+    act_change,
     field,
     get_context,
     hex_bytes,
@@ -125,7 +126,11 @@ async def call(
 ) -> Response:
     context = await get_context(request)
     result = await service.call(
-        context, hex_bytes(body.agreementId), body.query(), idempotency_key=idempotency_key
+        context,
+        hex_bytes(body.agreementId),
+        body.query(),
+        idempotency_key=idempotency_key,
+        along=act_change(request),
     )
     if result.status != CallStatus.SERVED:
         raise _refused(result)

@@ -103,7 +103,8 @@ class RequestBatcher:
         if completed:
             digest, now = self._digest, self._context.now()
             await self._context.database.awrite(
-                lambda session: store_completed(session, completed, digest=digest, at=now)
+                lambda session: store_completed(session, completed, digest=digest, at=now),
+                routine=True,
             )
         for call in completed:
             call.apply()
@@ -164,7 +165,7 @@ class RequestBatcher:
             append_all(session, entries, at=now)
 
         try:
-            await self._context.database.awrite(change)
+            await self._context.database.awrite(change, routine=True)
         except IntegrityError:
             if len(fresh) == 1:
                 raise

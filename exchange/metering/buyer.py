@@ -24,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chain.context import Context
+from chain.core.database import Change
 from chain.core.errors import Conflict, NotFound, Unavailable
 from chain.statements.commitment import commit, new_salt
 from chain.statements.trade import RequestWithdrawal, UsageReceipt
@@ -78,7 +79,11 @@ class Buyer:
         return context.services.get(cls, lambda: cls(context))
 
     async def call(
-        self, agreement_id: bytes, query: CallQuery, idempotency_key: str | None
+        self,
+        agreement_id: bytes,
+        query: CallQuery,
+        idempotency_key: str | None,
+        along: Change | None = None,
     ) -> CallResult:
         """Make a metered call. The same key with the same query always gives the same result;
         without a key the node generates one.
@@ -92,15 +97,18 @@ class Buyer:
                 stored and unanswered, and the error names its key.
         """
         if idempotency_key is None:
-            return await _uncancelled(self._fresh(agreement_id, query, secrets.token_hex(16)))
+            key = secrets.token_hex(16)
+            return await _uncancelled(self._fresh(agreement_id, query, key, along))
         task = self._under_way.get(idempotency_key)
         if task is None:
-            task = asyncio.ensure_future(self._call_once(agreement_id, query, idempotency_key))
+            task = asyncio.ensure_future(
+                self._call_once(agreement_id, query, idempotency_key, along)
+            )
             self._under_way[idempotency_key] = task
             task.add_done_callback(lambda _: self._under_way.pop(idempotency_key, None))
         else:
             await asyncio.wait([task])
-            return await self._call_once(agreement_id, query, idempotency_key)
+            return await self._call_once(agreement_id, query, idempotency_key, along)
         return await asyncio.shield(task)
 
     async def fetch(self, key: str) -> CallResult:
@@ -163,10 +171,12 @@ class Buyer:
 
     # --- one call ---------------------------------------------------------------------------------
 
-    async def _call_once(self, agreement_id: bytes, query: CallQuery, key: str) -> CallResult:
+    async def _call_once(
+        self, agreement_id: bytes, query: CallQuery, key: str, along: Change | None
+    ) -> CallResult:
         """The call under a key: the stored one, else a new one."""
         if not await buyer_store.is_known(self.context.database, key):
-            return await self._fresh(agreement_id, query, key)
+            return await self._fresh(agreement_id, query, key, along)
         known = await asyncio.to_thread(self._known, key)
         if (
             known.agreement_id != agreement_id
@@ -178,7 +188,7 @@ class Buyer:
         known = await self._resend(known)
         if known.withdrawn_by == BY_NODE and known.reason == WITHDRAWN:
             # Only this node withdrew the request, and its receipt proves that it was not served.
-            return await self._fresh(agreement_id, query, key, replaces=True)
+            return await self._fresh(agreement_id, query, key, along, replaces=True)
         return result_of(known)
 
     async def _resend(self, known: KnownCall) -> KnownCall:
@@ -230,7 +240,13 @@ class Buyer:
         return await self._send_until_answered(lane)
 
     async def _fresh(
-        self, agreement_id: bytes, query: CallQuery, key: str, *, replaces: bool = False
+        self,
+        agreement_id: bytes,
+        query: CallQuery,
+        key: str,
+        along: Change | None,
+        *,
+        replaces: bool = False,
     ) -> CallResult:
         """A new call on the least busy lane."""
         trade = await self.trade(agreement_id)
@@ -248,7 +264,7 @@ class Buyer:
                     )
                 rules.require_not_final(trade.final)
                 lane.outstanding = self._signed(trade, lane, query, consent, key)
-                lane.outstanding.replaces = replaces
+                lane.outstanding.replaces, lane.outstanding.along = replaces, along
                 return await self._send_until_answered(lane)
         finally:
             lane.waiting -= 1

@@ -16,6 +16,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from chain.context import Context
+from chain.core.database import Change
 from chain.core.errors import Conflict, Forbidden
 from chain.statements.trade import Agreement, RequestWithdrawal, UsageRequest
 from exchange.agreements import service as agreements
@@ -73,6 +74,8 @@ class OutgoingRequest:
     replaces: bool = False
     """Whether the key is taken over from a request that the node withdrew."""
     withdrawal: OutgoingWithdrawal | None = None
+    along: Change | None = None
+    """A change of the caller's, stored in one transaction with the record that is delivered."""
     done: asyncio.Future[CallResult] | None = None
 
     def payload(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from chain.context import Context
+from chain.core.database import Change
 from chain.statements.trade import Voucher
 from exchange.agreements.model import AgreementSide
 from exchange.metering import store
@@ -41,10 +42,19 @@ async def serve(context: Context, caller: str, requests: Sequence[Any]) -> list[
 
 
 async def call(
-    context: Context, agreement_id: bytes, query: CallQuery, *, idempotency_key: str | None = None
+    context: Context,
+    agreement_id: bytes,
+    query: CallQuery,
+    *,
+    idempotency_key: str | None = None,
+    along: Change | None = None,
 ) -> CallResult:
-    """Make a metered call under an agreement of this organisation."""
-    return await Buyer.of(context).call(agreement_id, query, idempotency_key)
+    """Make a metered call under an agreement of this organisation.
+
+    Args:
+        along: a change stored in one transaction with the record that a new call delivers.
+    """
+    return await Buyer.of(context).call(agreement_id, query, idempotency_key, along)
 
 
 async def fetch(context: Context, key: str) -> CallResult:

@@ -352,7 +352,8 @@ class UsageExchange:
             return
         try:
             await self._context.database.awrite(
-                lambda session: store_issued(session, issued, digest=self._digest, at=self._now)
+                lambda session: store_issued(session, issued, digest=self._digest, at=self._now),
+                routine=True,
             )
         except QiaolianError as error:
             for item in issued:

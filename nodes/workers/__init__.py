@@ -81,7 +81,7 @@ def node_workers(node: AssembledNode) -> list[Worker]:
                 "evidence",
                 settings.checkpoint_seconds,
                 evidence.round,
-                version=changes,
+                version=lambda: (changes(), context.database.routine_commits),
                 has_work=lambda: evidence.has_work,
             )
         )

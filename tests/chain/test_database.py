@@ -160,3 +160,9 @@ def test_the_version_differs_after_each_commit_of_whichever_process(database: Da
     assert None not in versions
     assert len(set(versions)) == 3
     assert database.commits == 1
+
+
+def test_a_commit_of_routine_changes_alone_is_counted_apart(database: Database) -> None:
+    database.write(lambda session: session.add(Note(id=1)))
+    database.submit(lambda session: session.add(Note(id=2)), routine=True).result()
+    assert (database.commits, database.routine_commits) == (1, 1)

@@ -29,7 +29,7 @@ from exchange.metering.model import CallQuery, CallStatus
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import deposits
 from exchange.settlement import service as settlement
-from tests.exchange.conftest import Market
+from tests.exchange.conftest import Market, query
 from tests.support.stale_view import stale
 
 
@@ -160,6 +160,23 @@ def test_a_refused_call_costs_nothing_and_leaves_a_receipt(
     result = market.call(agreement_id, **changes)
     assert (result.status, result.reason, result.amount) == (CallStatus.REFUSED, reason, 0)
     assert market.call(agreement_id).seq == 2
+
+
+def test_a_callers_change_is_stored_in_the_commit_of_the_record(
+    market: Market, agreement_id: bytes
+) -> None:
+    database, stored = market.bank.context.database, []
+
+    def served(number: int, **changes: Any) -> int:
+        before = database.commits + database.routine_commits
+        asked = query(number, **changes)
+        market.run(metering.call(market.bank.context, agreement_id, asked, along=stored.append))
+        return database.commits + database.routine_commits - before
+
+    assert served(1) == 2, "the request, then the record with the caller's change"
+    assert len(stored) == 1
+    served(2, columns=("code",))
+    assert len(stored) == 1, "a refusal delivers nothing to store along with"
 
 
 def test_an_expired_request_is_refused_once_and_for_all(

@@ -19,7 +19,7 @@ from chain.core.canonical import dumps
 from chain.statements.commitment import commit, new_salt
 from nodes.console.acts import store
 from nodes.console.acts.model import Act, ActFilter, Actor, RecordedAct
-from nodes.console.acts.store import ConsoleAct, ConsolePersonKey
+from nodes.console.acts.store import ActColumns, ConsoleAct
 from nodes.console.storage import Records
 from registry.evidence import log
 from registry.pages import Page, PageRequest
@@ -55,18 +55,18 @@ def append(
         "subject": act.subject[:100],
     }
     digest = commit(salt, DOMAIN, content)
-    row = ConsoleAct(
-        at=at,
-        account_id=actor.account_id,
-        kind=act.kind,
-        object=act.object,
-        subject=act.subject[:100],
-        place=actor.place[:200],
-        outcome=outcome,
-        commitment=digest,
-        sealed=_seal(_key(session, actor.account_id), {"record": content, "salt": salt.hex()}),
-    )
-    session.add(row)
+    row: ActColumns = {
+        "at": at,
+        "account_id": actor.account_id,
+        "kind": act.kind.value,
+        "object": act.object,
+        "subject": act.subject[:100],
+        "place": actor.place[:200],
+        "outcome": outcome,
+        "commitment": digest,
+        "sealed": _seal(_key(session, actor.account_id), {"record": content, "salt": salt.hex()}),
+    }
+    store.insert_act(session, row)
     log.append(session, kind=LEAF, digest=digest, at=at)
 
 
@@ -105,11 +105,7 @@ def _opened(row: ConsoleAct, key: bytes | None) -> RecordedAct:
 
 def _key(session: Session, account_id: str) -> bytes:
     found = store.person_key(session, account_id)
-    if found is None:
-        found = secrets.token_bytes(32)
-        session.add(ConsolePersonKey(account_id=account_id, key=found))
-        session.flush()
-    return found
+    return store.make_key(session, account_id) if found is None else found
 
 
 def _seal(key: bytes, content: dict[str, Any]) -> bytes:

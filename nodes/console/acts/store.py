@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import TypedDict, cast
+
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from chain.core.database import Base
+from chain.core.database import Base, PreparedStatement
 from nodes.console.acts.model import ActFilter
 from registry.pages import Page, PageRequest, page_of
 
@@ -17,6 +20,20 @@ class ConsolePersonKey(Base):
     __tablename__ = "console_person_key"
     account_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class ActColumns(TypedDict):
+    """The columns of an act to be stored."""
+
+    at: int
+    account_id: str
+    kind: str
+    object: str
+    subject: str
+    place: str
+    outcome: str
+    commitment: bytes
+    sealed: bytes
 
 
 class ConsoleAct(Base):
@@ -35,10 +52,31 @@ class ConsoleAct(Base):
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+_KEYS = cast(sa.Table, ConsolePersonKey.__table__)
+_KEY = PreparedStatement(
+    sa.select(_KEYS.c.key).where(_KEYS.c.account_id == sa.bindparam("account_id"))
+)
+_INSERT = PreparedStatement(sa.insert(cast(sa.Table, ConsoleAct.__table__)))
+"""Both run with every metered call."""
+
+
+def insert_act(session: Session, row: ActColumns) -> None:
+    """Store an act."""
+    _INSERT.execute(session, [row])
+
+
 def person_key(session: Session, account_id: str) -> bytes | None:
     """The person's key, unless it was erased or never made."""
-    row = session.get(ConsolePersonKey, account_id)
-    return None if row is None else row.key
+    rows = _KEY.fetch(session, {"account_id": account_id})
+    return bytes(rows[0][0]) if rows else None
+
+
+def make_key(session: Session, account_id: str) -> bytes:
+    """Make and store a person's key."""
+    key = secrets.token_bytes(32)
+    session.add(ConsolePersonKey(account_id=account_id, key=key))
+    session.flush()
+    return key
 
 
 def erase_key(session: Session, account_id: str) -> bool:
@@ -46,6 +84,7 @@ def erase_key(session: Session, account_id: str) -> bool:
     row = session.get(ConsolePersonKey, account_id)
     if row is not None:
         session.delete(row)
+        session.flush()
     return row is not None
 
 
