@@ -182,7 +182,7 @@ def check_lane(claims: VerifiedClaims, subject: Mapping[str, Any]) -> list[str]:
 
 def _last_position(trade: TradeProof, voids: Mapping[int, ReceiptVoid]) -> int:
     """The last position of a lane that is shown whole: each has a request, and a receipt unless the
-    provider voided it: a buyer that was told of the void never got the receipt.
+    provider voided it: a buyer that received the void never got the receipt.
     """
     last = max(trade.requests, default=0)
     if not last:

@@ -324,13 +324,13 @@ def _stake_returned(call: DisputedCall) -> str:
 def _paid(
     claims: VerifiedClaims, call: DisputedCall, receipt: UsageReceipt, paid: int
 ) -> list[str]:
-    """The chain's lane stands at what the dispute paid or beyond."""
+    """The chain's lane is at what the dispute paid or beyond."""
     value = claims.storage_value(CONTRACT, "lanes", call.agreement_id, call.lane).value
     lane = LaneRecord.decode(value)
     reached = receipt.total_amount - receipt.amount + paid
     if paid and (lane.seq < receipt.seq or lane.amount < reached):
         raise Inconsistent("claim_differs", "The chain's lane does not reach what was paid.")
-    return [f"The chain's lane stands at {lane.amount} fen up to position {lane.seq}."]
+    return [f"The chain's lane is at {lane.amount} fen up to position {lane.seq}."]
 
 
 # --- equivocation ---------------------------------------------------------------------------------

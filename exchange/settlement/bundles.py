@@ -241,7 +241,7 @@ class TradeExporter(Exporter):
 
     def add_call(self, call: StoredCall) -> None:
         """Add a call: request, receipt with its log entry, and the void if there is one. A buyer
-        that was told of a void has no receipt.
+        that received a void has no receipt.
         """
         if call.receipt is None:
             self.add_member_statement(call.request, call.request_signature)

@@ -163,7 +163,7 @@ def test_every_member_makes_the_same_bundle_of_a_ruling(market: Market, ruled: b
         f"that 20 of {PRICE} fen are paid, citing the log entries {market.department.member}/3, "
         f"{market.bank.member}/1",
         f"The stake of {STAKE} fen went back to {market.bank.member}.",
-        "stands at 20 fen up to position 1",
+        "is at 20 fen up to position 1",
     )
 
 

@@ -307,7 +307,7 @@ const TEXTS = {
     zh: "押金 {stake} 分退还 {buyer}，并从 {provider} 的保证金中以现有余额为限支付同等金额。",
   },
   laneStands: {
-    en: "The chain's lane stands at {amount} fen up to position {seq}.",
+    en: "The chain's lane is at {amount} fen up to position {seq}.",
     zh: "链上通道记录为截至第 {seq} 个序号共 {amount} 分。",
   },
   receiptsDiffer: {

@@ -270,7 +270,7 @@ function stakeReturned({ agreement }: Call): Sentence {
   return say("stakeReturned", { stake: agreement.stake, buyer: agreement.buyer });
 }
 
-/** The chain's lane stands at what the dispute paid or beyond. */
+/** The chain's lane is at what the dispute paid or beyond. */
 function paidSentence(call: Call, receipt: Receipt, paid: bigint): Sentence {
   const lane = laneRecord(call.claims.value(CONTRACT, "lanes", [call.agreementId, call.lane]));
   const reached = receipt.totalAmount - receipt.amount + paid;

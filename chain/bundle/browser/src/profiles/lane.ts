@@ -51,7 +51,7 @@ export function checkLane(claims: Claims, subject: JsonObject): Sentence[] {
 
 /**
  * The positions from 1 on, each with a request, and a receipt unless the provider voided it: a buyer
- * that was told of the void never got the receipt.
+ * that received the void never got the receipt.
  */
 function requireWhole({ requests, receipts }: Trade, voids: Voids): bigint[] {
   const seqs = [...requests.keys()].sort((one, other) => (one < other ? -1 : 1));
