@@ -1,4 +1,4 @@
-"""A random name of the running process: work that it began is told from what a process that ended
+"""A random name of the running process: work that it began differs from what a process that ended
 left behind.
 """
 

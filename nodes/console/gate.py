@@ -232,7 +232,7 @@ class _Answer:
         self._began = time.perf_counter()
         self.started = False
         self.timed = False
-        """Whether the answer tells how long it took: to who is logged in, never to a stranger."""
+        """Whether the answer shows how long it took: to who is logged in, never to a stranger."""
 
     def add_cookie(self, value: str) -> None:
         """Set a cookie with the answer."""

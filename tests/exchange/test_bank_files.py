@@ -292,7 +292,7 @@ def test_a_statement_is_taken_once_and_booked_by_two_persons(banking: Market) ->
     refused("second_person_needed", lambda: service.approve(bank, found.file.id, **again))
 
     named = service.name_member(bank, found.file.id, 2, member)
-    assert (named.deposits, named.first) == (10_500, ""), "changed content needs both persons anew"
+    assert (named.deposits, named.first) == (10_500, ""), "changed content needs both persons again"
     booked = book(banking, named)
     assert booked.counts[EntryState.BOOKED] == 2
     assert booked.file.state is FileState.OPEN
@@ -358,7 +358,7 @@ def test_a_withdrawal_is_paid_by_an_order_of_two_persons_and_confirmed_by_the_ba
     assert not payouts.set_account(operator, **account, person="one")
     refused("second_person_needed", lambda: payouts.set_account(operator, **account, person="one"))
     stolen = account | {"account": "6666"}
-    assert not payouts.set_account(operator, **stolen, person="two"), "other content begins anew"
+    assert not payouts.set_account(operator, **stolen, person="two"), "other content begins again"
     assert payouts.accounts(operator, PAGE).rows == []
     assert not payouts.set_account(operator, **account, person="one")
     assert payouts.set_account(operator, **account, person="two")

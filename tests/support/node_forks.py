@@ -94,7 +94,7 @@ def _forker() -> _Forker:
 
 
 def spawn(node: NodeProcess, action: str) -> subprocess.Popen[bytes]:
-    """Start a process of a node; stands for ``NodeProcess._spawn``."""
+    """Start a process of a node; replaces ``NodeProcess._spawn``."""
     arguments = [action, "--config", str(node.directory / CONFIG_FILE)]
     request = {
         "arguments": arguments,
