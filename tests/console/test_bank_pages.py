@@ -123,7 +123,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(
 def test_a_file_of_calls_over_the_limit_is_refused(bank: TestConsole, agreement: str) -> None:
     clerk = bank.person(PersonRole.CLERK)
     content = b"subject\n" + b"A1\n" * (bank.config.limits.body_bytes // 3)
-    answer = hand_in(clerk, agreement, content)
+    answer = upload(clerk, agreement, content)
     assert (answer.status_code, "body_too_large" in answer.text) == (413, True)
     assert service.listing(bank.context, PageRequest()).rows == []
 

@@ -164,7 +164,7 @@ def test_a_market_with_a_bond_and_a_stake_adds_up_on_the_real_chain(
     assert report["agreements"] == report["openAgreements"] > 0
     monitor.require()
 
-    # The chain is told that the bank has a fen more than it had.
+    # The bank has a fen more on the chain than it had.
     balance, _ = account_records(market.bank.member)
     had = supervisor.context.view.proved([balance]).value(balance)
     set_storage(market, balance, had + 1)

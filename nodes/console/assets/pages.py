@@ -154,7 +154,7 @@ async def asset(
 
 
 async def _course(context: Context, request: Request, asset_id: bytes) -> CourseView | None:
-    """Where a bank stands with the asset; other organisations only ask for grants."""
+    """A bank's access to the asset; other organisations only ask for grants."""
     if not context.roles & (Role.BANK | Role.DEPARTMENT):
         return None
     found = await service.course(context, asset_id)
