@@ -165,7 +165,8 @@ def test_a_refused_call_costs_nothing_and_leaves_a_receipt(
 def test_a_callers_change_is_stored_in_the_commit_of_the_record(
     market: Market, agreement_id: bytes
 ) -> None:
-    database, stored = market.bank.context.database, []
+    database = market.bank.context.database
+    stored: list[object] = []
 
     def served(number: int, **changes: Any) -> int:
         before = database.commits + database.routine_commits
