@@ -45,6 +45,12 @@ def day_start(seconds: float, *, days: int = 0) -> int:
     return int((midnight + datetime.timedelta(days=days)).timestamp())
 
 
+def month_start(seconds: float) -> int:
+    """Unix seconds of the city's midnight at the start of that moment's month."""
+    moment = datetime.datetime.fromtimestamp(int(seconds), city_zone())
+    return int(moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp())
+
+
 def local_day(seconds: float) -> str:
     """The city's day of that moment: ``2026-11-30``."""
     return datetime.datetime.fromtimestamp(int(seconds), city_zone()).date().isoformat()

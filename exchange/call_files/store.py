@@ -47,7 +47,9 @@ class CallFileLine(Base):
     """A row of a file."""
 
     __tablename__ = "exchange_call_file_row"
-    __table_args__ = (sa.Index("ix_exchange_call_file_row_state", "file_id", "state", "line"),)
+    __table_args__ = (
+        sa.Index("ix_exchange_call_file_row_state", "file_id", "state", "line", "amount"),
+    )
     file_id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
     line: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     subject: Mapped[str] = mapped_column(sa.String(256))

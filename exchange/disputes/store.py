@@ -17,6 +17,7 @@ class DisputeRow(Base):
     """A dispute; what only one party has is null elsewhere."""
 
     __tablename__ = "exchange_dispute"
+    __table_args__ = (sa.Index("ix_exchange_dispute_claimed", "claimed_at", "receipt_id"),)
     receipt_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
     receipt: Mapped[dict[str, Any]] = mapped_column(JSON)

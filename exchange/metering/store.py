@@ -104,6 +104,7 @@ class BuyerCallRow(Base):
         sa.UniqueConstraint("idempotency_key"),
         sa.Index("ix_exchange_buyer_call_asked_at", "asked_at"),
         sa.Index("ix_exchange_buyer_call_spent", "agreement_id", "lane", "asked_at", "seq"),
+        sa.Index("ix_exchange_buyer_call_listed", "agreement_id", "asked_at", "lane", "seq"),
     )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.core.errors import BadInput
-from chain.core.zone import city_zone, day_start
+from chain.core.zone import city_zone, day_start, month_start
 from exchange.usage import store
 from exchange.usage.model import (
     AssetUsage,
@@ -115,9 +115,11 @@ def monthly(context: Context, period: Period) -> list[MonthlyEarning]:
     found: list[MonthlyEarning] = []
     with context.database.read() as session:
         for part in months_of(period):
-            used = store.by_agreement_in(session, part)
+            month = month_start(part.since)
+            whole = _is_whole(context, part)
+            used = store.of_month(session, month) if whole else store.by_agreement_in(session, part)
             used.sort(key=lambda usage: (-usage.counts.amount, usage.agreement_id))
-            found += [MonthlyEarning(month_start(part.since), usage) for usage in used]
+            found += [MonthlyEarning(month, usage) for usage in used]
     return found
 
 
@@ -135,8 +137,18 @@ def earned_months(
     context: Context, period: Period, agreement_id: bytes | None = None
 ) -> list[DayUsage]:
     """What was earned in each month, in all or under one agreement, the latest month first."""
+    found: list[DayUsage] = []
     with context.database.read() as session:
-        return months(store.by_day(session, period, agreement_id=agreement_id))[::-1]
+        for part in months_of(period):
+            query = store.by_month if _is_whole(context, part) else store.by_day
+            found += months(query(session, part, agreement_id=agreement_id))
+    return found
+
+
+def _is_whole(context: Context, part: Period) -> bool:
+    """Whether a part of a month holds all that was counted in the month so far."""
+    ends = min(_next_month(part.since), day_start(context.now(), days=1))
+    return part.since == month_start(part.since) and part.until >= ends
 
 
 def months(days: Sequence[DayUsage]) -> list[DayUsage]:
@@ -158,12 +170,6 @@ def calls_by_column(sets: Mapping[tuple[str, ...], int]) -> list[ColumnUsage]:
         for column, calls in sorted(found.items(), key=lambda item: (-item[1], item[0]))
         if calls
     ]
-
-
-def month_start(day: int) -> int:
-    """Unix seconds of the first midnight of a day's month."""
-    moment = datetime.datetime.fromtimestamp(day, city_zone())
-    return int(moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp())
 
 
 def _next_month(day: int) -> int:

@@ -1,5 +1,6 @@
-"""The table of counted calls: one row for a day, an agreement and a set of columns. Its size
-follows the number of agreements and days, not of calls.
+"""The tables of counted calls: one row for a day, an agreement and a set of columns, and one for a
+month and an agreement, for sums over long periods. Their sizes follow the number of agreements and
+days, not of calls.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.core.database import Base, PreparedStatement
+from chain.core.zone import month_start
 from exchange.usage.model import (
     AgreementUsage,
     AssetUsage,
@@ -44,37 +46,73 @@ class UsageCountRow(Base):
     amount: Mapped[int] = mapped_column(BigInteger)
 
 
+class UsageMonthRow(Base):
+    """Calls of one month under one agreement: the sum of its days."""
+
+    __tablename__ = "exchange_usage_month"
+    month: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """Unix seconds of its first midnight, by the city's calendar."""
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True, index=True)
+    asset_id: Mapped[bytes] = mapped_column(LargeBinary(32))
+    buyer: Mapped[str] = mapped_column(String(18))
+    served: Mapped[int] = mapped_column(BigInteger)
+    refused: Mapped[int] = mapped_column(BigInteger)
+    voided: Mapped[int] = mapped_column(BigInteger)
+    units: Mapped[int] = mapped_column(BigInteger)
+    amount: Mapped[int] = mapped_column(BigInteger)
+
+
 _TABLE = cast(sa.Table, UsageCountRow.__table__)
+_MONTHS = cast(sa.Table, UsageMonthRow.__table__)
 _COUNTED = ("served", "refused", "voided", "units", "amount")
-_SUMS = tuple(sa.func.sum(_TABLE.c[name]).label(name) for name in _COUNTED)
 
 
-def _adding(insert: Any) -> PreparedStatement:
-    added = {name: _TABLE.c[name] + insert.excluded[name] for name in _COUNTED}
-    return PreparedStatement(
-        insert.on_conflict_do_update(index_elements=["agreement_id", "day", "columns"], set_=added)
-    )
+def _sums(table: sa.Table) -> tuple[sa.Label[Any], ...]:
+    return tuple(sa.func.sum(table.c[name]).label(name) for name in _COUNTED)
 
 
-_ADD_POSTGRESQL = _adding(postgresql.insert(_TABLE))
-_ADD_SQLITE = _adding(sqlite.insert(_TABLE))
+_SUMS, _MONTH_SUMS = _sums(_TABLE), _sums(_MONTHS)
+
+
+def _adding(table: sa.Table) -> dict[str, PreparedStatement]:
+    """Adds to the row with the same key, by the kind of database."""
+    statements = {}
+    for name, insert in (
+        ("sqlite", sqlite.insert(table)),
+        ("postgresql", postgresql.insert(table)),
+    ):
+        added = {column: table.c[column] + insert.excluded[column] for column in _COUNTED}
+        statement = insert.on_conflict_do_update(index_elements=[*table.primary_key], set_=added)
+        statements[name] = PreparedStatement(statement)
+    return statements
+
+
+_ADD, _ADD_MONTH = _adding(_TABLE), _adding(_MONTHS)
 
 
 def add(session: Session, rows: Sequence[UsageRow], assets: Mapping[bytes, bytes]) -> None:
-    """Add to the counts.
+    """Add to the counts of the days and of their months.
 
     Args:
         assets: each agreement's asset.
     """
-    statement = _ADD_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _ADD_SQLITE
-    statement.execute(session, [_values(row, assets[row.agreement_id]) for row in rows])
+    days = [_values(row, assets[row.agreement_id]) for row in rows]
+    months = [
+        {"month": month_start(row.day), **_common(row, assets[row.agreement_id])} for row in rows
+    ]
+    dialect = session.get_bind().dialect.name
+    _ADD[dialect].execute(session, days)
+    _ADD_MONTH[dialect].execute(session, months)
 
 
 def _values(row: UsageRow, asset_id: bytes) -> dict[str, Any]:
+    columns = json.dumps(row.columns, ensure_ascii=False, separators=(",", ":"))
+    return {"day": row.day, "columns": columns, **_common(row, asset_id)}
+
+
+def _common(row: UsageRow, asset_id: bytes) -> dict[str, Any]:
     return {
         "agreement_id": row.agreement_id,
-        "day": row.day,
-        "columns": json.dumps(row.columns, ensure_ascii=False, separators=(",", ":")),
         "asset_id": asset_id,
         "buyer": row.buyer,
         **{name: getattr(row.counts, name) for name in _COUNTED},
@@ -125,6 +163,29 @@ def by_columns(session: Session, asset_id: bytes, period: Period) -> dict[tuple[
     return {tuple(json.loads(names)): int(served) for names, served in found}
 
 
+def by_month(
+    session: Session, period: Period, *, agreement_id: bytes | None = None
+) -> list[DayUsage]:
+    """The counts of each month that begins in a period, in order."""
+    month = _MONTHS.c.month
+    query = sa.select(month.label("day"), *_MONTH_SUMS).where(
+        month >= period.since, month < period.until
+    )
+    if agreement_id is not None:
+        query = query.where(_MONTHS.c.agreement_id == agreement_id)
+    found = session.execute(query.group_by(month).order_by(month))
+    return [DayUsage(row.day, _counts(row)) for row in found]
+
+
+def of_month(session: Session, month: int) -> list[AgreementUsage]:
+    """The counts of each agreement in a whole month."""
+    found = session.execute(sa.select(_MONTHS).where(_MONTHS.c.month == month))
+    return [
+        AgreementUsage(bytes(row.agreement_id), bytes(row.asset_id), row.buyer, _counts(row))
+        for row in found
+    ]
+
+
 def by_agreement_in(session: Session, period: Period) -> list[AgreementUsage]:
     """The counts of each agreement in a period."""
     key = (_TABLE.c.agreement_id, _TABLE.c.asset_id, _TABLE.c.buyer)
@@ -137,14 +198,14 @@ def by_agreement_in(session: Session, period: Period) -> list[AgreementUsage]:
 
 def by_agreement(session: Session, agreement_ids: Sequence[bytes]) -> dict[bytes, Counts]:
     """The counts of each of some agreements, at most as many as a list shows."""
-    query = sa.select(_TABLE.c.agreement_id, *_SUMS).group_by(_TABLE.c.agreement_id)
-    found = session.execute(query.where(_TABLE.c.agreement_id.in_(list(agreement_ids))))
+    query = sa.select(_MONTHS.c.agreement_id, *_MONTH_SUMS).group_by(_MONTHS.c.agreement_id)
+    found = session.execute(query.where(_MONTHS.c.agreement_id.in_(list(agreement_ids))))
     return {bytes(row.agreement_id): _counts(row) for row in found}
 
 
 def total(session: Session) -> Counts:
     """The counts of everything."""
-    query = sa.select(*(sa.func.coalesce(sums, 0).label(sums.name) for sums in _SUMS))
+    query = sa.select(*(sa.func.coalesce(sums, 0).label(sums.name) for sums in _MONTH_SUMS))
     return _counts(session.execute(query).one())
 
 

@@ -78,6 +78,7 @@ class WebhookDeliveryRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("webhook_id", "event_id"),
         sa.Index("ix_webhook_delivery_due", "state", "next_at"),
+        sa.Index("ix_webhook_delivery_newest", "webhook_id", "id"),
     )
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     webhook_id: Mapped[str] = mapped_column(String(24))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from chain.core.database import Base, Database
 from chain.core.errors import QiaolianError
-from chain.core.zone import city_zone, day_start
+from chain.core.zone import city_zone, day_start, month_start
 from exchange.usage import service
 from exchange.usage.model import CountedCall, Counts, DayUsage, Period
-from exchange.usage.store import UsageCountRow
+from exchange.usage.store import UsageCountRow, UsageMonthRow
 from registry.pages import PageRequest
 
 NOW = 1_800_000_000
@@ -37,7 +37,8 @@ class Records:
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[Records]:
     database = Database(f"sqlite:///{tmp_path}/node.db")
-    Base.metadata.create_all(database.engine, tables=[UsageCountRow.__table__])  # type: ignore[list-item]
+    tables = [UsageCountRow.__table__, UsageMonthRow.__table__]
+    Base.metadata.create_all(database.engine, tables=tables)  # type: ignore[arg-type]
     yield Records(database)
     database.close()
 
@@ -121,7 +122,7 @@ def test_months_have_the_sums_of_their_days(days: list[tuple[int, int]]) -> None
     made = [DayUsage(day_start(day * 86_400), Counts(served=served)) for day, served in days]
     found = service.months(made)
     assert sum(month.counts.served for month in found) == sum(served for _, served in days)
-    assert [month.day for month in found] == sorted({service.month_start(day.day) for day in made})
+    assert [month.day for month in found] == sorted({month_start(day.day) for day in made})
 
 
 def test_the_months_of_a_period_meet_without_a_gap(records: Records) -> None:
@@ -129,7 +130,7 @@ def test_the_months_of_a_period_meet_without_a_gap(records: Records) -> None:
     parts = service.months_of(period)[::-1]
     assert (parts[0].since, parts[-1].until) == (period.since, period.until)
     assert [part.until for part in parts[:-1]] == [part.since for part in parts[1:]]
-    months = [service.month_start(part.since) for part in parts]
+    months = [month_start(part.since) for part in parts]
     assert len(set(months)) == len(months) == 3
 
 
@@ -141,3 +142,24 @@ def test_earnings_of_a_month_are_those_of_its_agreements(records: Records) -> No
     assert service.total(records).amount == 107  # type: ignore[arg-type]
     by_agreement = service.by_agreement(records, [b"\x08" * 32])  # type: ignore[arg-type]
     assert {key[0]: counts.amount for key, counts in by_agreement.items()} == {8: 7}
+
+
+PERIODS = [("", ""), ("2026-11-01", "2026-11-30"), ("2026-11-15", "2027-01-03"), ("2025-01-01", "")]
+
+
+@pytest.mark.parametrize(("since", "until"), PERIODS)
+def test_months_earn_what_their_days_earn(records: Records, since: str, until: str) -> None:
+    for back in range(0, 400, 9):
+        stored(records, call("a", at=NOW - back * 86_400, agreement=7 + back % 2, amount=back))
+    period = service.period_of(records, since=since, until=until)  # type: ignore[arg-type]
+    days = service.report(records, ASSET, period).days  # type: ignore[arg-type]
+    found = service.earned_months(records, period)  # type: ignore[arg-type]
+    assert found == service.months(days)[::-1]
+    of_agreements = service.monthly(records, period)  # type: ignore[arg-type]
+    assert sum((row.usage.counts for row in of_agreements), Counts()) == sum(
+        (month.counts for month in found), Counts()
+    )
+    alone = service.earned_months(records, period, b"\x07" * 32)  # type: ignore[arg-type]
+    assert sum(month.counts.amount for month in alone) == sum(
+        row.usage.counts.amount for row in of_agreements if row.usage.agreement_id[0] == 7
+    )

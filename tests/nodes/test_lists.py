@@ -32,7 +32,12 @@ from exchange.metering.store import BuyerCallRow, GatewayCallRow
 from exchange.settlement import service as settlement
 from exchange.settlement.store import PaymentRow
 from nodes import operations
+from nodes.console.acts import service as acts
+from nodes.console.acts.model import ActFilter
+from nodes.console.acts.store import ConsoleAct
 from nodes.routers import load_tables, routers
+from nodes.webhooks import service as webhooks
+from nodes.webhooks.store import WebhookDeliveryRow, WebhookEventRow, WebhookRow
 from registry.assets import catalogue, incidents, publication
 from registry.assets.incident_store import AssetIncident
 from registry.assets.store import CatalogueAsset, OwnAsset
@@ -45,7 +50,7 @@ from registry.grants.model import GrantSide
 from registry.grants.store import GrantRow
 from registry.members import service as members
 from registry.members.store import MemberKeyRow, MemberRow, ProposalRow
-from registry.pages import Page, PageRequest, page_by_id
+from registry.pages import Page, PageRequest, page_by_id, page_by_rank
 from registry.property import deals
 from registry.property.store import DealRow
 
@@ -335,6 +340,49 @@ LISTS = {
         lambda number: {"asset_id": hashed(number), "offer": _offer(number)},
         changed={"changed_at": 99},
     ),
+    "calls under an agreement": List(
+        lambda context, page: metering.calls(context, page, agreement_id=bytes(32)),
+        BuyerCallRow,
+        lambda row: (row.lane, row.seq),
+        lambda number: {
+            "agreement_id": bytes(32),
+            "lane": number % 3,
+            "seq": number,
+            "asked_at": number // 4,
+            "status": "asked",
+        },
+        {"asked_at": -1},
+        {"status": "served"},
+    ),
+    "acts of a kind": List(
+        lambda context, page: acts.listing(context, ActFilter(kind="view"), page),
+        ConsoleAct,
+        lambda row: row.id,
+        lambda number: {"id": number + 100, "kind": "view"},
+        {"id": 1},
+        {"outcome": "done"},
+    ),
+    "acts on a kind of object": List(
+        lambda context, page: acts.listing(context, ActFilter(object="asset"), page),
+        ConsoleAct,
+        lambda row: row.id,
+        lambda number: {"id": number + 100, "object": "asset"},
+        {"id": 1},
+        {"outcome": "done"},
+    ),
+    "deliveries of a webhook": List(
+        lambda context, page: webhooks.deliveries(context, "1", page),
+        WebhookDeliveryRow,
+        lambda row: row.id,
+        lambda number: {
+            "id": number + 100,
+            "webhook_id": "1",
+            "event_id": str(number),
+            "state": "delivered",
+        },
+        {"id": 1},
+        {"attempts": 2},
+    ),
     "calls": List(
         metering.calls,
         BuyerCallRow,
@@ -387,6 +435,9 @@ def made(table: type[Base], values: Mapping[str, Any], number: int) -> Base:
 
 def add(database: Database, shown: List, numbers: Sequence[int], **values: Any) -> None:
     rows = [made(shown.table, {**shown.values(number), **values}, number) for number in numbers]
+    if shown.table is WebhookDeliveryRow:
+        rows.append(made(WebhookRow, {"id": "1"}, 0))
+        rows += [made(WebhookEventRow, {"id": row.event_id}, 0) for row in list(rows[:-1])]
     if shown.table is MemberKeyRow:
         rows.append(made(MemberRow, {"member": MEMBER}, 0))
     database.write(lambda session: [session.merge(row) for row in rows] and None)
@@ -482,6 +533,15 @@ def test_pages_of_what_is_held_in_memory_lose_and_repeat_nothing() -> None:
     third = page_by_id(more, lambda row: row, PageRequest(4, second.next or ""))
     assert [*first.rows, *second.rows, *third.rows] == [*sorted(ids), b"\xff" * 32]
     assert third.next is None
+
+
+def test_pages_by_rank_begin_with_the_highest_and_lose_nothing() -> None:
+    rows = [(number % 4, hashed(number)) for number in range(10)]
+    seen, page = [], page_by_rank(rows, lambda row: row, PageRequest(3))
+    while page.next is not None:
+        seen += page.rows
+        page = page_by_rank(reversed(rows), lambda row: row, PageRequest(3, page.next))
+    assert [*seen, *page.rows] == sorted(rows, key=lambda row: (-row[0], row[1]))
 
 
 def test_every_list_of_the_interface_comes_in_pages() -> None:

@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 
 from chain.core.database import Base, Database
 from chain.core.errors import QiaolianError
+from chain.core.zone import day_start, month_start
 from nodes.migrate import MIGRATIONS, current, known_revisions, upgrade, upgrade_apart
 from nodes.routers import load_tables
 
@@ -133,6 +134,31 @@ def test_a_migration_preserves_the_payments_of_an_older_database(url: str, tmp_p
     with opened(url) as connection:
         query = sa.text("SELECT height, log_index, kind, member, amount FROM exchange_payment")
         assert [tuple(row) for row in connection.execute(query)] == [(9, 3, "paid", "M", "50")]
+
+
+def test_a_migration_adds_up_the_days_of_an_older_database_by_month(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/node.db"
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    command.upgrade(config, "0026")
+    october, november = day_start(1_791_000_000), day_start(1_794_000_000)
+    row = "INSERT INTO exchange_usage VALUES (x'07', :day, :columns, x'01', 'buyer', 2, 1, 0, 2, 9)"
+    with opened(url) as connection:
+        for day in (october, october + 86_400, november):
+            for columns in ("[]", '["age"]'):
+                connection.execute(sa.text(row), {"day": day, "columns": columns})
+    command.upgrade(config, "head")
+    with opened(url) as connection:
+        found = connection.execute(
+            sa.text("SELECT month, served, amount FROM exchange_usage_month ORDER BY month")
+        ).all()
+    assert [tuple(row) for row in found] == [
+        (month_start(october), 8, 36),
+        (month_start(november), 4, 18),
+    ]
+    command.downgrade(config, "0026")
+    assert current(url) == "0026"
 
 
 def test_a_migration_apart_ends_like_one_in_this_process(tmp_path: Path) -> None:

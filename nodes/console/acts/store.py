@@ -40,12 +40,16 @@ class ConsoleAct(Base):
     """One act. ``sealed`` holds the committed record and its salt under the person's key."""
 
     __tablename__ = "console_act"
+    __table_args__ = tuple(
+        sa.Index(f"ix_console_act_{column}", column, "id")
+        for column in ("account_id", "kind", "object", "subject")
+    )
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     at: Mapped[int] = mapped_column(BigInteger, index=True)
-    account_id: Mapped[str] = mapped_column(String(64), index=True)
+    account_id: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(24))
     object: Mapped[str] = mapped_column(String(32))
-    subject: Mapped[str] = mapped_column(String(100), index=True)
+    subject: Mapped[str] = mapped_column(String(100))
     place: Mapped[str] = mapped_column(String(200))
     outcome: Mapped[str] = mapped_column(String(64))
     commitment: Mapped[bytes] = mapped_column(LargeBinary(32))

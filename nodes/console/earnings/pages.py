@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import Response
 
+from chain.core.zone import month_start
 from chain.statements.members import Role
 from exchange.settlement import earnings, service
 from exchange.usage import service as usage
@@ -96,8 +97,8 @@ async def claim(
 
 
 def _period(request: Request, since: str, until: str) -> Period:
-    """The period asked for, by default the last year."""
+    """The period asked for, by default this month and the year before it."""
     context = get_context(request)
     if not since and not until:
-        since = date_of(context.now() - YEAR_DAYS * 86_400)
+        since = date_of(month_start(context.now() - YEAR_DAYS * 86_400))
     return usage.period_of(context, since=since, until=until)
