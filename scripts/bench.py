@@ -71,6 +71,12 @@ def _idle(progress: Progress) -> Iterable[Figure]:
     return idle.run(progress)
 
 
+def _console(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import console
+
+    return console.run(progress)
+
+
 PARTS = {
     "outbox": _outbox,
     "calls": _calls,
@@ -81,6 +87,7 @@ PARTS = {
     "opprf": _opprf,
     "by-hand": _by_hand,
     "idle": _idle,
+    "console": _console,
 }
 """The benches by name; each is imported when it runs."""
 

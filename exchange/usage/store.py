@@ -230,7 +230,7 @@ def _row(row: UsageCountRow) -> UsageRow:
     )
 
 
-def _counts(row: sa.Row[Any]) -> Counts:
+def _counts(row: Any) -> Counts:
     return Counts(*(int(getattr(row, name)) for name in _COUNTED))
 
 

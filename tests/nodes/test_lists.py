@@ -437,7 +437,8 @@ def add(database: Database, shown: List, numbers: Sequence[int], **values: Any) 
     rows = [made(shown.table, {**shown.values(number), **values}, number) for number in numbers]
     if shown.table is WebhookDeliveryRow:
         rows.append(made(WebhookRow, {"id": "1"}, 0))
-        rows += [made(WebhookEventRow, {"id": row.event_id}, 0) for row in list(rows[:-1])]
+        events = [str(number) for number in numbers]
+        rows += [made(WebhookEventRow, {"id": event}, 0) for event in events]
     if shown.table is MemberKeyRow:
         rows.append(made(MemberRow, {"member": MEMBER}, 0))
     database.write(lambda session: [session.merge(row) for row in rows] and None)
@@ -537,7 +538,8 @@ def test_pages_of_what_is_held_in_memory_lose_and_repeat_nothing() -> None:
 
 def test_pages_by_rank_begin_with_the_highest_and_lose_nothing() -> None:
     rows = [(number % 4, hashed(number)) for number in range(10)]
-    seen, page = [], page_by_rank(rows, lambda row: row, PageRequest(3))
+    seen: list[tuple[int, bytes]] = []
+    page = page_by_rank(rows, lambda row: row, PageRequest(3))
     while page.next is not None:
         seen += page.rows
         page = page_by_rank(reversed(rows), lambda row: row, PageRequest(3, page.next))
