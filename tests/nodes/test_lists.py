@@ -568,7 +568,8 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
     # months of ten years, the columns of an asset; a report's parts and a bank's open agreements
     # for one purpose; 31 days of the clearing book, 24 hours, the 100 largest flows, a record's
     # sources and 50 that follow; the members of a day and the sums that differ, which an operator
-    # compares as a whole; the payouts that were asked for; a statement's lines, at most 20,000; the rules of some years.
+    # compares as a whole, and those of a check of the chain's money, which reads 500 agreements;
+    # the payouts that were asked for; a statement's lines, at most 20,000; the rules of some years.
     assert dict(unpaged) == {
         "/v1/members/{member}": ["keys"],
         "/v1/usage/{asset_id}": ["columns", "days", "months"],
@@ -583,6 +584,7 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
         "/v1/clearing/days": ["days"],
         "/v1/clearing/days/{day}/positions": ["positions"],
         "/v1/clearing/comparison": ["differences"],
+        "/v1/conservation": ["discrepancies"],
         "/v1/account-statement": ["lines", "payouts"],
         "/v1/split-rules": ["rules"],
         "/v1/peer/split-rules": ["rules"],
