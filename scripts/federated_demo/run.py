@@ -82,11 +82,11 @@ PERMITTED = "SELECT Home, count(*) AS firms, avg(Assets) AS assets FROM records 
 FORBIDDEN = "SELECT Home, max(Assets) AS most FROM records GROUP BY Home"
 
 REASONS = {
-    "below": 500,
+    "below": 400,
     "columns": {"tax": ["Records"], "social-security": ["Seniority", "Job"]},
     "most": 3,
 }
-"""Up to three reasons for scores below 500, and the columns that two departments may name."""
+"""Up to three reasons for scores below 400, and the columns that two departments may name."""
 COMPARED = ("bank", "joint", "pooled", "one_hot", "xgboost")
 """The models of a data set that are compared, in the order of the report."""
 
@@ -229,7 +229,8 @@ class FederatedDemo:
         """
         receipts, source = self._runs[job.name], job.parties[BANK].source
         assert source is not None
-        scored = _rows(_output(receipts, BANK) / "scores.csv")
+        # In the order of the codes: xgboost depends on it, and that of the alignment is drawn.
+        scored = sorted(_rows(_output(receipts, BANK) / "scores.csv"), key=lambda row: row["id"])
         bad = np.array([row["bad"] == "1" for row in scored])
         test = np.array([row["part"] == "test" for row in scored])
         plan = ScorecardPlan.read(job.parameters)
