@@ -195,8 +195,8 @@ def _workers(organisation: Organisation) -> dict[str, Any]:
 def _change(organisation: Organisation, **tables: Any) -> None:
     """Write tables of a node's configuration, which counts from its next start; None removes."""
     changed = {**organisation.plan.extra_tables, **tables}
-    kept = {name: value for name, value in changed.items() if value is not None}
-    organisation.plan = replace(organisation.plan, extra_tables=kept)
+    remaining = {name: value for name, value in changed.items() if value is not None}
+    organisation.plan = replace(organisation.plan, extra_tables=remaining)
     write_config(organisation.plan)
 
 

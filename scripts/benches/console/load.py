@@ -48,12 +48,12 @@ class Person(HttpUser):  # type: ignore[misc, unused-ignore]
             raise StopUser()
         page = self.pages.pop()
         answer = self.client.get(page["address"], name=page["route"], allow_redirects=False)
-        told = _TIME.search(answer.headers.get("server-timing", ""))
+        reported = _TIME.search(answer.headers.get("server-timing", ""))
         result = {
             **page,
             "person": self.me["name"],
             "status": answer.status_code,
-            "ms": float(told.group(1)) if told else None,
+            "ms": float(reported.group(1)) if reported else None,
         }
         self.results.append(result)
 

@@ -910,10 +910,10 @@ def _package(network: MadeNetwork, bank: str, number: int) -> ConsentPackage:
     """A signed consent: its page checks both signatures."""
     key = Secp256k1Signer(hashed("subject", number))
     identity = {"code": subject(number), "kind": "sole-trader"}
-    giver = Subject(identity, salt=hashed("identity", number), key=key)
+    consenting = Subject(identity, salt=hashed("identity", number), key=key)
     consent = replace(
         _CONSENT,
-        subject=giver.commitment,
+        subject=consenting.commitment,
         bank=bank,
         purpose=PURPOSE,
         not_before=network.now - DAY_SECONDS,
@@ -937,7 +937,7 @@ def _package(network: MadeNetwork, bank: str, number: int) -> ConsentPackage:
         certificate=certificate,
         certificate_signature=_ISSUER.sign(certificate, domain(certificate.contract)),
         identity=identity,
-        identity_salt=giver.salt,
+        identity_salt=consenting.salt,
     )
 
 
