@@ -84,8 +84,12 @@ def test_a_malformed_call_is_refused(bank: TestConsole, changed: dict[str, str])
 
 
 def test_the_result_of_an_unknown_call_is_refused_clearly(bank: TestConsole) -> None:
-    answer = bank.person(PersonRole.CLERK).get("/calls/nothing")
-    assert (answer.status_code, "call_unknown" in answer.text) == (404, True)
+    clerk = bank.person(PersonRole.CLERK)
+    for key in ("nothing", "report/report/0"):  # a report's calls have slashes in their keys
+        answer = clerk.get(f"/calls/{key}")
+        assert (answer.status_code, "call_unknown" in answer.text) == (404, True)
+    proof = clerk.get(f"/calls/bundle.json?agreement={AGREEMENT}&lane=0&seq=1")
+    assert (proof.status_code, "unknown_agreement" in proof.text) == (404, True)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from nodes.console.permissions import Permissions
 from nodes.console.subjects import service as subjects
 from tests.support.console import ConsolePerson, TestConsole
 
-ALIKE = 3
+ALIKE = 2
 """How many pages of one route, with the same names in the query, are opened."""
 BROKEN = frozenset({403, 404, 405, 422, 500})
 """Answers that no link may lead to. Others say that something has to be waited for."""
+OF_THE_PROCESS = frozenset({"/health"})
+"""Pages about the node's process, which services in a test's process lack."""
 
 
 @dataclass
@@ -31,6 +33,8 @@ class _Links(HTMLParser):
     links: list[str] = field(default_factory=list)
     forms: list[str] = field(default_factory=list)
     _search: tuple[str, dict[str, str]] | None = None
+    _to_be_filled: bool = False
+    """Whether the search form has a field that only a person can fill."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -42,16 +46,19 @@ class _Links(HTMLParser):
         elif tag == "form" and named.get("method") == "post":
             self.forms.append(named.get("action", ""))
         elif tag == "form":
-            self._search = named.get("action", ""), {}
+            self._search, self._to_be_filled = (named.get("action", ""), {}), False
         elif tag == "input" and self._search is not None and named.get("type") != "checkbox":
             self._search[1][named.get("name", "")] = named.get("value", "")
+        if self._search is not None and "required" in named and not named.get("value"):
+            self._to_be_filled = True
         if "hx-get" in named:
             self.links.append(named["hx-get"])
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form" and self._search is not None:
             action, values = self._search
-            self.links.append(f"{action}?{urlencode({n: v for n, v in values.items() if n})}")
+            if not self._to_be_filled:
+                self.links.append(f"{action}?{urlencode({n: v for n, v in values.items() if n})}")
             self._search = None
 
 
@@ -88,7 +95,7 @@ class Walk:
             page = _Links()
             page.feed(text)
             for link in page.links:
-                target = urljoin(path, link)
+                target = urljoin(path, link).partition("#")[0]
                 if target.startswith("/"):
                     found.append((target, path))
             for action in (urljoin(path, form) for form in page.forms):
@@ -100,7 +107,7 @@ class Walk:
         """A page's text, or None where it was opened before or is no page."""
         route = self.permissions.route(path)
         name = urlsplit(path).path if route is None else route.path
-        if name.startswith("/static"):
+        if name.startswith("/static") or name in OF_THE_PROCESS:
             return None
         query = tuple(sorted(key for key, _ in parse_qsl(urlsplit(path).query)))
         self.seen[name, query] += 1
@@ -131,4 +138,4 @@ def visit_of(console: TestConsole, person: ConsolePerson) -> Visit:
 
 def _code(answer: httpx.Response) -> str:
     """The error's code that a page names."""
-    return answer.text.rpartition("<code>")[2].partition("</code>")[0][:60]
+    return answer.text.rpartition("<dd><code>")[2].partition("</code>")[0][:60]

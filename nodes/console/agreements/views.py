@@ -47,6 +47,8 @@ class AgreementPage:
     version: int
     newer_version: int | None
     grant_id: str
+    party: bool
+    """Whether this organisation is provider or buyer, and so knows the grant."""
     purpose: str
     unit: str
     price: int
@@ -114,6 +116,7 @@ def agreement_page(context: Context, shown: AgreementView, language: str) -> Agr
         version=terms.asset_version,
         newer_version=shown.newer_version,
         grant_id="0x" + terms.grant_id.hex(),
+        party=context.member in (terms.provider, terms.buyer),
         purpose=purpose_name(terms.purpose, language),
         unit=UNITS.get(terms.unit, str(terms.unit)),
         price=terms.price,

@@ -16,6 +16,7 @@ from chain.statements.members import Role
 from exchange.agreements import service as agreements
 from exchange.metering import service
 from exchange.metering.model import CallOutstanding, CallQuery, CallResult
+from exchange.settlement import bundles
 from nodes.console.access import get_context, record, require
 from nodes.console.accounts.model import PersonRole, Visit
 from nodes.console.acts.model import Act, ActKind
@@ -94,7 +95,23 @@ async def make_call(
     return await submit(request, visit, Act(ActKind.USE, "agreement", agreement), work)
 
 
-@router.get("/calls/{key}")
+@router.get("/calls/bundle.json")
+async def bundle(
+    request: Request,
+    visit: Annotated[Visit, Depends(_reader)],
+    agreement: Annotated[str, Query(max_length=66)],
+    lane: Annotated[int, Query(ge=0, le=2**31)],
+    seq: Annotated[int, Query(ge=0, le=2**53 - 1)],
+) -> Response:
+    data = await bundles.fetch(get_context(request), hex_bytes(agreement), lane, seq)
+    act = Act(ActKind.EXPORT, "call", f"{agreement}/{lane}/{seq}")
+    await run_in_threadpool(record, request, visit, act)
+    name = f"call-{agreement[2:10]}-{lane}-{seq}.json"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(data, media_type="application/json", headers=headers)
+
+
+@router.get("/calls/{key:path}")
 async def call(request: Request, key: str, visit: Annotated[Visit, Depends(_reader)]) -> Response:
     await run_in_threadpool(record, request, visit, Act(ActKind.VIEW, "call", key))
     shown: CallResult | None
@@ -111,7 +128,7 @@ async def call(request: Request, key: str, visit: Annotated[Visit, Depends(_read
     )
 
 
-@router.post("/calls/{key}/withdrawal")
+@router.post("/calls/{key:path}/withdrawal")
 async def withdraw(
     request: Request,
     key: str,

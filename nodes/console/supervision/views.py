@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chain.context import Context
 from chain.core.zone import local_time
+from chain.statements.members import Role
 from exchange.conservation.model import Line
 from exchange.conservation.service import ConservationMonitor
 from exchange.reconciliation.model import Comparison, LaneCount, OpenFinding, ReconciliationFinding
@@ -152,8 +153,15 @@ def _record_view(context: Context, item: TracedRecord, language: str) -> RecordV
         facts=[(FACTS[fact.kind], *_value(context, fact, language)) for fact in item.facts],
         trace="" if step else item.id,
         proof=_PROOFS.get(item.kind, ""),
-        bundle=_BUNDLES.get(item.kind, ""),
+        bundle=_bundle_kind(context, item),
     )
+
+
+def _bundle_kind(context: Context, item: TracedRecord) -> str:
+    """The kind of bundle that this node gets: a call is shown to parties and supervisors."""
+    if item.kind is RecordKind.AGREEMENT and not context.roles & Role.SUPERVISOR:
+        return ""
+    return _BUNDLES.get(item.kind, "")
 
 
 def _value(context: Context, fact: Fact, language: str) -> tuple[str, bool]:
