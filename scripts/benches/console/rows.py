@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from chain.core.database import Base, PreparedStatement
 from chain.core.zone import DAY_SECONDS, day_start, local_time, month_start
@@ -123,14 +124,18 @@ def _copy(connection: sa.Connection, url: str) -> frozenset[str]:
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> int:
-    """Insert rows as prepared statements do: a million calls would take minutes otherwise."""
+    """Insert rows as prepared statements do: a million calls would take minutes otherwise. A row
+    that the node has of its own stays.
+    """
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     blank = {column.name: _blank(column) for column in table.c if _needs_value(column)}
     converted = {
         column.name: converter
         for column in table.c
         if (converter := _CONVERTERS.get(type(column.type))) is not None
     }
-    statement, count, remaining = PreparedStatement(sa.insert(table)), 0, iter(rows)
+    statement = PreparedStatement(insert(table).on_conflict_do_nothing())
+    count, remaining = 0, iter(rows)
     while part := [{**blank, **row} for row in itertools.islice(remaining, AT_ONCE)]:
         for name in converted.keys() & part[0].keys():
             for row in part:
