@@ -29,6 +29,12 @@ def _calls(progress: Progress) -> Iterable[Figure]:
     return calls.run(progress)
 
 
+def _lanes(progress: Progress) -> Iterable[Figure]:
+    from scripts.benches import lanes
+
+    return lanes.run(progress)
+
+
 def _settlement(progress: Progress) -> Iterable[Figure]:
     from scripts.benches import settlement
 
@@ -80,6 +86,7 @@ def _console(progress: Progress) -> Iterable[Figure]:
 PARTS = {
     "outbox": _outbox,
     "calls": _calls,
+    "lanes": _lanes,
     "settlement": _settlement,
     "verification": _verification,
     "federated": _federated,

@@ -44,25 +44,18 @@ TOGETHER = 2_400
 AGREEMENTS = 8
 TRADERS = 20
 Say = Callable[[str], None]
-_KEYS = ("operator", "supervisor", "tax", "bank", "settlement")
+KEYS = ("operator", "supervisor", "tax", "bank", "settlement")
 
 
 def run(say: Say) -> list[Figure]:
     """Lay out five nodes and one validator, then measure."""
-    cast = [
-        replace(organisation, validator=organisation.key == "operator")
-        for organisation in ORGANISATIONS
-        if organisation.key in _KEYS
-    ]
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         base_ms, base_rate, base_cpu = _prototype(root / "prototype.db")
         screen, state = Screen(), DemoState()
         screen.step(1, "a small network for the bench")
-        sources = records.write_sources(root / "sources", records.loans())
-        living = world.build(root, sources, screen, cast=cast)
+        living = small_world(root, screen, state)
         try:
-            catalogue.publish_for_bench(living, screen, state)
             deals = trade.prepare_for_bench(
                 living, screen, state, traders=TRADERS, agreements=AGREEMENTS, calls=TOGETHER
             )
@@ -109,6 +102,23 @@ def run(say: Say) -> list[Figure]:
             for whose in spent
         ),
     ]
+
+
+def small_world(root: Path, screen: Screen, state: DemoState) -> world.World:
+    """Five nodes and one validator, with the tax bureau's asset granted to the bank."""
+    cast = [
+        replace(organisation, validator=organisation.key == "operator")
+        for organisation in ORGANISATIONS
+        if organisation.key in KEYS
+    ]
+    sources = records.write_sources(root / "sources", records.loans())
+    living = world.build(root, sources, screen, cast=cast)
+    try:
+        catalogue.publish_for_bench(living, screen, state)
+    except BaseException:
+        living.stop()
+        raise
+    return living
 
 
 async def _one_lane(bank: Organisation, deal: DemoAgreement, state: DemoState) -> list[float]:
