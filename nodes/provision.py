@@ -184,6 +184,10 @@ class NodeProcess:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.program = "nodes"
+        """The Python module that is run. A test or the demo names another one that starts the node
+        after it has altered it, as its owner could.
+        """
         self.api: subprocess.Popen[bytes] | None = None
         self.outbox: subprocess.Popen[bytes] | None = None
 
@@ -262,7 +266,7 @@ class NodeProcess:
         command = [
             sys.executable,
             "-m",
-            "nodes",
+            self.program,
             action,
             "--config",
             str(self.directory / CONFIG_FILE),

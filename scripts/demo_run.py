@@ -20,6 +20,7 @@ from scripts.demo_steps import (
     catalogue,
     consoles,
     credit,
+    disputes,
     fresh,
     kills,
     proof,
@@ -34,7 +35,7 @@ from scripts.demo_steps.folder import own_folder, terminated_like_interrupted
 from scripts.demo_steps.memory import MemoryWatch
 from scripts.demo_steps.promises import broken
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import DemoState
+from scripts.demo_steps.state import DemoState, DisputedCase
 from scripts.demo_steps.world import ORGANISATIONS, World
 
 
@@ -76,6 +77,23 @@ def _run_in(out: Path, arguments: argparse.Namespace) -> int:
 SUPERVISOR_PICTURE = "supervisor.png"
 
 
+def _case(case: DisputedCase) -> dict[str, Any]:
+    """A disputed agreement for the report; money in fen."""
+    return {
+        "name": case.name,
+        "agreementId": case.deal.agreement_id,
+        "provider": case.deal.key,
+        "served": case.deal.served,
+        "ended": case.ended,
+        "owed_fen": case.owed,
+        "paid_fen": case.paid,
+        "forfeited_fen": case.forfeited,
+        "taken_fen": case.taken,
+        "refunded_fen": case.refunded,
+        "settled": case.settled,
+    }
+
+
 class Demo:
     """One run."""
 
@@ -103,15 +121,17 @@ class Demo:
             trade.run(living, screen, state, calls=self._calls)
             screen.step(4, "Claims, split, closing, refund 结算")
             trade.settle(living, screen, state)
-            screen.step(5, "A one-stop credit report, a dispute, a repair 信用报告与修复")
+            screen.step(5, "Parties that do not keep to an agreement 违约与争议")
+            disputes.run(living, screen, state)
+            screen.step(6, "A one-stop credit report, a dispute, a repair 信用报告与修复")
             credit.run(living, screen, state)
-            screen.step(6, f"{self._deals} home sales from signature to registration 云链签")
+            screen.step(7, f"{self._deals} home sales from signature to registration 云链签")
             sales.run(living, screen, state, deals=self._deals)
-            screen.step(7, "kill -9 in the middle 断电演练")
+            screen.step(8, "kill -9 in the middle 断电演练")
             kills.run(living, screen, state)
-            screen.step(8, "A grant is revoked 撤销授权")
+            screen.step(9, "A grant is revoked 撤销授权")
             kills.revoke(living, screen, state)
-            screen.step(9, "Reconciliation and proofs 对账与举证")
+            screen.step(10, "Reconciliation and proofs 对账与举证")
             proof.reconcile(living, screen, state)
             proof.export(living, screen, state, self._out)
             report_now = self._counted(living)
@@ -185,6 +205,13 @@ class Demo:
                 "wrong_purpose_refused": state.wrong_purpose_refused,
                 **state.money,
                 "counters_agree": state.counters_agree,
+                "calls_per_second": state.calls_per_second,
+                "disputes": events["DisputeEnded"],
+                "equivocations_slashed": events["EquivocationProved"],
+                "kills": len(state.killed),
+                "lost": len(state.lost),
+                "cases": [_case(case) for case in state.cases],
+                "balances": state.balances,
             },
             "credit": {"reports": len(state.reports), "repaired": state.repaired},
             "property": {
@@ -212,7 +239,7 @@ class Demo:
         return SUPERVISOR_PICTURE
 
     def _linger(self, living: World) -> None:
-        self._screen.step(10, "Fresh work for each role 待办事项")
+        self._screen.step(11, "Fresh work for each role 待办事项")
         fresh.run(living, self._screen, self._state, deals=self._deals)
         page = self._out / consoles.PAGE
         links = [

@@ -1,4 +1,4 @@
-"""Step 5: a one-stop credit report; the trader disputes a record, the department repairs it, the
+"""Step 6: a one-stop credit report; the trader disputes a record, the department repairs it, the
 next report shows both values.
 """
 

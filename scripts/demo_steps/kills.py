@@ -1,4 +1,4 @@
-"""Step 7: kill -9 of a gateway, a validator and an outbox worker while calls continue. Step 8: a
+"""Step 8: kill -9 of a gateway, a validator and an outbox worker while calls continue. Step 9: a
 revocation under a continuous caller.
 """
 

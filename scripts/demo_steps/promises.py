@@ -9,7 +9,9 @@ from typing import Any
 
 REFUSALS = ("consent", "cap", "purpose", "operation", "edited record")
 """Calls that must have been seen refused."""
-STORIES = ("trade", "lane", "credit", "property", "grant")
+CASES = 4
+"""Agreements that one party does not keep to."""
+STORIES = ("trade", "lane", "credit", "property", "grant", "dispute")
 
 
 def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
@@ -38,14 +40,30 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
         ),
         (
             trade["deposited_fen"]
-            == trade["withdrawn_fen"] + trade["free_fen"] + trade["all_locked_fen"],
-            "Deposits are not withdrawn + free + locked.",
+            == trade["withdrawn_fen"]
+            + trade["free_fen"]
+            + trade["all_locked_fen"]
+            + trade["bonded_fen"],
+            "Deposits are not withdrawn + free + locked + bonded.",
         ),
         (
             trade["paid_fen"] > 0 and trade["refunded_fen"] > 0,
             "Nothing was paid or nothing refunded.",
         ),
         (trade["counters_agree"], "Gateway, buyer and chain do not agree on what was used."),
+        (
+            len(trade["cases"]) == CASES and all(case["settled"] for case in trade["cases"]),
+            "A disputed agreement did not end with the right payment.",
+        ),
+        (
+            bool(trade["balances"])
+            and all(row["change"] == row["due"] for row in trade["balances"]),
+            "A party of the disputed agreements has not what is due to it.",
+        ),
+        (
+            trade["disputes"] >= 2 and trade["equivocations_slashed"] >= 1,
+            "The chain did not end two disputes and punish two receipts for one place.",
+        ),
         (
             credit["reports"] >= 2,
             "The one-stop report was not fetched before and after the repair.",

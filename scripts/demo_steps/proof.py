@@ -1,4 +1,4 @@
-"""Step 9: reconciliation, one bundle of each proof profile, and offline verification with the
+"""Step 10: reconciliation, one bundle of each proof profile, and offline verification with the
 network down.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from chain.bundle.trust import Trust
 from chain.statements.members import KeyPurpose
-from scripts.demo_steps import trade
+from scripts.demo_steps import disputes, trade
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import DemoState
 from scripts.demo_steps.world import World, wait_for
@@ -61,17 +61,20 @@ def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
     )
     for key in world.organisations:
         world.client(key, "administrator").post("/v1/log/anchor", {})
-    for profile, (key, role, path) in _bundle_paths(state).items():
+    for name, (key, role, path) in _bundle_paths(state).items():
         fetch = partial(world.client(key, role).download, path)
-        data = wait_for(fetch, f"the {profile} bundle", seconds=EXPORT_SECONDS, every=1.0)
-        file = out / "bundles" / f"{profile}.json"
-        file.write_bytes(data)
-        state.bundles.append({"name": profile, "story": profile, "file": f"bundles/{profile}.json"})
-        screen.line(f"bundle, profile {profile}, {len(data):,} bytes", f"bundles/{profile}.json")
+        data = wait_for(fetch, f"the {name} bundle", seconds=EXPORT_SECONDS, every=1.0)
+        file = f"bundles/{name}.json"
+        (out / file).write_bytes(data)
+        profile = name.partition("-")[0]
+        state.bundles.append({"name": name, "story": profile, "file": file})
+        screen.line(f"bundle, profile {profile}, {len(data):,} bytes", file)
 
 
 def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:
-    """Return node, role and path of each profile's bundle."""
+    """Return node, role and path of each bundle; a name is the profile, and what tells several of a
+    profile apart.
+    """
     sold = state.agreements["tax"]
     bundles = {
         "trade": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/bundle?lane=0&seq=3"),
@@ -83,6 +86,12 @@ def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:
             f"/v1/grants/{state.grants['social-security']}/bundle",
         ),
     }
+    for name, (key, case) in _DISPUTES.items():
+        found = next((one for one in state.cases if one.name == case), None)
+        if found is not None:
+            query = f"lane=0&seq={found.seq}&case={name.partition('-')[2] or 'answer'}"
+            path = f"/v1/agreements/{found.deal.agreement_id}/dispute-bundle?{query}"
+            bundles[name] = (key, "auditor", path)
     if state.reports:
         bundles["credit"] = (
             "bank",
@@ -92,6 +101,14 @@ def _bundle_paths(state: DemoState) -> dict[str, tuple[str, str, str]]:
     if state.registered:
         bundles["property"] = ("real-estate", "auditor", f"/v1/deals/{state.registered[0]}/bundle")
     return bundles
+
+
+_DISPUTES = {
+    "dispute": ("bank", disputes.OTHER_ANSWER),
+    "dispute-claim": ("social-security", disputes.SILENT_BUYER),
+    "dispute-equivocation": ("bank", disputes.TWO_RECEIPTS),
+}
+"""Bundles that show why a disputed case ended as it did, with the node that makes each."""
 
 
 def verify(screen: Screen, state: DemoState, out: Path) -> None:
@@ -118,12 +135,13 @@ _PLACES: dict[str, Callable[[bytes], int]] = {
     "trade": lambda data: data.index(b'"signature":"0x') + 40,
     "lane": lambda data: data.index(b'"path":["0x') + 20,
     "look": lambda data: data.rindex(b'"signature":"0x') + 40,
+    "dispute": lambda data: data.index(b'"storageProof":["0x') + 60,
     "grant": lambda data: data.index(b'"headers":["0x') + 200,
     "credit": lambda data: data.index(b'"storageProof":["0x') + 60,
     "property": lambda data: data.index(b'"salt":"0x') + 12,
 }
-"""Where a byte is changed: in a signature, a log path, another signature, a sealed header, a
-storage proof, an opened commitment.
+"""Where a byte is changed: in a signature, a log path, another signature, a storage proof, a sealed
+header, another storage proof, an opened commitment.
 """
 
 

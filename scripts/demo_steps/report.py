@@ -54,6 +54,7 @@ def _page(
         ("free calls 无偿共享", trade["free_calls"]),
         ("paid 已付 (yuan)", _yuan(trade["paid_fen"])),
         ("refunded 已退 (yuan)", _yuan(trade["refunded_fen"])),
+        ("disputes ended 争议", trade["disputes"]),
         ("home deals registered 登记", report["property"]["registered"]),
         ("records lost 丢失", len(report["lost_records"])),
         ("revocation bites 撤销生效 (s)", report["revocation_seconds"]),

@@ -1,4 +1,4 @@
-"""Step 6: home sales from the title statement to registration, many at once; a title for a former
+"""Step 7: home sales from the title statement to registration, many at once; a title for a former
 owner, a second sale of a unit and a sale under a hold are refused.
 """
 

@@ -34,7 +34,7 @@ class Screen:
     """Prints each step and records it for the report."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
-    count: int = 9
+    count: int = 10
     """How many steps there will be."""
     steps: list[DemoStep] = field(default_factory=list)
     _began: float = 0.0

@@ -37,6 +37,32 @@ class DemoAgreement:
 
 
 @dataclass
+class DisputedCase:
+    """An agreement that one party did not keep to, and how it ended; money in fen."""
+
+    name: str
+    """Who did what."""
+    deal: DemoAgreement
+    ended: str
+    """What the chain did about it; empty until it has."""
+    owed: int
+    """What the buyer owes in all."""
+    forfeited: int
+    """What the provider owes the buyer out of its bond."""
+    seq: int = 0
+    """The position of the call that shows it; 0 if no single one does."""
+    paid: int = -1
+    taken: int = -1
+    refunded: int = -1
+    """By the chain, once the agreement is closed."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether everybody got what was due, to the fen."""
+        return bool(self.ended) and (self.paid, self.taken) == (self.owed, self.forfeited)
+
+
+@dataclass
 class DemoState:
     """The state that each step adds to."""
 
@@ -52,6 +78,7 @@ class DemoState:
     """Receipts acknowledged to clients outside the nodes, with where they must be found again."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Kind of refusal tried, and the code it was refused with."""
+    calls_per_second: float = 0.0
     refused_units: int = 0
     masked: int = 0
     free_calls: int = 0
@@ -65,6 +92,9 @@ class DemoState:
     killed: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     revocation_seconds: float | None = None
+    cases: list[DisputedCase] = field(default_factory=list)
+    balances: list[dict[str, Any]] = field(default_factory=list)
+    """What each party of the disputed cases should have gained or lost, and did."""
     counters_agree: bool = False
     money: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[int, int, int]] = field(default_factory=dict)

@@ -131,10 +131,23 @@ def agree(
     world: World, screen: Screen, state: DemoState, key: str, *, cap_calls: int
 ) -> DemoAgreement:
     """The bank opens a new agreement with a department under its grant."""
-    product, price = state.products[key], PRICES[key]
+    offer(world, state, key)
+    deal = order(world, state, key, cap_calls=cap_calls)
+    wait_open(world, (key, "bank"), deal.agreement_id)
+    screen.line(
+        f"agreement with {key}: {PRICES[key]} fen a call, at most "
+        f"{cap_calls * PRICES[key] / 100:,.2f} yuan, locked",
+        f"agreement {deal.agreement_id}",
+    )
+    return deal
+
+
+def offer(world: World, state: DemoState, key: str, **terms: Any) -> None:
+    """A department offers its asset to the bank; ``terms`` are added to the usual ones."""
+    price = PRICES[key]
     split = [(world.code(key), 10_000 - PLATFORM_SHARE), (world.code("operator"), PLATFORM_SHARE)]
-    offer = {
-        "assetId": product.asset_id,
+    usual = {
+        "assetId": state.products[key].asset_id,
         "assetVersion": 1,
         "unit": "call",
         "price": price,
@@ -144,21 +157,24 @@ def agree(
         "closeWindowSeconds": CLAIM_SECONDS,
         "shares": [{"member": member, "basisPoints": part} for member, part in split],
     }
-    world.client(key, "clerk").post("/v1/offers", offer)
-    order = {
+    world.client(key, "clerk").post("/v1/offers", usual | terms)
+
+
+def order(
+    world: World, state: DemoState, key: str, *, cap_calls: int, lanes: int = LANES
+) -> DemoAgreement:
+    """The bank orders what a department offers, with the supervisor as arbiter; the agreement opens
+    by itself.
+    """
+    product = state.products[key]
+    body = {
         "grantId": state.grants[key],
         "offerHash": _seen(world, "bank", key, product.asset_id),
-        "cap": cap_calls * price,
-        "lanes": LANES,
+        "cap": cap_calls * PRICES[key],
+        "lanes": lanes,
         "arbiter": world.code("supervisor"),
     }
-    agreement_id = str(world.client("bank", "clerk").post("/v1/agreements", order)["agreementId"])
-    _wait_open(world, (key, "bank"), agreement_id)
-    screen.line(
-        f"agreement with {key}: {price} fen a call, at most "
-        f"{cap_calls * price / 100:,.2f} yuan, locked",
-        f"agreement {agreement_id}",
-    )
+    agreement_id = str(world.client("bank", "clerk").post("/v1/agreements", body)["agreementId"])
     return DemoAgreement(key, agreement_id, state.grants[key], "bank", product.columns, CREDIT)
 
 
@@ -170,7 +186,8 @@ def _seen(world: World, buyer: str, provider: str, asset_id: str) -> str:
     return next(str(offer["offerHash"]) for offer in shown if offer["assetId"] == asset_id)
 
 
-def _wait_open(world: World, keys: Sequence[str], agreement_id: str) -> None:
+def wait_open(world: World, keys: Sequence[str], agreement_id: str) -> None:
+    """Wait until an agreement is open at the nodes of these organisations."""
     for key in keys:
         client = world.client(key, "clerk")
         wait_for(partial(_is_open, client, agreement_id), "an agreement to open")
@@ -198,6 +215,7 @@ def _metered(world: World, screen: Screen, state: DemoState, calls: int) -> None
         for answer in answers:
             record_answer(state, deal, answer)
     served = sum(deal.served for deal in state.agreements.values())
+    state.calls_per_second = round(served / seconds, 1)
     screen.line(
         f"{served:,} metered calls served in {seconds:.1f} s "
         f"({served / seconds:.0f}/s, batches of {BATCH})"
@@ -341,7 +359,7 @@ def _share_freely(world: World, screen: Screen, state: DemoState) -> None:
         agreement_id = str(
             world.client(buyer, "clerk").post("/v1/agreements", order)["agreementId"]
         )
-        _wait_open(world, (provider, buyer), agreement_id)
+        wait_open(world, (provider, buyer), agreement_id)
         deal = DemoAgreement(provider, agreement_id, grant_id, buyer, product.columns, SERVICE)
         state.free_agreements[provider] = deal
         bodies = [query(deal, trader, consentId=None) for trader in state.traders[:5]]
@@ -370,7 +388,7 @@ def settle(world: World, screen: Screen, state: DemoState) -> None:
         world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/closing", ways)
     _claimed(world, screen, by_notice)
     for deal in state.agreements.values():
-        wait_for(partial(_closed, world, deal), "the agreements to close", every=0.5)
+        wait_for(partial(closed, world, deal), "the agreements to close", every=0.5)
         done = world.ledger.settlement.agreement(_id(deal))
         state.settled[deal.agreement_id] = (done.opened, done.paid, done.refunded)
         way = "by notice, claim and window" if done.notice_at else "cooperatively"
@@ -389,7 +407,7 @@ def settle(world: World, screen: Screen, state: DemoState) -> None:
     screen.line(
         f"accounts: deposited {money['deposited_fen']} = withdrawn {money['withdrawn_fen']} + "
         f"free {money['free_fen']} "
-        f"+ locked {money['all_locked_fen']} fen"
+        f"+ locked {money['all_locked_fen']} + bonded {money['bonded_fen']} fen"
     )
 
 
@@ -458,7 +476,8 @@ def _withdrawn(world: World, key: str, amount: int) -> bool:
 
 def read_money(world: World, state: DemoState) -> None:
     """Return both conservation sums, from the chain alone."""
-    read = [world.ledger.settlement.agreement(_id(deal)) for deal in state.agreements.values()]
+    deals = [*state.agreements.values(), *(case.deal for case in state.cases)]
+    read = [world.ledger.settlement.agreement(_id(deal)) for deal in deals]
     totals = world.ledger.settlement.totals()
     state.money = {
         "opened_fen": sum(record.opened for record in read),
@@ -469,6 +488,7 @@ def read_money(world: World, state: DemoState) -> None:
         "withdrawn_fen": totals.withdrawn,
         "free_fen": totals.free,
         "all_locked_fen": totals.locked,
+        "bonded_fen": totals.bonded,
     }
 
 
@@ -477,7 +497,8 @@ def _chain_state(world: World, deal: DemoAgreement, name: str) -> int:
     return int(getattr(world.ledger.settlement.agreement(_id(deal)), name))
 
 
-def _closed(world: World, deal: DemoAgreement) -> bool:
+def closed(world: World, deal: DemoAgreement) -> bool:
+    """Whether the chain has closed an agreement; if not, the bank asks for it."""
     if world.ledger.settlement.agreement(_id(deal)).closed_at:
         return True
     refusal_code(
@@ -505,7 +526,7 @@ def counters_agree(world: World, deals: Iterable[DemoAgreement]) -> bool:
 
 def _units(world: World, key: str, table: str, agreement: bytes) -> int:
     """Units by a node's own database: each lane's running total at its last position."""
-    rows = _select(
+    rows = select(
         world,
         key,
         f"SELECT lane, MAX(units) FROM {table} WHERE agreement_id = "
@@ -538,13 +559,12 @@ def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[s
 
 def _positions(world: World, key: str, table: str) -> set[tuple[Any, ...]]:
     return set(
-        _select(
-            world, key, f"SELECT agreement_id, lane, seq FROM {table} WHERE receipt IS NOT NULL"
-        )
+        select(world, key, f"SELECT agreement_id, lane, seq FROM {table} WHERE receipt IS NOT NULL")
     )
 
 
-def _select(world: World, key: str, query_text: str, *values: Any) -> list[tuple[Any, ...]]:
+def select(world: World, key: str, query_text: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows of an organisation's own database, read beside its node."""
     path = world.organisations[key].plan.directory / "data" / "node.db"
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     try:

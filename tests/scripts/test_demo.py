@@ -26,7 +26,7 @@ import pytest
 from nodes.cli.main import main
 from nodes.cli.verify import CHECKERS
 from nodes.provision import Organisation
-from scripts.demo_steps import kills, proof, report, trade
+from scripts.demo_steps import disputes, kills, proof, report, trade
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import DemoAgreement, DemoState
 from scripts.demo_steps.world import World
@@ -179,7 +179,36 @@ def test_the_demo_holds_from_end_to_end(finished: Finished) -> None:
     assert report["property"]["registered"] == DEALS
     assert 0 < report["seconds"] < DEADLINE
     assert report["peak_memory_mb"] > 500
-    assert [step["number"] for step in report["steps"]] == list(range(1, 10))
+    assert [step["number"] for step in report["steps"]] == list(range(1, 11))
+
+
+def test_whoever_breaks_an_agreement_pays_for_it_to_the_fen(finished: Finished) -> None:
+    trade_figures = finished.report["trade"]
+    ended = {case["name"]: case["ended"] for case in trade_figures["cases"]}
+    assert ended == {
+        disputes.SILENT_BUYER: "paid_uncontested",
+        disputes.TWO_RECEIPTS: "equivocation_proved",
+        disputes.OTHER_ANSWER: "ruled",
+        disputes.SLEEPER: "notice_unanswered",
+    }
+    money = {case["name"]: (case["paid_fen"], case["taken_fen"]) for case in trade_figures["cases"]}
+    assert money == {
+        disputes.SILENT_BUYER: (100, 0),
+        disputes.TWO_RECEIPTS: (100, disputes.BOND),
+        disputes.OTHER_ANSWER: (0, disputes.STAKE),
+        disputes.SLEEPER: (0, 0),
+    }
+    changes = {row["party"]: row["change"] for row in trade_figures["balances"]}
+    assert changes == {
+        "bank": 340,
+        "social-security": -310,
+        "real-estate": 0,
+        "tax": -40,
+        "operator": 10,
+    }
+    assert (trade_figures["disputes"], trade_figures["equivocations_slashed"]) == (2, 1)
+    assert (trade_figures["kills"], trade_figures["lost"]) == (3, 0)
+    assert trade_figures["calls_per_second"] > 0
 
 
 def test_every_step_shows_a_proof_or_a_figure(finished: Finished) -> None:
@@ -263,7 +292,7 @@ def test_the_page_names_a_broken_promise(finished: Finished, tmp_path: Path) -> 
         "starting the nodes",
         *(
             pytest.param(later, marks=pytest.mark.long)
-            for later in ("making the validators", "[3/9]")
+            for later in ("making the validators", "[3/10]")
         ),
     ],
 )

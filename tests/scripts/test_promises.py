@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.demo_steps.promises import STORIES, broken
+from scripts.demo_steps.promises import CASES, STORIES, broken
 
 HELD: dict[str, Any] = {
     "validators": 4,
@@ -34,7 +34,12 @@ HELD: dict[str, Any] = {
         "withdrawn_fen": 0,
         "free_fen": 500,
         "all_locked_fen": 0,
+        "bonded_fen": 0,
         "counters_agree": True,
+        "disputes": 2,
+        "equivocations_slashed": 1,
+        "cases": [{"settled": True}] * CASES,
+        "balances": [{"party": "bank", "due": 340, "change": 340}],
     },
     "credit": {"reports": 2, "repaired": 1},
     "property": {"registered": 25, "refused": 3},
@@ -74,7 +79,14 @@ def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
         ("trade.wrong_purpose_refused", False),
         ("trade.refunded_fen", 39),
         ("trade.free_fen", 499),
+        ("trade.bonded_fen", 1),
         ("trade.counters_agree", False),
+        ("trade.disputes", 1),
+        ("trade.equivocations_slashed", 0),
+        ("trade.cases", [{"settled": True}] * (CASES - 1)),
+        ("trade.cases", [*HELD["trade"]["cases"][1:], {"settled": False}]),
+        ("trade.balances", []),
+        ("trade.balances", [{"party": "bank", "due": 340, "change": 339}]),
         ("credit.reports", 1),
         ("credit.repaired", 0),
         ("property.registered", 24),

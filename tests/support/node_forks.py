@@ -26,6 +26,7 @@ from typing import Any
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import NodeProcess
 
+_begin = NodeProcess._spawn
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.02
 
@@ -94,7 +95,11 @@ def _forker() -> _Forker:
 
 
 def spawn(node: NodeProcess, action: str) -> subprocess.Popen[bytes]:
-    """Start a process of a node; replaces ``NodeProcess._spawn``."""
+    """Start a process of a node; replaces ``NodeProcess._spawn``, which begins a program of
+    another name itself.
+    """
+    if node.program != "nodes":
+        return _begin(node, action)
     arguments = [action, "--config", str(node.directory / CONFIG_FILE)]
     request = {
         "arguments": arguments,
