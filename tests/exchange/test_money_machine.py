@@ -210,8 +210,9 @@ class MoneyMachine(RuleBasedStateMachine):
             1, self.trading.member("settlement_bank"), member, amount, self.next_id(), FOREVER
         )
         signature = self.trading.sign("settlement_bank", confirmation)
-        for _ in range(2):
-            self.trading.send("settlement_bank", SETTLEMENT, "deposit", confirmation, signature)
+        deposit = ("settlement_bank", SETTLEMENT, "deposit", confirmation, signature)
+        self.trading.send(*deposit)
+        self.refused("reference_used", *deposit)
         purse = self.purses[role]
         purse.deposited += amount
         purse.free += amount
