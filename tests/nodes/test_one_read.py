@@ -28,6 +28,8 @@ SEVERAL_DECISIONS = {
     "exchange.reconciliation.service.report",
     # Closes cooperatively; if that fails, gives notice by what the chain has then.
     "exchange.closing.service.end",
+    # Whether the fine can be taken; then which governors' nodes are handed the proposal.
+    "exchange.disputes.fines.propose",
     # Whether a step is over; then the call that ends or answers it is a decision of its own.
     "exchange.disputes.worker.DisputeWorker._act",
     # A start's checks, one after the other.
