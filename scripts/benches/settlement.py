@@ -121,6 +121,8 @@ class Market:
     agreements: Sequence[Agreement]
     settled: int = 0
     """Claims made so far."""
+    nonce: int = 0
+    """The provider's next: a node may have a block's receipts before it counts its transactions."""
 
 
 @dataclass
@@ -277,11 +279,11 @@ def _claims(market: Market, _run: int) -> float:
     """Seconds until ``CLAIMS`` claims are in blocks, encoded and signed before."""
     calls = [_claim_data(market, market.settled + number) for number in range(CLAIMS)]
     market.settled += CLAIMS
-    nonce = market.ledger.nonce(market.provider.address)
     signed = [
-        _signed(market.ledger, market.provider, nonce + number, call)
+        _signed(market.ledger, market.provider, market.nonce + number, call)
         for number, call in enumerate(calls)
     ]
+    market.nonce += CLAIMS
     started = time.monotonic()
     for start in range(0, CLAIMS, BATCH):
         _sent(market.ledger, [one.raw for one in signed[start : start + BATCH]])
@@ -291,6 +293,7 @@ def _claims(market: Market, _run: int) -> float:
 
 def _gas_of_two_claims(market: Market) -> tuple[int, int]:
     """Of the first claim of an agreement, and of a later one of the same lane."""
+    market.nonce = market.ledger.nonce(market.provider.address)
     first = _gas_of(market, 0)
     following = _gas_of(market, AGREEMENTS * LANES)
     market.settled = 2 * AGREEMENTS * LANES
@@ -299,8 +302,8 @@ def _gas_of_two_claims(market: Market) -> tuple[int, int]:
 
 def _gas_of(market: Market, number: int) -> int:
     call = _claim_data(market, number)
-    nonce = market.ledger.nonce(market.provider.address)
-    signed = _signed(market.ledger, market.provider, nonce, call)
+    signed = _signed(market.ledger, market.provider, market.nonce, call)
+    market.nonce += 1
     _sent(market.ledger, [signed.raw])
     _succeeded(market.ledger, signed.transaction_hash)
     receipt = market.ledger.receipt(signed.transaction_hash)
