@@ -42,7 +42,7 @@ def test_one_person_proposes_and_another_confirms(console: TestConsole) -> None:
     assert f'href="{page}"' not in first.page("/approvals")
     assert disable(console, second, "wang") == (303, page)
     assert state_of(console, "wang") == AccountState.DISABLED
-    assert "Nothing waits" in second.page("/approvals")
+    assert "Nothing is waiting" in second.page("/approvals")
     rows = acts.listing(console.context, ActFilter(kind="change"), PageRequest()).rows
     assert [row.outcome for row in rows] == ["done", "begun", "proposed"]
     assert rows[0].account_id == rows[1].account_id != rows[2].account_id
