@@ -271,6 +271,18 @@ GROUP = CommandGroup(
             PAGE,
         ),
         Command(
+            "order-show",
+            "one order of payments",
+            read("/v1/payment-orders/{order_id}"),
+            (ORDER_ID,),
+        ),
+        Command(
+            "order-payouts",
+            "the withdrawals that an order pays",
+            read_pages("/v1/payment-orders/{order_id}/payouts", within="payouts", columns=PAYOUTS),
+            (ORDER_ID, *PAGE),
+        ),
+        Command(
             "release",
             f"release an order to the bank, as the second person ({TWO_PERSONS})",
             change("/v1/payment-orders/{order_id}/release"),

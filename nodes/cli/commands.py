@@ -312,8 +312,9 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         ),
         "clearing": CommandEntry(
             "the clearing book and the bank: days, show, entries, positions, compare, close, take, "
-            "files, file, bank-entries, name, aside, approve, payouts, order, orders, release, "
-            "drop, order-file, accounts, account, statement, rules, set-rule",
+            "files, file, bank-entries, name, aside, approve, payouts, order, orders, order-show, "
+            "order-payouts, release, drop, order-file, accounts, account, statement, rules, "
+            "set-rule",
             _clearing,
         ),
         "log": CommandEntry("evidence logs: show, anchor, forks", _log),
