@@ -10,7 +10,7 @@ from chain.ethereum.records import AccountRecord, AgreementRecord
 
 
 class Line(StrEnum):
-    """A sum that must hold; ``docs/disputes.md`` has each in words."""
+    """A sum that must hold; ``docs/disputes.md`` describes each."""
 
     TOTALS = "totals"
     """Deposited = withdrawn + free + locked + bonded, over all members."""

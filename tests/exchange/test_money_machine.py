@@ -473,9 +473,9 @@ class MoneyMachine(RuleBasedStateMachine):
         deal.held -= taken
         self.give("department", to, taken, bonded=True)
 
-    def give(self, giver: str, to: str, amount: int, *, bonded: bool) -> None:
+    def give(self, payer: str, to: str, amount: int, *, bonded: bool) -> None:
         """From what a member has bonded, or free until this step bonded it, to another's free."""
-        purse = self.purses[giver]
+        purse = self.purses[payer]
         if bonded:
             purse.bonded -= amount
         else:
